@@ -1,0 +1,1 @@
+"""The `meshtx` command: thin commands over the rooms."""

@@ -1,0 +1,1 @@
+"""Who is meshed, at which address, with which identity."""

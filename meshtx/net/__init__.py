@@ -1,0 +1,1 @@
+"""Sockets, TLS, relay, dial and legs: how bytes move, never what they mean."""

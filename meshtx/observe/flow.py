@@ -1,0 +1,175 @@
+"""What a connection and a request look like to whoever watches: tap, metrics, the log.
+
+Every proxied connection is one `Flow`, every request that an observer saw in it one `Request`.
+All values here are frozen; a later state of the same flow is a new value with the same `id`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from meshtx.pki.name import Name
+from meshtx.wire.address import Address
+
+
+class Direction(StrEnum):
+    """Which way the proxied workload sees the connection."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class NoTlsReason(StrEnum):
+    """Why a connection is plaintext: tap, metrics and ``meshtx why`` print the value as it stands."""
+
+    NOT_DISCOVERED = "not_provided_by_service_discovery"
+    """Outbound: the directory knows the address and that it is not meshed."""
+    LOOPBACK = "loopback"
+    """Outbound: the destination is this very workload."""
+    PORT_SKIPPED = "port_skipped"
+    """The configuration skips this port."""
+    NO_TLS_FROM_REMOTE = "no_tls_from_remote"
+    """Inbound: the peer spoke something else than TLS to our name."""
+    PASSTHROUGH = "passthru"
+    """Inbound: TLS of the application itself, to another name; forwarded as it is."""
+
+
+class Refusal(StrEnum):
+    """Why the proxy closed a connection, beside the reasons of `meshtx.net.failures.TlsFailure`."""
+
+    DIRECTORY_NOT_READY = "directory_not_ready"
+    """Outbound: no first answer of the directory within 5 s."""
+    NO_CREDENTIALS = "no_credentials"
+    """The proxy has no certificate yet, or its last one has expired."""
+    LOOP = "loop"
+    """The connection is addressed to the proxy itself."""
+    NO_ORIGINAL_DESTINATION = "no_original_destination"
+    """The kernel does not say where a redirected connection was going."""
+    NO_RULE = "no_rule"
+    """Policy is on and no rule lets this peer in."""
+    TLS_REQUIRED = "tls_required"
+    """Plaintext, or TLS to another name, came to the port that takes only mutual TLS."""
+    TLS_UNDECIDED = "tls_undecided"
+    """A ClientHello that was begun and not finished within the deadline."""
+    CONNECT_FAILED = "connect_failed"
+    """The workload or the peer refused the connection, or did not answer in time."""
+    PROTOCOL_ERROR = "protocol_error"
+    """The peer broke the format of a leg or of a transport header."""
+    REFUSED_BY_PEER = "refused_by_peer"
+    """The peer's proxy refused the connection; the detail is its reason."""
+    LIMIT = "limit"
+    """A bound was reached."""
+    INTERNAL = "internal"
+    """A defect of ours or of a plugin; the log has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mtls:
+    """The connection is mutual TLS with this peer.
+
+    :param protocol: the ALPN protocol, ``""`` where none was negotiated.
+    """
+
+    peer: Name
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoTls:
+    """The connection is plaintext, and why."""
+
+    reason: NoTlsReason
+
+
+Security = Mtls | NoTls
+
+
+def tls_label(security: Security | None) -> str:
+    """Return what tap prints behind ``tls=``: ``true``, the reason, or ``unknown`` before it is decided."""
+    match security:
+        case Mtls():
+            return "true"
+        case NoTls(reason):
+            return reason.value
+        case None:
+            return "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One proxied connection, as far as it is known.
+
+    :param id: counts connections of this proxy, from 0.
+    :param src: where it comes from; outbound the workload, inbound the client as far as it is known.
+    :param dst: the original destination; inbound the workload's address.
+    :param opened: seconds since the epoch.
+    """
+
+    id: int
+    direction: Direction
+    src: Address
+    dst: Address
+    opened: float
+    security: Security | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEnd:
+    """How a flow ended.
+
+    :param error: the refusal or failure, ``None`` for an orderly end.
+    :param detail: for a person: what was seen, e.g. the names that did not match.
+    :param duration: seconds.
+    :param sent: bytes from client to server; `received`: the other way.
+    """
+
+    error: str | None
+    detail: str
+    duration: float
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The start of one request (HTTP, gRPC, or what a user's detector calls one).
+
+    :param id: counts the requests of its flow, from 0.
+    :param protocol: the detector's name: ``http/1.1``, ``h2``, or a plugin's.
+    """
+
+    id: int
+    protocol: str
+    method: str
+    authority: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The start of the answer to request `id`. `status` is the HTTP status, or a plugin's own number."""
+
+    id: int
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnd:
+    """The end of the answer to request `id`.
+
+    :param length: bytes of the body.
+    :param grpc_status: the number in the trailers (or in a trailers-only head), where there is one.
+    :param reset: the HTTP/2 error code, or -1 where the connection ended in mid-answer.
+    """
+
+    id: int
+    length: int
+    grpc_status: int | None = None
+    reset: int | None = None
+
+
+Seen = Request | Response | ResponseEnd
+"""What an observer reports, in order of appearance."""

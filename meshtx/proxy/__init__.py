@@ -1,0 +1,1 @@
+"""Inbound and outbound: accept, find out, permit, connect, relay."""

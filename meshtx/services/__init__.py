@@ -1,0 +1,1 @@
+"""One module a twistd program: its options and its wiring."""

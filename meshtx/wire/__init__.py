@@ -1,0 +1,1 @@
+"""Bytes in, events out: parsers that know no I/O, no clock and no Twisted."""
