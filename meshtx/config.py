@@ -1,0 +1,246 @@
+"""What the two programs can be told: one frozen dataclass a program, each setting declared once.
+
+`load` reads a TOML file, then environment variables, then flags; `options_class` makes the
+options of a twistd command. See `meshtx.config_load` for how the names of a setting relate.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from meshtx.config_load import ProgramConfig, load, nearest, optional, setting, settings
+from meshtx.config_options import ConfigOptions, options_class
+from meshtx.config_values import (
+    ADDRESS,
+    DURATION,
+    ENDPOINT,
+    FILE,
+    FLAG,
+    FOLDER,
+    FORWARD,
+    MARK,
+    NAME,
+    PEM,
+    SECONDS,
+    WORD,
+    Endpoint,
+    Forward,
+    choice,
+    listed,
+)
+from meshtx.errors import ConfigError
+from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.wire.address import Address
+
+__all__ = [
+    "ConfigOptions",
+    "Endpoint",
+    "Forward",
+    "IdentityConfig",
+    "InboundPolicy",
+    "ProxyConfig",
+    "load",
+    "nearest",
+    "options_class",
+    "settings",
+]
+
+
+class InboundPolicy(StrEnum):
+    """Who may connect to the workload."""
+
+    ALL_UNAUTHENTICATED = "all-unauthenticated"
+    """Everybody, with or without mutual TLS."""
+    ALL_AUTHENTICATED = "all-authenticated"
+    """Every workload of the mesh."""
+    LISTED = "listed"
+    """The names of ``inbound_allow`` and nobody else."""
+
+
+@dataclass(frozen=True)
+class ProxyConfig(ProgramConfig):
+    """The sidecar, ``twistd meshproxy``."""
+
+    program: ClassVar[str] = "meshproxy"
+    prefix: ClassVar[str] = "MESHTX_PROXY_"
+
+    name: Name | None = optional(
+        NAME, "The workload's name in the mesh; with certificate files it is the one that the certificate has."
+    )
+    trust_anchors: str | None = optional(PEM, "The mesh's trust anchors, as PEM text.")
+    trust_anchors_file: Path | None = optional(FILE, "The mesh's trust anchors, in a PEM file.")
+
+    identity_address: Endpoint | None = optional(ENDPOINT, "Where the identity service issues certificates.")
+    identity_name: Name = setting(
+        NAME,
+        "meshtx-identity.meshtx.serviceaccount.identity.meshtx.cluster.local",
+        "The name that the identity service must prove.",
+    )
+    token_file: Path | None = optional(FILE, "The token that proves the name to the identity service.")
+    key_folder: Path | None = optional(
+        FOLDER, "A folder on a tmpfs where the private key is kept over a restart; without it, memory alone has it."
+    )
+
+    certificate_file: Path | None = optional(
+        FILE, "Without an identity service: the workload's certificate and its issuers, in a PEM file."
+    )
+    key_file: Path | None = optional(FILE, "The private key of certificate_file, in a PEM file.")
+
+    directory_file: Path | None = optional(FILE, "Who is meshed: a TOML or JSON file, read again when it changes.")
+
+    inbound_listen: tuple[Address, ...] = setting(
+        listed(ADDRESS), "0.0.0.0:4143", "Where redirected connections to the workload and those of its peers come in."
+    )
+    outbound_listen: tuple[Address, ...] = setting(
+        listed(ADDRESS), "127.0.0.1:4140", "Where redirected connections of the workload come in."
+    )
+    inbound_forward: tuple[Forward, ...] = setting(
+        listed(FORWARD), "", "Without a redirect: take connections at LISTEN as if they came for DESTINATION."
+    )
+    outbound_forward: tuple[Forward, ...] = setting(
+        listed(FORWARD), "", "Without a redirect: the workload connects to LISTEN and means DESTINATION."
+    )
+
+    inbound_policy: InboundPolicy = setting(
+        choice(InboundPolicy), "all-unauthenticated", "Who may connect to the workload."
+    )
+    inbound_allow: tuple[Name, ...] = setting(listed(NAME), "", "The names that the policy 'listed' lets in.")
+
+    tap_listen: Address = setting(ADDRESS, "0.0.0.0:4190", "Where tap is served, over mutual TLS.")
+    tap_identity: tuple[Name, ...] = setting(listed(NAME), "", "The names that may tap; none, and nobody may.")
+    admin_listen: Address = setting(ADDRESS, "0.0.0.0:4191", "Where /live, /ready and /metrics are served.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics without TLS, to everybody.")
+    metrics_identity: tuple[Name, ...] = setting(
+        listed(NAME), "", "The names that may read /metrics over mutual TLS; none, and nobody may."
+    )
+
+    detectors: tuple[str, ...] = setting(
+        listed(WORD), "http/1.1,h2", "The protocols whose requests are observed, in the order in which they are tried."
+    )
+    mark: int | None = optional(MARK, "The socket mark (SO_MARK) of the proxy's own connections.")
+    handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
+    connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made.")
+    directory_timeout: float = setting(SECONDS, "5s", "Longest wait for the directory's answer.")
+    drain_timeout: float = setting(SECONDS, "30s", "How long connections may go on after a stop was asked for.")
+
+    def check(self) -> None:
+        """Judge the values together."""
+        _check_credentials(self)
+        _check_listeners(self)
+        if self.inbound_allow and self.inbound_policy is not InboundPolicy.LISTED:
+            raise ConfigError(
+                "inbound_allow",
+                f"the policy {self.inbound_policy.value!r} does not read it",
+                "set inbound_policy to 'listed', or remove it",
+            )
+
+
+def _check_credentials(config: ProxyConfig) -> None:
+    if (config.trust_anchors is None) == (config.trust_anchors_file is None):
+        have = "neither is" if config.trust_anchors is None else "both are"
+        raise ConfigError("trust_anchors, trust_anchors_file", f"{have} set", "set one of them to the mesh's anchors")
+    from_files = config.certificate_file is not None or config.key_file is not None
+    if from_files and config.identity_address is not None:
+        raise ConfigError(
+            "certificate_file, identity_address", "both are set", "take the certificate from files or from the service"
+        )
+    if from_files:
+        _needs(config, "a certificate from files", "certificate_file", "key_file")
+        _excludes(config, "a certificate from files", "token_file", "key_folder")
+    elif config.identity_address is None:
+        raise ConfigError(
+            "identity_address",
+            "nothing says where the certificate comes from",
+            "set it (with name and token_file), or set certificate_file and key_file",
+        )
+    else:
+        _needs(config, "a certificate from the identity service", "name", "token_file")
+
+
+def _needs(config: ProgramConfig, what: str, *keys: str) -> None:
+    for key in keys:
+        if getattr(config, key) is None:
+            raise ConfigError(key, "not set", f"{what} needs it")
+
+
+def _excludes(config: ProgramConfig, what: str, *keys: str) -> None:
+    for key in keys:
+        if getattr(config, key) is not None:
+            raise ConfigError(key, f"{what} does not read it", "remove it")
+
+
+def _check_listeners(config: ProxyConfig) -> None:
+    outbound = config.outbound_listen + tuple(each.listen for each in config.outbound_forward)
+    inbound = config.inbound_listen + tuple(each.listen for each in config.inbound_forward)
+    if not outbound and not inbound:
+        raise ConfigError("inbound_listen, outbound_listen", "both are empty", "name an address for at least one")
+    if outbound and config.directory_file is None:
+        raise ConfigError(
+            "directory_file",
+            "not set, and outbound connections need a directory",
+            "name the mesh's file, or make outbound_listen empty",
+        )
+    _check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])
+
+
+def _check_distinct(listeners: list[Address]) -> None:
+    for address, times in Counter(each for each in listeners if each.port).items():
+        if times > 1:
+            raise ConfigError(str(address), f"{times} listeners have this address", "give each one its own port")
+
+
+@dataclass(frozen=True)
+class IdentityConfig(ProgramConfig):
+    """The certificate authority, ``twistd meshidentity``."""
+
+    program: ClassVar[str] = "meshidentity"
+    prefix: ClassVar[str] = "MESHTX_IDENTITY_"
+
+    listen: Address = setting(ADDRESS, "0.0.0.0:8080", "Where certificates are issued.")
+    admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+
+    control_namespace: str = setting(WORD, "meshtx", "The control namespace, a part of every name in the mesh.")
+    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
+    name: Name | None = optional(
+        NAME, "The service's own name; without it, service account meshtx-identity in the control namespace."
+    )
+
+    issuer: Path | None = optional(
+        FOLDER, "The folder of the issuer: tls.crt, tls.key and ca.crt, or crt.pem, key.pem and ca.crt."
+    )
+    trust_anchors_file: Path | None = optional(
+        FILE, "The mesh's trust anchors, in a PEM file; without it, ca.crt in the issuer's folder."
+    )
+    lifetime: timedelta = setting(DURATION, "24h", "How long a certificate is valid.")
+
+    validator: str = setting(WORD, "local", "Who judges tokens: 'local' takes those of 'meshtx token create'.")
+    token_key_file: Path | None = optional(FILE, "The public key of the local validator, in a PEM file.")
+
+    def check(self) -> None:
+        """Judge the values together."""
+        if self.issuer is None:
+            raise ConfigError("issuer", "not set", "name the folder that 'meshtx ca issuer' has made")
+        try:
+            _ = self.own_name
+        except InvalidName as error:
+            raise ConfigError("control_namespace, trust_domain", str(error), "write DNS labels") from None
+        if self.validator == "local":
+            _needs(self, "the validator 'local'", "token_key_file")
+        else:
+            _excludes(self, f"the validator {self.validator!r}", "token_key_file")
+        _check_distinct([self.listen, self.admin_listen])
+
+    @property
+    def scope(self) -> MeshScope:
+        """The last part of the names that the service certifies."""
+        return MeshScope(self.control_namespace, self.trust_domain)
+
+    @property
+    def own_name(self) -> Name:
+        """The name in the service's own certificate."""
+        return self.name or self.scope.name(self.control_namespace, "meshtx-identity")

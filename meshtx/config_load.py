@@ -1,0 +1,197 @@
+"""Where configuration comes from: a TOML file, then the environment, then flags; the later wins.
+
+A program's configuration is a frozen dataclass whose fields are made by `setting` and
+`optional`. A field ``tap_listen`` of the program ``meshproxy`` is ``tap_listen`` in the file,
+``MESHTX_PROXY_TAP_LISTEN`` in the environment and ``--tap-listen`` among the flags. A key that
+nothing reads is an error that names the nearest one that something does read.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
+
+from meshtx.config_values import Kind
+from meshtx.errors import ConfigError
+
+T = TypeVar("T")
+C = TypeVar("C", bound="ProgramConfig")
+
+_KIND, _HELP, _DEFAULT = "meshtx.kind", "meshtx.help", "meshtx.default"
+
+_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
+"""What Kubernetes puts behind ``MESHTX_IDENTITY_`` for a Service called meshtx-identity."""
+
+
+def setting(kind: Kind[T], default: str, text: str) -> T:
+    """Declare a field.
+
+    :param default: as a user would write it.
+    :param text: for ``--help``.
+    """
+    metadata = {_KIND: kind, _HELP: text, _DEFAULT: default}
+    return cast("T", field(default=cast("Any", kind.parse(default)), metadata=metadata))
+
+
+def optional(kind: Kind[T], text: str) -> T | None:
+    """Declare a field that is ``None`` unless it is set."""
+    return cast("T | None", field(default=None, metadata={_KIND: kind, _HELP: text, _DEFAULT: ""}))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One field of a program's configuration, as its user meets it."""
+
+    key: str
+    variable: str
+    kind: Kind[Any]
+    help: str
+    default: str
+
+    @property
+    def flag(self) -> str:
+        """The long option, with its dashes."""
+        return "--" + self.key.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class ProgramConfig:
+    """What each program's configuration has: the two names of the program and a last check."""
+
+    program: ClassVar[str]
+    """The name of the twistd command."""
+    prefix: ClassVar[str]
+    """What its environment variables begin with, the underscore included."""
+
+    def check(self) -> None:
+        """Judge the values together.
+
+        :raises ConfigError: they contradict each other, or one is missing.
+        """
+
+
+def settings(config: type[ProgramConfig]) -> tuple[Setting, ...]:
+    """Return what can be set, in the order of declaration."""
+    return tuple(
+        Setting(
+            each.name,
+            config.prefix + each.name.upper(),
+            each.metadata[_KIND],
+            each.metadata[_HELP],
+            each.metadata[_DEFAULT],
+        )
+        for each in fields(config)
+        if _KIND in each.metadata and each.default is not MISSING
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint for an unknown word: the one that was probably meant, or all there are."""
+    known = list(known)
+    close = get_close_matches(word, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None = None) -> C:
+    """Return a program's configuration, merged and checked.
+
+    :param flags: key to text; the parts of a list joined by commas.
+    :param file: a TOML file; else the one that the environment's ``<prefix>CONFIG`` names, if any.
+    :raises ConfigError: a value, a key or the whole is wrong; the message names the place.
+    """
+    known = {each.key: each for each in settings(config)}
+    named = environ.get(config.prefix + "CONFIG")
+    file = file or (Path(named) if named else None)
+    written = {
+        **(_from_file(file, known) if file else {}),
+        **_from_environment(config, environ, known),
+        **{key: (known[key].flag, text) for key, text in flags.items()},
+    }
+    values = {key: _value(known[key], place, text) for key, (place, text) in written.items()}
+    loaded = config(**values)
+    loaded.check()
+    return loaded
+
+
+def _from_file(file: Path, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
+    table = read_toml(file)
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{file}: {key}", "unknown key", nearest(key, known))
+    return {key: (f"{file}: {key}", _text(f"{file}: {key}", value)) for key, value in table.items()}
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    :raises ConfigError: it cannot be read, or it is no TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(str(file), reason(error), "name a TOML file that this user may read") from None
+    except ValueError as error:  # TOML's own and UnicodeDecodeError
+        raise ConfigError(str(file), str(error), "correct the TOML there") from None
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says, without the path that the message has already."""
+    return (error.strerror or str(error)).lower()
+
+
+def _text(place: str, value: object) -> str:
+    """Return a TOML value in the one spelling that all sources share."""
+    if isinstance(value, list):
+        return ",".join(_text(place, item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ConfigError(
+        place, f"is a {type(value).__name__}", "write a string, a number, true, false or a list of strings"
+    )
+
+
+def _from_environment(
+    config: type[ProgramConfig], environ: Mapping[str, str], known: Mapping[str, Setting]
+) -> dict[str, tuple[str, str]]:
+    variables = {each.variable: each.key for each in known.values()}
+    found: dict[str, tuple[str, str]] = {}
+    for variable, text in environ.items():
+        if variable in variables:
+            found[variables[variable]] = (variable, text)
+        elif variable.startswith(config.prefix) and not _not_ours(variable.removeprefix(config.prefix)):
+            raise ConfigError(variable, "unknown environment variable", nearest(variable, variables))
+    return found
+
+
+def _not_ours(rest: str) -> bool:
+    return rest == "CONFIG" or bool(_SERVICE_LINK.fullmatch(rest))
+
+
+def _value(each: Setting, place: str, text: str) -> object:
+    kind = each.kind
+    try:
+        value = kind.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(place, str(error), f"write {kind.form}, such as {kind.example}") from None
+    if kind.reads:
+        _must_be_readable(place, cast("Path", value))
+    return value
+
+
+def _must_be_readable(place: str, path: Path) -> None:
+    try:
+        if path.is_dir():
+            next(path.iterdir(), None)
+        else:
+            path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(
+            place, f"{path}: {reason(error)}", "name one that exists and that this user may read"
+        ) from None

@@ -1,0 +1,99 @@
+"""The options of a twistd command, made from its configuration's declaration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from twisted.python import usage
+
+from meshtx.config_load import ProgramConfig, Setting, load, settings
+from meshtx.errors import ConfigError
+
+C = TypeVar("C", bound=ProgramConfig)
+
+
+class ConfigOptions(usage.Options, Generic[C]):
+    """Options whose result is a configuration: `config`, once they are parsed.
+
+    A mistake of the user's ends the command in one sentence, without the pages of ``--help``.
+    """
+
+    program_config: ClassVar[type[ProgramConfig]]
+    environ: ClassVar[Mapping[str, str]] = os.environ
+    config: C
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags: dict[str, str] = {}
+        self._file: Path | None = None
+        self._wrong = False
+
+    def opt_config(self, path: str) -> None:
+        """Read this TOML file."""
+        self._file = Path(path)
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parse the command line."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError:
+            self._wrong = True
+            raise
+
+    def postOptions(self) -> None:
+        """Merge flags, environment and file."""
+        try:
+            self.config = load(self.program_config, self.flags, self.environ, self._file)  # type: ignore[assignment]  # C is a subclass's
+        except ConfigError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the list of options, or after a mistake where to find it."""
+        if self._wrong:
+            return f"'twistd {self.program_config.program} --help' lists the options."
+        return super().getUsage(width)
+
+
+def options_class(config: type[C]) -> type[ConfigOptions[C]]:
+    """Return the options of the program that is configured so."""
+    members: dict[str, object] = {f"opt_{each.key}": _handler(each) for each in settings(config)}
+    members["opt_config"] = _config_handler(config)
+    members["program_config"] = config
+    members["longdesc"] = (
+        "A list is written with commas, or by repeating its option. "
+        "Flags win over environment variables, these over the TOML file. "
+        "Relative paths start where the program is started."
+    )
+    return type("Options", (ConfigOptions,), members)
+
+
+def _handler(each: Setting) -> Callable[..., None]:
+    def switch(self: ConfigOptions[Any]) -> None:
+        self.flags[each.key] = "true"
+
+    def append(self: ConfigOptions[Any], text: str) -> None:
+        self.flags[each.key] = f"{self.flags[each.key]},{text}" if each.key in self.flags else text
+
+    def assign(self: ConfigOptions[Any], text: str) -> None:
+        self.flags[each.key] = text
+
+    handler = switch if each.kind.flag else append if each.kind.many else assign
+    handler.__doc__ = _describe(each)
+    return handler
+
+
+def _describe(each: Setting) -> str:
+    default = f"; default {each.default}" if each.default else ""
+    form = "" if each.kind.flag else f"{each.kind.form}: "
+    return f"{form}{each.help} [{each.variable}, TOML {each.key}{default}]"
+
+
+def _config_handler(config: type[ProgramConfig]) -> Callable[..., None]:
+    def opt_config(self: ConfigOptions[Any], path: str) -> None:
+        ConfigOptions.opt_config(self, path)
+
+    opt_config.__doc__ = f"FILE: Read this TOML file first. [{config.prefix}CONFIG]"
+    return opt_config

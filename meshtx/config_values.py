@@ -1,0 +1,177 @@
+"""How one value of the configuration is written and read: addresses, durations, names, lists.
+
+Every value has one spelling as text, the same in a TOML file, in an environment variable and
+behind a flag. A list is its items joined by commas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from meshtx.pki.name import Name
+from meshtx.wire.address import Address
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_TRUE = {"true", "yes", "on", "1"}
+_FALSE = {"false", "no", "off", "0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host, by name or by address, and a port: what a client connects to."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """Read ``identity.mesh:8080``, ``10.0.0.1:8080`` or ``[fd00::1]:8080``.
+
+        :raises ValueError: it is none of these.
+        """
+        host, _, port = text.rpartition(":")
+        if _HOST.fullmatch(host) and not host.replace(".", "").isdigit():
+            if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+                raise ValueError(f"{port!r} is no port")
+            return cls(host.lower(), int(port))
+        address = Address.parse(text)
+        return cls(address.host, address.port)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An explicit listener: what connects to `listen` means `destination`."""
+
+    listen: Address
+    destination: Address
+
+    @classmethod
+    def parse(cls, text: str) -> Forward:
+        """Read ``LISTEN=DESTINATION``, two addresses with a port each.
+
+        :raises ValueError: it is not that.
+        """
+        listen, equals, destination = text.partition("=")
+        if not equals:
+            raise ValueError(f"{text!r} has no '='")
+        return cls(Address.parse(listen.strip()), Address.parse(destination.strip()))
+
+    def __str__(self) -> str:
+        return f"{self.listen}={self.destination}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """One sort of value.
+
+    :param form: what ``--help`` and errors call it, e.g. ``ADDRESS:PORT``.
+    :param example: one that parses.
+    :param parse: text to value; raises ValueError.
+    :param many: a list; its parts may come in several flags.
+    :param flag: needs no value behind its flag; ``true`` is meant.
+    :param reads: names a file or a folder that must be there and readable at start.
+    """
+
+    form: str
+    example: str
+    parse: Callable[[str], T]
+    many: bool = False
+    flag: bool = False
+    reads: bool = False
+
+
+def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+    """Return the kind of a list of these; an empty text is an empty list."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        return tuple(kind.parse(part.strip()) for part in text.split(",") if part.strip())
+
+    return Kind(f"{kind.form}[,...]", kind.example, parse, many=True)
+
+
+def choice(values: type[E]) -> Kind[E]:
+    """Return the kind of one word out of a closed set."""
+    words = [value.value for value in values]
+
+    def parse(text: str) -> E:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return values(text)
+
+    return Kind("|".join(words), words[0], parse)
+
+
+def _duration(text: str) -> timedelta:
+    if _SECONDS.fullmatch(text):
+        return timedelta(seconds=float(text))
+    match = _DURATION.fullmatch(text)
+    if not text or not match:
+        raise ValueError(f"{text!r} is no duration")
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _some_time(text: str) -> timedelta:
+    duration = _duration(text)
+    if not duration:
+        raise ValueError(f"{text!r} is no time at all")
+    return duration
+
+
+def _yes(text: str) -> bool:
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _mark(text: str) -> int:
+    mark = int(text, 0)
+    if not 0 < mark < 2**32:
+        raise ValueError(f"{text!r} is outside 1-0xffffffff")
+    return mark
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("the path is empty")
+    return Path(text).absolute()  # twistd changes its folder when it becomes a daemon
+
+
+def _word(text: str) -> str:
+    if not text:
+        raise ValueError("the value is empty")
+    return text
+
+
+def _pem(text: str) -> str:
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ValueError("it holds no '-----BEGIN CERTIFICATE-----'")
+    return text
+
+
+ADDRESS = Kind("ADDRESS:PORT", "0.0.0.0:4143", Address.parse)
+ENDPOINT = Kind("HOST:PORT", "meshtx-identity.meshtx:8080", Endpoint.parse)
+FORWARD = Kind("LISTEN=DESTINATION", "127.0.0.1:8001=10.0.0.2:80", Forward.parse)
+NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)
+WORD = Kind("WORD", "http/1.1", _word)
+PEM = Kind("PEM", "-----BEGIN CERTIFICATE-----...", _pem)
+FILE = Kind("FILE", "/etc/meshtx/ca.crt", _path, reads=True)
+FOLDER = Kind("FOLDER", "/etc/meshtx/issuer", _path, reads=True)
+DURATION = Kind("DURATION", "24h", _some_time)
+SECONDS = Kind("DURATION", "90s", lambda text: _some_time(text).total_seconds())
+MARK = Kind("NUMBER", "0x4143", _mark)
+FLAG = Kind("true|false", "true", _yes, flag=True)

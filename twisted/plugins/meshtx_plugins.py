@@ -1,0 +1,17 @@
+"""The commands of twistd. Every twistd command loads this file, so it imports nothing of meshtx."""
+
+from twisted.application.service import ServiceMaker
+
+meshproxy = ServiceMaker(
+    "meshtx sidecar",
+    "meshtx.services.proxy",
+    "Mutual TLS for one workload: takes its connections in and out.",
+    "meshproxy",
+)
+
+meshidentity = ServiceMaker(
+    "meshtx identity",
+    "meshtx.services.identity",
+    "The certificate authority of a mesh: issues certificates to those who prove who they are.",
+    "meshidentity",
+)
