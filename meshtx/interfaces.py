@@ -37,8 +37,12 @@ class IObserver(Interface):
     def server_data(data: bytes) -> list[Seen]:
         """Return what these bytes from the server complete."""
 
-    def ended() -> list[Seen]:
-        """Return what the end of the connection ends."""
+    def ended(orderly: bool) -> list[Seen]:
+        """Return what the end of the connection ends.
+
+        :param orderly: False where the connection was reset or cut: an answer that only the end delimits is
+            then not whole.
+        """
 
     detached = Attribute("True once the observer has given up: nothing is passed to it any more (bool).")
 
@@ -80,6 +84,9 @@ class IDirectory(Interface):
         :raises meshtx.directory.target.NotReady: cancelled by the caller's deadline, or the directory is gone
             and the address was never known.
         """
+
+    def own_port(address: Address):  # type: ignore[no-untyped-def]  # zope: no self
+        """Return the `meshtx.directory.target.PortFacts` of an address of this very workload, at once."""
 
     def subscribe(changed: Callable[[], None]) -> Callable[[], None]:
         """Call back after every change; return the function that ends the subscription."""
