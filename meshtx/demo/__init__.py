@@ -1,0 +1,1 @@
+"""A whole mesh on this machine: hosts, example services, sidecars, a raw capture and a verdict."""
