@@ -13,6 +13,10 @@ for folder in meshtx/wire/messages meshtx/rpc/messages; do
     [ -d "$folder" ] || continue
     find "$folder" -name '*.proto' | sort | while read -r proto; do
         "$python" -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. "$proto"
+        # protoc leaves the mapping's types open; mypy --strict wants them.
+        stub="${proto%.proto}_pb2.pyi"
+        sed 's/, _Mapping\]/, _Mapping[str, object]]/g' "$stub" > "$stub.new"
+        mv "$stub.new" "$stub"
         echo "$proto"
     done
 done

@@ -13,7 +13,7 @@ class Header(_message.Message):
     port: int
     name: str
     session_protocol: SessionProtocol
-    def __init__(self, port: _Optional[int] = ..., name: _Optional[str] = ..., session_protocol: _Optional[_Union[SessionProtocol, _Mapping]] = ...) -> None: ...
+    def __init__(self, port: _Optional[int] = ..., name: _Optional[str] = ..., session_protocol: _Optional[_Union[SessionProtocol, _Mapping[str, object]]] = ...) -> None: ...
 
 class SessionProtocol(_message.Message):
     __slots__ = ("http1", "http2")
@@ -27,4 +27,4 @@ class SessionProtocol(_message.Message):
     HTTP2_FIELD_NUMBER: _ClassVar[int]
     http1: SessionProtocol.Http1
     http2: SessionProtocol.Http2
-    def __init__(self, http1: _Optional[_Union[SessionProtocol.Http1, _Mapping]] = ..., http2: _Optional[_Union[SessionProtocol.Http2, _Mapping]] = ...) -> None: ...
+    def __init__(self, http1: _Optional[_Union[SessionProtocol.Http1, _Mapping[str, object]]] = ..., http2: _Optional[_Union[SessionProtocol.Http2, _Mapping[str, object]]] = ...) -> None: ...

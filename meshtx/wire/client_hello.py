@@ -1,0 +1,256 @@
+"""ClientHello: what a TLS client asks for, read before a byte is answered.
+
+A record is a type (1 byte, 22), a version (2), a length (2) and a fragment (RFC 8446, section 5.1). The
+fragments of the first records together hold one handshake message: a type (1 byte, 1), a length (3) and
+the ClientHello (section 4.1.2)::
+
+    version 2 | random 32 | session id <0..32> | cipher suites <2..> | compression <1..>
+    [ extensions: (type 2, data <0..2^16-1>)* ]
+
+Read of the extensions: server_name (RFC 6066, section 3), application_layer_protocol_negotiation (RFC
+7301, section 3.1), supported_versions (RFC 8446, section 4.2.1). The verdict falls with the first byte
+that makes it certain, so it is the same however the bytes were cut. Bytes in, verdict out: the caller
+keeps the bytes, whoever reads them next needs all of them.
+
+This judges who should read the connection; it is no check of the TLS itself, which OpenSSL makes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+RECORD_HEADER = 5
+"""Bytes before a record's fragment."""
+
+MAX_FRAGMENT = 2**14
+"""Bytes in one record (RFC 8446, section 5.1)."""
+
+MAX = 2**14 + RECORD_HEADER
+"""Bytes of records, headers included, within which a ClientHello must end."""
+
+MAX_SNI = 255
+"""Bytes of a host name."""
+
+_HANDSHAKE = 22
+_CLIENT_HELLO = 1
+_SERVER_NAME = 0
+_ALPN = 16
+_SUPPORTED_VERSIONS = 43
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A whole ClientHello.
+
+    :param sni: the host name asked for, in lower case; None if there was none.
+    :param alpn: the protocols offered, in the client's order; one character a byte (ISO 8859-1).
+    :param versions: ``supported_versions`` as sent, GREASE included; empty from a client of TLS 1.2 or older.
+    """
+
+    sni: str | None
+    alpn: tuple[str, ...]
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotTls:
+    """Certain: these bytes start no ClientHello that a TLS server would take."""
+
+
+class _Broken(Exception):
+    """The message breaks its format."""
+
+
+class _Body:
+    """Asks for the message's bytes piece by piece; each method is a generator of wanted sizes."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, size: int) -> Generator[int, bytes, bytes]:
+        """Return that many bytes."""
+        _require(size <= self.left)
+        self.left -= size
+        return (yield size)
+
+    def number(self, width: int) -> Generator[int, bytes, int]:
+        """Return a big-endian number of that many bytes."""
+        return int.from_bytes((yield from self.take(width)), "big")
+
+    def vector(self, width: int, low: int, high: int = MAX) -> Generator[int, bytes, bytes]:
+        """Return the bytes behind a length of ``width`` bytes, which must be from low to high."""
+        size = yield from self.number(width)
+        _require(low <= size <= high)
+        return (yield from self.take(size))
+
+
+class ClientHelloSniffer:
+    """Reads the first bytes from a client until it is certain what they are.
+
+    Holds the part of the message that is not read yet: one vector, less than `MAX` bytes.
+    """
+
+    MAX = MAX
+
+    def __init__(self) -> None:
+        self._verdict: Hello | NotTls | None = None
+        self._first = b""
+        self._seen = 0
+        self._header = b""
+        self._fragment_left = 0
+        self._held = bytearray()
+        self._message = _message()
+        self._wanted = next(self._message)
+
+    @property
+    def begun(self) -> bool:
+        """True if the first bytes are those of a handshake's record: one of them is enough."""
+        return bool(self._first) and _is_record(self._first)
+
+    @property
+    def held(self) -> int:
+        """Bytes kept."""
+        return len(self._held)
+
+    def receive_data(self, data: bytes) -> Hello | NotTls | None:
+        """Return the verdict once it is certain, None before; bytes after it change nothing.
+
+        :param data: any number of bytes, split anywhere.
+        """
+        if self._verdict is None and data:
+            piece = data[: MAX - self._seen]
+            self._first = (self._first + piece[:2])[:2]
+            self._seen += len(piece)
+            try:
+                self._verdict = self._records(piece)
+                _require(self._verdict is not None or self._seen < MAX)
+            except _Broken:
+                self._verdict = NotTls()
+            if self._verdict is not None:
+                self._held.clear()
+        return self._verdict
+
+    def _records(self, data: bytes) -> Hello | None:
+        at = 0
+        while at < len(data):
+            if self._fragment_left:
+                piece = data[at : at + self._fragment_left]
+                self._fragment_left -= len(piece)
+                if (hello := self._fragment(piece)) is not None:
+                    return hello
+            else:
+                piece = data[at : at + RECORD_HEADER - len(self._header)]
+                self._start(piece)
+            at += len(piece)
+        return None
+
+    def _start(self, piece: bytes) -> None:
+        self._header += piece
+        _require(_is_record(self._header))
+        if len(self._header) == RECORD_HEADER:
+            self._fragment_left = int.from_bytes(self._header[3:], "big")
+            _require(0 < self._fragment_left <= MAX_FRAGMENT)
+            self._header = b""
+
+    def _fragment(self, piece: bytes) -> Hello | None:
+        self._held += piece
+        while len(self._held) >= self._wanted:
+            part = bytes(self._held[: self._wanted])
+            del self._held[: self._wanted]
+            try:
+                self._wanted = self._message.send(part)
+            except StopIteration as end:
+                return end.value
+        return None
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise _Broken
+
+
+def _is_record(first: bytes) -> bool:
+    """Tell whether a record of a handshake may start so; of its version only the major part is fixed."""
+    return first[:2] == bytes((_HANDSHAKE, 3))[: len(first)]
+
+
+def _message() -> Generator[int, bytes, Hello]:
+    """Read the handshake message: yield how many bytes are wanted next, return what they said."""
+    _require((yield 1)[0] == _CLIENT_HELLO)
+    body = _Body(int.from_bytes((yield 3), "big"))
+    _require(body.left <= MAX - RECORD_HEADER - 4)
+    _require((yield from body.take(2))[0] == 3)
+    yield from body.take(32)
+    yield from body.vector(1, 0, 32)
+    suites = yield from body.vector(2, 2)
+    _require(len(suites) % 2 == 0)
+    yield from body.vector(1, 1)
+    return (yield from _extensions(body))
+
+
+def _extensions(body: _Body) -> Generator[int, bytes, Hello]:
+    sni: str | None = None
+    alpn: tuple[str, ...] = ()
+    versions: tuple[int, ...] = ()
+    if body.left:
+        size = yield from body.number(2)
+        _require(size == body.left)
+    kinds: set[int] = set()
+    while body.left:
+        kind = yield from body.number(2)
+        data = yield from body.vector(2, 0)
+        _require(kind not in kinds)
+        kinds.add(kind)
+        if kind == _SERVER_NAME:
+            sni = _server_name(data)
+        elif kind == _ALPN:
+            alpn = _protocols(data)
+        elif kind == _SUPPORTED_VERSIONS:
+            versions = _versions(data)
+    return Hello(sni, alpn, versions)
+
+
+def _server_name(data: bytes) -> str | None:
+    names = _whole(data, 2)
+    found: str | None = None
+    at = 0
+    while at < len(names):
+        kind, name = names[at], _part(names, at + 1, 2)
+        at += 3 + len(name)
+        if kind == 0:  # host_name: at most one
+            _require(found is None and len(name) <= MAX_SNI and all(0x21 <= byte <= 0x7E for byte in name))
+            found = name.decode("ascii").lower()
+    return found
+
+
+def _protocols(data: bytes) -> tuple[str, ...]:
+    names = _whole(data, 2)
+    found: list[str] = []
+    at = 0
+    while at < len(names):
+        name = _part(names, at, 1)
+        found.append(name.decode("latin-1"))
+        at += 1 + len(name)
+    return tuple(found)
+
+
+def _versions(data: bytes) -> tuple[int, ...]:
+    numbers = _whole(data, 1)
+    _require(len(numbers) % 2 == 0)
+    return tuple(int.from_bytes(numbers[at : at + 2], "big") for at in range(0, len(numbers), 2))
+
+
+def _whole(data: bytes, width: int) -> bytes:
+    """Return the one vector, not empty, that the data consists of; its length has ``width`` bytes."""
+    found = _part(data, 0, width)
+    _require(len(data) == width + len(found))
+    return found
+
+
+def _part(data: bytes, at: int, width: int) -> bytes:
+    """Return the vector, not empty, that starts there; its length has ``width`` bytes."""
+    start = at + width
+    size = int.from_bytes(data[at:start], "big")
+    _require(0 < size <= len(data) - start)
+    return data[start : start + size]
