@@ -29,20 +29,22 @@ class ObserveRequest(_message.Message):
     def __init__(self, match: _Optional[_Union[Match, _Mapping]] = ..., headers: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
-    __slots__ = ("methods", "path_prefix", "authority", "peer", "direction", "destinations")
+    __slots__ = ("methods", "path_prefix", "authority", "peer", "direction", "destinations", "sources")
     METHODS_FIELD_NUMBER: _ClassVar[int]
     PATH_PREFIX_FIELD_NUMBER: _ClassVar[int]
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     DESTINATIONS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     methods: _containers.RepeatedScalarFieldContainer[str]
     path_prefix: str
     authority: str
     peer: str
     direction: Direction
     destinations: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, methods: _Optional[_Iterable[str]] = ..., path_prefix: _Optional[str] = ..., authority: _Optional[str] = ..., peer: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., destinations: _Optional[_Iterable[str]] = ...) -> None: ...
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, methods: _Optional[_Iterable[str]] = ..., path_prefix: _Optional[str] = ..., authority: _Optional[str] = ..., peer: _Optional[str] = ..., direction: _Optional[_Union[Direction, str]] = ..., destinations: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TapEvent(_message.Message):
     __slots__ = ("time", "flow", "flow_opened", "flow_ended", "request", "response", "response_end", "lost")
@@ -85,18 +87,20 @@ class FlowOpened(_message.Message):
     def __init__(self) -> None: ...
 
 class FlowEnded(_message.Message):
-    __slots__ = ("duration", "sent", "received", "error", "detail")
+    __slots__ = ("duration", "sent", "received", "error", "detail", "refused")
     DURATION_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     duration: _duration_pb2.Duration
     sent: int
     received: int
     error: str
     detail: str
-    def __init__(self, duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ..., error: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+    refused: bool
+    def __init__(self, duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ..., error: _Optional[str] = ..., detail: _Optional[str] = ..., refused: _Optional[bool] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("name", "value")
