@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
-from meshtx.config_load import ProgramConfig, load, nearest, optional, setting, settings
+from meshtx.config_load import ProgramConfig, load, optional, setting, settings
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.config_values import (
     ADDRESS,
@@ -45,7 +45,6 @@ __all__ = [
     "InboundPolicy",
     "ProxyConfig",
     "load",
-    "nearest",
     "options_class",
     "settings",
 ]

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from meshtx.config_values import Kind
-from meshtx.errors import ConfigError
+from meshtx.errors import ConfigError, nearest, said_by_system
 
 T = TypeVar("T")
 C = TypeVar("C", bound="ProgramConfig")
@@ -90,13 +89,6 @@ def settings(config: type[ProgramConfig]) -> tuple[Setting, ...]:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown word: the one that was probably meant, or all there are."""
-    known = list(known)
-    close = get_close_matches(word, known, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-
-
 def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], file: Path | None = None) -> C:
     """Return a program's configuration, merged and checked.
 
@@ -119,29 +111,20 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
 
 
 def _from_file(file: Path, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:
-    table = read_toml(file)
+    table = _read_toml(file)
     for key in table:
         if key not in known:
             raise ConfigError(f"{file}: {key}", "unknown key", nearest(key, known))
     return {key: (f"{file}: {key}", _text(f"{file}: {key}", value)) for key, value in table.items()}
 
 
-def read_toml(file: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
-
-    :raises ConfigError: it cannot be read, or it is no TOML.
-    """
+def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(str(file), reason(error), "name a TOML file that this user may read") from None
+        raise ConfigError(str(file), said_by_system(error), "name a TOML file that this user may read") from None
     except ValueError as error:  # TOML's own and UnicodeDecodeError
         raise ConfigError(str(file), str(error), "correct the TOML there") from None
-
-
-def reason(error: OSError) -> str:
-    """Return what the system says, without the path that the message has already."""
-    return (error.strerror or str(error)).lower()
 
 
 def _text(place: str, value: object) -> str:
@@ -193,5 +176,5 @@ def _must_be_readable(place: str, path: Path) -> None:
             path.open("rb").close()
     except OSError as error:
         raise ConfigError(
-            place, f"{path}: {reason(error)}", "name one that exists and that this user may read"
+            place, f"{path}: {said_by_system(error)}", "name one that exists and that this user may read"
         ) from None

@@ -4,6 +4,9 @@ Details are attributes; nobody parses them back out of the text. Errors of OpenS
 cryptography are translated into one of these once, in the module that calls the library.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class MeshtxError(Exception):
     """Everything that meshtx raises on purpose."""
@@ -30,3 +33,15 @@ class PeerError(MeshtxError):
 
 class CredentialsError(MeshtxError):
     """The operator's to mend: the old credentials stay in use, readiness says why."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the hint for a word that nobody knows: the one probably meant, else all that there are."""
+    known = list(known)
+    close = get_close_matches(word, known, 1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def said_by_system(error: OSError) -> str:
+    """Return why a file cannot be used, without its path, which the message around it has."""
+    return (error.strerror or str(error)).lower()

@@ -42,3 +42,15 @@ class Target:
     authority: str
     security: Meshed | NoTls
     opaque: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """What is to be known of a port of this very workload before its bytes are looked at.
+
+    :param opaque: the bytes are not to be looked at.
+    :param skipped: the proxy does not take part: they go through as they are.
+    """
+
+    opaque: bool = False
+    skipped: bool = False
