@@ -1,0 +1,233 @@
+"""Every connection of a proxy, from accept to end: counted, logged, watched, shown to taps.
+
+    open ─▶ secured | plaintext ─▶ (bytes pass) ─▶ ended
+      └──────────────┴─ refuse, at any point before bytes pass
+
+The relay calls `client_data` and `server_data` for each chunk. Observers run from a connection's
+first byte on, whether somebody taps or not: requests are counted anyway, and neither HTTP/1 nor
+HTTP/2 can be joined in the middle. Once a connection turns out to be nothing that a detector knows,
+a call costs a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from itertools import count
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from meshtx.interfaces import IDetector
+from meshtx.observe.exchanges import Exchanges, TooManyOpen
+from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, NoTls, Request, Security, Seen, tls_label
+from meshtx.observe.metrics import FlowSeries, Metrics
+from meshtx.observe.printable import printable
+from meshtx.observe.tap import FlowOpened, FlowRefused, TapEvent, TapHub, What
+from meshtx.observe.watcher import Detached, Watcher
+from meshtx.wire.address import Address
+
+
+class Clock(Protocol):
+    """The one thing needed of a reactor: the time, in seconds since the epoch."""
+
+    def seconds(self) -> float:
+        """Return it."""
+        ...
+
+
+class Flows:
+    """Makes a `FlowHandle` for each connection.
+
+    :param detectors: asked in this order; without any, no connection is looked into.
+    :param debug: also log the end of each connection, at debug level.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self, clock: Clock, metrics: Metrics, tap: TapHub, detectors: Sequence[IDetector], *, debug: bool = False
+    ) -> None:
+        self.clock = clock
+        self.metrics = metrics
+        self.tap = tap
+        self.detectors = tuple(detectors)
+        self.debug = debug
+        self._ids = count()
+        self._failed: set[str] = set()
+
+    def open(self, direction: Direction, src: Address, dst: Address) -> FlowHandle:
+        """Note a new connection."""
+        return FlowHandle(self, Flow(next(self._ids), direction, src, dst, self.clock.seconds()))
+
+    def observer_failed(self, protocol: str) -> None:
+        """Count the exception being handled, and log it once for each detector: it may come with every connection."""
+        self.metrics.observer_detached(protocol, Detached.FAILED)
+        if protocol not in self._failed:
+            self._failed.add(protocol)
+            self.log.failure(
+                "observer of {protocol} failed; the connection goes on unobserved, further failures are only counted",
+                protocol=protocol,
+            )
+
+
+class FlowHandle:
+    """One connection: its owner tells it what happens.
+
+    `flow` is the connection as it is known now. `client_data` and `server_data` are given to the
+    relay; they are the same callables for the life of the connection and raise nothing.
+    """
+
+    def __init__(self, flows: Flows, flow: Flow) -> None:
+        self.flow = flow
+        self._flows = flows
+        self._series: FlowSeries | None = None
+        self._exchanges: Exchanges | None = None
+        self._has_requests = False
+        self._announced = False
+        self._over = False
+        self._watcher = self._watch() if flows.detectors else None
+
+    @property
+    def watched(self) -> bool:
+        """False once nobody looks at the bytes: the relay may as well be given no callables."""
+        return self._watcher is not None
+
+    def addressed(self, src: Address | None = None, dst: Address | None = None) -> None:
+        """Correct an end once it is known better, e.g. from the header of a connection to the proxy itself."""
+        self.flow = replace(self.flow, src=src or self.flow.src, dst=dst or self.flow.dst)
+
+    def secured(self, mtls: Mtls) -> None:
+        """Note that it is mutual TLS, and with whom."""
+        self._decided(mtls)
+
+    def plaintext(self, no_tls: NoTls) -> None:
+        """Note that it is not, and why."""
+        self._decided(no_tls)
+
+    def opaque(self) -> None:
+        """Do not look at the bytes."""
+        if self._watcher is not None:
+            self._watcher.detach(Detached.NOT_RECOGNISED)
+
+    def client_data(self, data: bytes) -> None:
+        """Look at bytes from the client in passing."""
+        if self._watcher is not None:
+            self._watcher.client_data(data)
+
+    def server_data(self, data: bytes) -> None:
+        """Look at bytes from the server in passing."""
+        if self._watcher is not None:
+            self._watcher.server_data(data)
+
+    def refuse(self, reason: StrEnum, detail: str = "") -> None:
+        """Note that the proxy closes it on purpose.
+
+        :param detail: for a person: what was seen.
+        """
+        if self._over:
+            return
+        self._over = True
+        self.opaque()
+        flow = self.flow
+        detail = printable(detail)
+        self._flows.metrics.refused(flow.direction, reason)
+        if self._series is not None:
+            self._series.closed(reason)
+        self._flows.log.info(
+            "{direction} {src} -> {dst} refused: {reason} ({detail})"
+            if detail
+            else "{direction} {src} -> {dst} refused: {reason}",
+            direction="inbound" if flow.direction is Direction.IN else "outbound",
+            src=flow.src,
+            dst=flow.dst,
+            reason=reason.value,
+            detail=detail,
+        )
+        self._publish(FlowRefused(reason.value, detail))
+
+    def ended(self, sent: int, received: int, error: str | None = None, detail: str = "") -> None:
+        """Note the end, once; after a refusal it changes nothing.
+
+        :param sent: bytes from client to server.
+        :param received: bytes from server to client.
+        :param error: what cut it off, ``None`` for an orderly end; a member of an enum is counted by its value.
+        """
+        if self._over:
+            return
+        if self._watcher is not None:
+            self._watcher.ended()
+        self._over = True
+        if self._series is None:
+            if error is None:
+                self._flows.metrics.silent(self.flow.direction)
+                return
+        else:
+            self._series.moved(sent, received)
+            self._series.closed(error)
+        duration = max(0.0, self._flows.clock.seconds() - self.flow.opened)
+        if self._flows.debug:
+            self._log_end(sent, received, error, duration)
+        if not self._has_requests:
+            self._publish(FlowEnd(error, printable(detail), duration, sent, received))
+
+    def _log_end(self, sent: int, received: int, error: str | None, duration: float) -> None:
+        self._flows.log.debug(
+            "{direction} {src} -> {dst} tls={tls} ended after {duration:.3f} s, {sent} B sent, {received} B received,"
+            " error {error}",
+            direction=self.flow.direction.value,
+            src=self.flow.src,
+            dst=self.flow.dst,
+            tls=tls_label(self.flow.security),
+            duration=duration,
+            sent=sent,
+            received=received,
+            error=error,
+        )
+
+    def _decided(self, security: Security) -> None:
+        if self._over or self._series is not None:
+            return
+        self.flow = replace(self.flow, security=security)
+        self._series = self._flows.metrics.flow(self.flow.direction, security)
+        self._series.opened()
+        self._announce()
+
+    def _announce(self) -> None:
+        """Show a connection to taps, once it is decided and known to have no requests to show instead."""
+        ready = self._series is not None and self._watcher is None and not self._has_requests
+        if ready and not self._announced and not self._over:
+            self._announced = True
+            self._publish(FlowOpened())
+
+    def _publish(self, what: What) -> None:
+        tap = self._flows.tap
+        if tap.subscriptions:
+            event = TapEvent(self._flows.clock.seconds(), self.flow, what)
+            for subscription in tap.of_flow(self.flow):
+                subscription.offer(event)
+
+    def _watch(self) -> Watcher:
+        return Watcher(
+            self._flows.detectors, lambda: self.flow, self._seen, self._detached, self._flows.observer_failed
+        )
+
+    def _seen(self, _protocol: str, events: Sequence[Seen]) -> None:
+        flows, flow = self._flows, self.flow
+        if self._exchanges is None:
+            series = self._series or flows.metrics.flow(flow.direction, flow.security)
+            self._exchanges = Exchanges(flows.tap, series)
+        self._has_requests = self._has_requests or any(isinstance(event, Request) for event in events)
+        try:
+            self._exchanges.seen(flow, flows.clock.seconds(), events)
+        except TooManyOpen:
+            if self._watcher is not None:
+                self._watcher.detach(Detached.LIMIT)
+
+    def _detached(self, protocol: str, why: Detached) -> None:
+        self._watcher = None
+        self._exchanges = None
+        if why in (Detached.GAVE_UP, Detached.LIMIT):
+            self._flows.metrics.observer_detached(protocol, why)
+        self._announce()
