@@ -135,9 +135,7 @@ def _text(place: str, value: object) -> str:
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise ConfigError(
-        place, f"is a {type(value).__name__}", "write a string, a number, true, false or a list of strings"
-    )
+    raise ConfigError(place, f"{value!r} is no text, number or list", "write it in quotes")
 
 
 def _from_environment(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from twisted.python import usage
 
+from meshtx import __version__
 from meshtx.config_load import ProgramConfig, Setting, load, settings
 from meshtx.errors import ConfigError
 
@@ -34,6 +35,11 @@ class ConfigOptions(usage.Options, Generic[C]):
     def opt_config(self, path: str) -> None:
         """Read this TOML file."""
         self._file = Path(path)
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"meshtx {__version__}")  # noqa: T201  # as usage.Options does
+        raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line."""
