@@ -181,7 +181,7 @@ def _message() -> Generator[int, bytes, Hello]:
     body = _Body(int.from_bytes((yield 3), "big"))
     _require(body.left <= MAX - RECORD_HEADER - 4)
     _require((yield from body.take(2))[0] == 3)
-    yield from body.take(32)
+    yield from body.take(32)  # random
     yield from body.vector(1, 0, 32)
     suites = yield from body.vector(2, 2)
     _require(len(suites) % 2 == 0)
@@ -198,9 +198,10 @@ def _extensions(body: _Body) -> Generator[int, bytes, Hello]:
         _require(size == body.left)
     kinds: set[int] = set()
     while body.left:
-        kind = yield from body.number(2)
-        data = yield from body.vector(2, 0)
+        head = yield from body.take(4)
+        kind, size = int.from_bytes(head[:2], "big"), int.from_bytes(head[2:], "big")
         _require(kind not in kinds)
+        data = yield from body.take(size)
         kinds.add(kind)
         if kind == _SERVER_NAME:
             sni = _server_name(data)
