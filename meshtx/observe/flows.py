@@ -3,15 +3,15 @@
     open ─▶ secured | plaintext ─▶ (bytes pass) ─▶ ended
       └──────────────┴─ refuse, at any point before bytes pass
 
-The relay calls `client_data` and `server_data` for each chunk. Observers run from a connection's
-first byte on, whether somebody taps or not: requests are counted anyway, and neither HTTP/1 nor
-HTTP/2 can be joined in the middle. Once a connection turns out to be nothing that a detector knows,
-a call costs a comparison.
+The relay calls `client_data` and `server_data` for each chunk as long as they are wanted. Observers
+run from a connection's first byte on, whether somebody taps or not: requests are counted anyway,
+and neither HTTP/1 nor HTTP/2 can be joined in the middle. Once a connection turns out to be nothing
+that a detector knows, the relay is let go of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from itertools import count
@@ -37,6 +37,15 @@ class Clock(Protocol):
         ...
 
 
+class End(Protocol):
+    """What is needed of an end of a relay (`meshtx.net.relay.RelayEnd`)."""
+
+    on_data: Callable[[bytes], None] | None
+    """Gets a copy of what came from this end."""
+    received: int
+    """Bytes that came from this end so far."""
+
+
 class Flows:
     """Makes a `FlowHandle` for each connection.
 
@@ -56,10 +65,16 @@ class Flows:
         self.debug = debug
         self._ids = count()
         self._failed: set[str] = set()
+        self.relaying: set[FlowHandle] = set()
+        metrics.before_exposition.append(self._account)
 
     def open(self, direction: Direction, src: Address, dst: Address) -> FlowHandle:
         """Note a new connection."""
         return FlowHandle(self, Flow(next(self._ids), direction, src, dst, self.clock.seconds()))
+
+    def _account(self) -> None:
+        for handle in self.relaying:
+            handle.account()
 
     def observer_failed(self, protocol: str) -> None:
         """Count the exception being handled, and log it once for each detector: it may come with every connection."""
@@ -75,8 +90,8 @@ class Flows:
 class FlowHandle:
     """One connection: its owner tells it what happens.
 
-    `flow` is the connection as it is known now. `client_data` and `server_data` are given to the
-    relay; they are the same callables for the life of the connection and raise nothing.
+    `flow` is the connection as it is known now. `client_data` and `server_data` stay the same for
+    the life of the connection, and raise nothing.
     """
 
     def __init__(self, flows: Flows, flow: Flow) -> None:
@@ -87,6 +102,8 @@ class FlowHandle:
         self._has_requests = False
         self._announced = False
         self._over = False
+        self._ends: tuple[End, End] | None = None
+        self._counted = (0, 0)
         self._watcher = self._watch() if flows.detectors else None
 
     @property
@@ -111,6 +128,22 @@ class FlowHandle:
         if self._watcher is not None:
             self._watcher.detach(Detached.NOT_RECOGNISED)
 
+    def relayed(self, client: End, server: End) -> None:
+        """Watch the two ends of a relay, as long as there is something to see, and count their bytes.
+
+        Call it before they are joined: what is not seen from the first byte on is not understood.
+        """
+        self._ends = client, server
+        if self._watcher is not None:
+            client.on_data, server.on_data = self.client_data, self.server_data
+        if not self._over:
+            self._flows.relaying.add(self)
+
+    def account(self) -> None:
+        """Count the bytes that have gone through until now."""
+        if self._ends is not None:
+            self._moved(*(end.received for end in self._ends))
+
     def client_data(self, data: bytes) -> None:
         """Look at bytes from the client in passing."""
         if self._watcher is not None:
@@ -128,10 +161,9 @@ class FlowHandle:
         """
         if self._over:
             return
-        self._over = True
+        self._close()
         self.opaque()
         flow = self.flow
-        detail = printable(detail)
         self._flows.metrics.refused(flow.direction, reason)
         if self._series is not None:
             self._series.closed(reason)
@@ -143,7 +175,7 @@ class FlowHandle:
             src=flow.src,
             dst=flow.dst,
             reason=reason.value,
-            detail=detail,
+            detail=printable(detail),
         )
         self._publish(FlowRefused(reason.value, detail))
 
@@ -157,20 +189,29 @@ class FlowHandle:
         if self._over:
             return
         if self._watcher is not None:
-            self._watcher.ended()
-        self._over = True
+            self._watcher.ended(orderly=error is None)
+        self._close()
         if self._series is None:
             if error is None:
                 self._flows.metrics.silent(self.flow.direction)
                 return
         else:
-            self._series.moved(sent, received)
+            self._moved(sent, received)
             self._series.closed(error)
         duration = max(0.0, self._flows.clock.seconds() - self.flow.opened)
         if self._flows.debug:
             self._log_end(sent, received, error, duration)
         if not self._has_requests:
-            self._publish(FlowEnd(error, printable(detail), duration, sent, received))
+            self._publish(FlowEnd(error, detail, duration, sent, received))
+
+    def _close(self) -> None:
+        self._over = True
+        self._flows.relaying.discard(self)
+
+    def _moved(self, sent: int, received: int) -> None:
+        if self._series is not None:
+            self._series.moved(sent - self._counted[0], received - self._counted[1])
+            self._counted = sent, received
 
     def _log_end(self, sent: int, received: int, error: str | None, duration: float) -> None:
         self._flows.log.debug(
@@ -228,6 +269,9 @@ class FlowHandle:
     def _detached(self, protocol: str, why: Detached) -> None:
         self._watcher = None
         self._exchanges = None
+        if self._ends is not None:
+            for end in self._ends:
+                end.on_data = None
         if why in (Detached.GAVE_UP, Detached.LIMIT):
             self._flows.metrics.observer_detached(protocol, why)
         self._announce()

@@ -12,7 +12,7 @@ has its bound children in `FlowSeries`, looked up once a connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -83,6 +83,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = registry or CollectorRegistry()
+        self.before_exposition: list[Callable[[], None]] = []
+        """Called before the series are shown, to bring them up to date."""
         ProcessCollector(registry=registry)
         build = Gauge("meshtx_build_info", "Always 1; the label is the version.", ["version"], registry=registry)
         build.labels(__version__).set(1)
@@ -229,6 +231,8 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return all series in Prometheus' text format (`CONTENT_TYPE`)."""
+        for refresh in self.before_exposition:
+            refresh()
         return generate_latest(_WithoutCreated(self.registry))
 
 

@@ -23,6 +23,11 @@ def field(text: str) -> str:
     return printable(text).replace(" ", r"\x20")
 
 
+def quoted(text: str) -> str:
+    """Return the text between quotation marks, for a value whose blanks are to stay readable."""
+    return '"' + printable(text).replace('"', r"\"") + '"'
+
+
 def _escape(char: str) -> str:
     if char == "\\":
         return "\\\\"

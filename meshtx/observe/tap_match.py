@@ -47,6 +47,9 @@ class Place:
         """Say whether the address lies here."""
         return address.ip in self.network and self.port in (None, address.port)
 
+    def __str__(self) -> str:
+        return str(self.network) if self.port is None else str(Address(self.network.network_address, self.port))
+
 
 @dataclass(frozen=True)
 class TapMatch:

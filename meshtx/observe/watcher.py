@@ -13,9 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import TypeVar
 
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Seen
+
+T = TypeVar("T")
 
 FIRST_BYTES = 64
 """How many of the client's first bytes a detector may look at."""
@@ -82,10 +85,10 @@ class Watcher:
             else:
                 self._from_server += data
 
-    def ended(self) -> None:
+    def ended(self, *, orderly: bool) -> None:
         """The connection has ended: report what that ends."""
         if self._observer is not None:
-            self._feed(self._observer.ended)
+            self._feed(self._observer.ended, orderly)
         self.detach(Detached.NOT_RECOGNISED)
 
     def detach(self, why: Detached) -> None:
@@ -134,10 +137,10 @@ class Watcher:
         if server:
             self.server_data(server)
 
-    def _feed(self, method: Callable[..., list[Seen]], *data: bytes) -> None:
+    def _feed(self, method: Callable[[T], list[Seen]], data: T) -> None:
         observer = self._observer
         try:
-            seen = method(*data)
+            seen = method(data)
             if seen:
                 self._seen(self._protocol, seen)
             detached = observer is not None and observer.detached

@@ -26,7 +26,7 @@ class ObserveRequest(_message.Message):
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     match: Match
     headers: bool
-    def __init__(self, match: _Optional[_Union[Match, _Mapping]] = ..., headers: _Optional[bool] = ...) -> None: ...
+    def __init__(self, match: _Optional[_Union[Match, _Mapping[str, object]]] = ..., headers: _Optional[bool] = ...) -> None: ...
 
 class Match(_message.Message):
     __slots__ = ("methods", "path_prefix", "authority", "peer", "direction", "destinations", "sources")
@@ -64,7 +64,7 @@ class TapEvent(_message.Message):
     response: Response
     response_end: ResponseEnd
     lost: Lost
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., flow: _Optional[_Union[Flow, _Mapping]] = ..., flow_opened: _Optional[_Union[FlowOpened, _Mapping]] = ..., flow_ended: _Optional[_Union[FlowEnded, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., response: _Optional[_Union[Response, _Mapping]] = ..., response_end: _Optional[_Union[ResponseEnd, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., flow: _Optional[_Union[Flow, _Mapping[str, object]]] = ..., flow_opened: _Optional[_Union[FlowOpened, _Mapping[str, object]]] = ..., flow_ended: _Optional[_Union[FlowEnded, _Mapping[str, object]]] = ..., request: _Optional[_Union[Request, _Mapping[str, object]]] = ..., response: _Optional[_Union[Response, _Mapping[str, object]]] = ..., response_end: _Optional[_Union[ResponseEnd, _Mapping[str, object]]] = ..., lost: _Optional[_Union[Lost, _Mapping[str, object]]] = ...) -> None: ...
 
 class Flow(_message.Message):
     __slots__ = ("id", "direction", "src", "dst", "tls", "peer")
@@ -100,7 +100,7 @@ class FlowEnded(_message.Message):
     error: str
     detail: str
     refused: bool
-    def __init__(self, duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ..., error: _Optional[str] = ..., detail: _Optional[str] = ..., refused: _Optional[bool] = ...) -> None: ...
+    def __init__(self, duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ..., error: _Optional[str] = ..., detail: _Optional[str] = ..., refused: _Optional[bool] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("name", "value")
@@ -124,7 +124,7 @@ class Request(_message.Message):
     authority: str
     path: str
     headers: _containers.RepeatedCompositeFieldContainer[Header]
-    def __init__(self, id: _Optional[int] = ..., protocol: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., protocol: _Optional[str] = ..., method: _Optional[str] = ..., authority: _Optional[str] = ..., path: _Optional[str] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping[str, object]]]] = ...) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("id", "status", "latency", "headers")
@@ -136,7 +136,7 @@ class Response(_message.Message):
     status: int
     latency: _duration_pb2.Duration
     headers: _containers.RepeatedCompositeFieldContainer[Header]
-    def __init__(self, id: _Optional[int] = ..., status: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., status: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping[str, object]]]] = ...) -> None: ...
 
 class ResponseEnd(_message.Message):
     __slots__ = ("id", "latency", "duration", "length", "grpc_status", "reset")
@@ -152,7 +152,7 @@ class ResponseEnd(_message.Message):
     length: int
     grpc_status: int
     reset: int
-    def __init__(self, id: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., length: _Optional[int] = ..., grpc_status: _Optional[int] = ..., reset: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping[str, object]]] = ..., length: _Optional[int] = ..., grpc_status: _Optional[int] = ..., reset: _Optional[int] = ...) -> None: ...
 
 class Lost(_message.Message):
     __slots__ = ("count",)

@@ -1,0 +1,89 @@
+"""Tap as a gRPC service: a proxy shows what it sees to whom it was told to.
+
+The listener has mutual TLS; here the caller's name is looked up in the list that the proxy was given,
+and an empty list lets nobody in. Without a name: UNAUTHENTICATED, as with Linkerd; with one that is
+not listed: PERMISSION_DENIED, so that its owner learns that it is not TLS that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from twisted.logger import Logger
+
+from meshtx.observe.tap import Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
+from meshtx.observe.tap_match import BadMatch
+from meshtx.observe.tap_messages import event_message, match_of
+from meshtx.pki.name import Name
+from meshtx.rpc.call import Call, Handler
+from meshtx.rpc.messages import tap_pb2
+from meshtx.rpc.method import AnyMethod
+from meshtx.rpc.methods import TAP_OBSERVE
+from meshtx.rpc.status import RpcError, Status
+
+
+class TapService:
+    """Answers ``Observe``.
+
+    :param allowed: who may tap; empty, and nobody may.
+    """
+
+    log = Logger()
+
+    def __init__(self, hub: TapHub, allowed: Collection[Name]) -> None:
+        self._hub = hub
+        self._allowed = frozenset(allowed)
+
+    def handlers(self) -> dict[AnyMethod, Handler]:
+        """Return what a `meshtx.rpc.server.RpcServer` is to serve."""
+        return {TAP_OBSERVE: self.observe}
+
+    async def observe(self, request: tap_pb2.ObserveRequest, call: Call) -> None:
+        """Send events until the caller goes or the hub is closed."""
+        try:
+            peer = self._permitted(call.peer)
+            subscription = self._subscribe(request)
+        except RpcError as error:
+            self._hub.metrics.tap_refused(error.status)
+            self.log.info("tap by {peer} refused: {reason}", peer=str(call.peer), reason=str(error))
+            raise
+        self.log.info("tap opened by {peer}", peer=str(peer))
+        try:
+            call.send(tap_pb2.TapEvent())
+            await self._send(subscription, call, headers=request.headers)
+        finally:
+            subscription.close()
+            self.log.info("tap by {peer} closed", peer=str(peer))
+
+    def _permitted(self, peer: Name | None) -> Name:
+        if peer is None:
+            raise RpcError(Status.UNAUTHENTICATED, "tap takes mutual TLS only")
+        if peer not in self._allowed:
+            raise RpcError(Status.PERMISSION_DENIED, f"{peer} may not tap; name it in this proxy's tap_identity")
+        return peer
+
+    def _subscribe(self, request: tap_pb2.ObserveRequest) -> Subscription:
+        try:
+            return self._hub.subscribe(match_of(request.match))
+        except BadMatch as error:
+            raise RpcError(Status.INVALID_ARGUMENT, str(error)) from error
+        except TapFull as error:
+            raise RpcError(Status.RESOURCE_EXHAUSTED, str(error)) from error
+
+    async def _send(self, subscription: Subscription, call: Call, *, headers: bool) -> None:
+        while True:
+            await call.ready()
+            try:
+                event = await subscription.next()
+            except TapClosed as error:
+                raise RpcError(Status.UNAVAILABLE, "the proxy stops") from error
+            message = self._message(event, headers=headers)
+            if message is not None:
+                call.send(message)
+
+    def _message(self, event: TapEvent | Lost, *, headers: bool) -> tap_pb2.TapEvent | None:
+        try:
+            return event_message(event, headers=headers)
+        except (TypeError, ValueError):  # what a plugin's observer reported does not fit, e.g. a negative length
+            self.log.failure("an event cannot be sent to a tap: {event}", event=event)
+            return None
