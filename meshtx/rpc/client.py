@@ -1,0 +1,199 @@
+"""The gRPC client: one connection, any number of calls.
+
+A call beyond what the server takes at once waits for its turn, its timeout running. When the connection fails,
+what waits and what runs fails with `Status.UNAVAILABLE` and the cause; nothing is tried again here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from meshtx.rpc.client_call import ClientCall, Consumer
+from meshtx.rpc.framing import MAX_MESSAGE, encode_message
+from meshtx.rpc.goaway import GoAway
+from meshtx.rpc.headers import request_headers
+from meshtx.rpc.http2 import Http2Protocol
+from meshtx.rpc.method import A, AnyMethod, Method, Q
+from meshtx.rpc.status import RpcError, Status, from_reset
+
+MAX_CALLS = 100
+"""Calls at once; fewer if the server says so, and one until it has said anything."""
+
+MAX_QUEUE = 1000
+"""Calls that wait for their turn."""
+
+WINDOW = 2**20
+"""Bytes that the server may send before we have taken any, over all calls; 65,535 of them for one call. So a
+consumer that takes its time does not hold up the other calls."""
+
+
+class RpcClient(Http2Protocol):
+    """The protocol of an established TLS or TCP connection; calls may be made before it is connected.
+
+    :param authority: what calls carry as ``:authority``; the server's name.
+    :param secure: whether calls say that they come over TLS.
+    :param max_message: bytes of a message in an answer.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, *, authority: str, secure: bool = True, max_message: int = MAX_MESSAGE
+    ) -> None:
+        super().__init__(clock, client=True, max_streams=0)
+        self._h2.increment_flow_control_window(WINDOW - 65_535)
+        self._authority = authority
+        self._scheme = "https" if secure else "http"
+        self._max_message = max_message
+        self._calls: dict[int, ClientCall] = {}
+        self._queue: deque[ClientCall] = deque()
+        self._most = 1
+        self._gone: RpcError | None = None
+
+    def call(self, method: Method[Q, A], request: Q, timeout: float) -> Deferred[A]:
+        """Call a unary method; cancel the Deferred to give up.
+
+        :param timeout: seconds until it fails with `Status.DEADLINE_EXCEEDED`; the server is told.
+        :raises RpcError: the call did not succeed.
+        """
+        messages: list[A] = []
+
+        def keep(message: A) -> None:
+            if messages:
+                raise RpcError(Status.INTERNAL, "more than one message in the answer")
+            messages.append(message)
+
+        def only(_: None) -> A:
+            if not messages:
+                raise RpcError(Status.INTERNAL, "no message in the answer")
+            return messages[0]
+
+        return self._begin(method, request, keep, timeout).addCallback(only)
+
+    def stream(
+        self,
+        method: Method[Q, A],
+        request: Q,
+        on_message: Callable[[A], Deferred[None] | None],
+        timeout: float | None = None,
+    ) -> Deferred[None]:
+        """Call a method that answers with any number of messages; cancel the Deferred to end it.
+
+        :param on_message: called with each in turn. While a Deferred that it returned has not fired, nothing
+            more is read. What it raises ends the call.
+        :param timeout: seconds for the whole of it, ``None`` for no limit.
+        :return: fires at the answer's end.
+        :raises RpcError: the call did not succeed.
+        """
+        return self._begin(method, request, on_message, timeout)
+
+    def close(self) -> None:
+        """Close the connection; what waits and what runs fails with `Status.CANCELLED`."""
+        self._fail(RpcError(Status.CANCELLED, "the client was closed"))
+        self.say_goaway()
+        self.shut()
+
+    # From the connection.
+
+    def received(self, event: Event) -> None:
+        """Take one event of the connection."""
+        call = self._calls.get(getattr(event, "stream_id", 0))
+        match event:
+            case RemoteSettingsChanged():
+                self._most = min(MAX_CALLS, self._h2.remote_settings.max_concurrent_streams)
+                self._open_next()
+            case DataReceived(stream_id=stream_id, flow_controlled_length=size) if call is None:
+                self.acknowledge(stream_id, size)
+            case _ if call is None:
+                pass
+            case ResponseReceived(headers=headers):
+                call.receive_head((str(name), str(value)) for name, value in headers)
+            case DataReceived(data=data, flow_controlled_length=size):
+                call.receive_data(data, size)
+            case TrailersReceived(headers=headers):
+                call.receive_trailers((str(name), str(value)) for name, value in headers)
+            case StreamEnded():
+                call.receive_end()
+            case StreamReset(error_code=code):
+                call.end(from_reset(int(code)))
+
+    def peer_goes(self, goaway: GoAway) -> None:
+        """The server takes no new call, and will not look at those behind the last that it names."""
+        gone = self._gone = RpcError(Status.UNAVAILABLE, f"the server is going away (code {goaway.code})")
+        for call in [*self._queue, *(call for call in self._calls.values() if call.stream_id > goaway.last)]:
+            call.end(gone)
+        self._close_if_done()
+
+    def ended(self, reason: Failure) -> None:
+        """Fail what waits and what runs."""
+        error = RpcError(Status.UNAVAILABLE, f"the connection was lost: {reason.getErrorMessage()}")
+        error.__cause__ = reason.value
+        self._fail(error)
+
+    # From the calls.
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Let the server send more."""
+        if not self.closing:
+            self.acknowledge(stream_id, size)
+            self.pump()
+
+    def finished(self, call: ClientCall) -> None:
+        """Forget a call, and let the next have its turn."""
+        if call.stream_id:
+            del self._calls[call.stream_id]
+            if not self.closing:
+                self.reset_stream(call.stream_id, ErrorCodes.CANCEL)
+        else:
+            self._queue.remove(call)
+        self._open_next()
+        self._close_if_done()
+
+    def _begin(self, method: AnyMethod, request: Q, consumer: Consumer, timeout: float | None) -> Deferred[None]:
+        if self._gone is not None:
+            return fail(self._gone)
+        if len(self._queue) >= MAX_QUEUE:
+            return fail(RpcError(Status.RESOURCE_EXHAUSTED, f"{MAX_QUEUE} calls wait already"))
+        call = ClientCall(self, method, encode_message(request.SerializeToString()), consumer, self._max_message)
+        if timeout is not None:
+            late = RpcError(Status.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s")
+            call.deadline = self.clock.seconds() + timeout
+            call.timer = self.clock.callLater(timeout, call.end, late)
+        self._queue.append(call)
+        self._open_next()
+        return call.result
+
+    def _open_next(self) -> None:
+        while self._queue and len(self._calls) < self._most:
+            self._open(self._queue.popleft())
+
+    def _open(self, call: ClientCall) -> None:
+        stream_id = call.stream_id = self._h2.get_next_available_stream_id()
+        self._calls[stream_id] = call
+        left = None if call.deadline is None else call.deadline - self.clock.seconds()
+        self.send_headers(stream_id, request_headers(call.method.path, self._scheme, self._authority, left))
+        self.send_data(stream_id, call.request)
+        self.send_end(stream_id, None)
+
+    def _fail(self, error: RpcError) -> None:
+        if self._gone is None:
+            self._gone = error
+        for call in [*self._queue, *self._calls.values()]:
+            call.end(error)
+
+    def _close_if_done(self) -> None:
+        if self._gone is not None and not self._calls:
+            self.shut()

@@ -1,0 +1,13 @@
+"""The methods that meshtx speaks, as `meshtx.rpc.messages` defines their services."""
+
+from __future__ import annotations
+
+from meshtx.rpc.messages.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from meshtx.rpc.messages.identity_pb2 import CertifyRequest, CertifyResponse
+from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
+from meshtx.rpc.method import Method
+
+CERTIFY = Method("/io.linkerd.proxy.identity.Identity/Certify", CertifyRequest, CertifyResponse)
+HEALTH_CHECK = Method("/grpc.health.v1.Health/Check", HealthCheckRequest, HealthCheckResponse)
+HEALTH_WATCH = Method("/grpc.health.v1.Health/Watch", HealthCheckRequest, HealthCheckResponse, streams=True)
+TAP_OBSERVE = Method("/meshtx.tap.v1.Tap/Observe", ObserveRequest, TapEvent, streams=True)
