@@ -1,0 +1,181 @@
+"""Leg frames on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.wire.address import Address
+from meshtx.wire.leg_frames import (
+    MAX_FRAME,
+    MAX_PAYLOAD,
+    Accept,
+    Data,
+    Event,
+    Fin,
+    Frame,
+    FrameParser,
+    Open,
+    Refuse,
+    Reset,
+    Retire,
+    encode,
+    encode_data,
+)
+from meshtx.wire.malformed import Malformed
+from tests.wire.splits import cuts, splits
+
+OPEN = Open(5432, "db.shop:5432", Address.parse("10.1.0.4:48210"), "direct", "opaque")
+
+WIRE: dict[Frame, bytes] = {
+    Open(80): b"\1\0\0\2\x08\x50",
+    Open(80, source=Address.parse("[fd00::1]:9")): b"\1\0\0\x16\x08\x50\x1a\x10\xfd" + bytes(14) + b"\1\x20\x09",
+    OPEN: b"\1\0\0\x2b\x08\xb8\x2a\x12\x0cdb.shop:5432\x1a\4\x0a\1\0\4\x20\xd2\xf8\2\x2a\6direct\x32\6opaque",
+    Accept(): b"\2\0\0\0",
+    Refuse("no_rule"): b"\3\0\0\7no_rule",
+    Data(b"hi"): b"\4\0\0\2hi",
+    Fin(): b"\5\0\0\0",
+    Reset(): b"\6\0\0\0",
+    Retire(): b"\7\0\0\0",
+}
+
+BROKEN = {
+    b"\4\0\0\0": "frame of type 4 and 0 bytes",
+    b"\0\0\0\0": "frame of type 0 and 0 bytes",
+    b"\x08\0\0\1x": "frame of type 8 and 1 bytes",
+    b"\2\0\0\1x": "frame of type 2 and 1 bytes",
+    b"\5\0\0\1x": "frame of type 5 and 1 bytes",
+    b"\3\0\0\0": "frame of type 3 and 0 bytes",
+    b"\3\0\0\2a\n": "frame of type 3 and 2 bytes",
+    b"\3\0\1\1" + b"a" * 257: "frame of type 3 and 257 bytes",
+    b"\4\0\x3f\xfd": "frame of 16381 bytes, at most 16380",
+    b"\4\xff\xff\xff": "frame of 16777215 bytes, at most 16380",
+    b"GET / HTTP/1.1\r\n\r\n": "frame of 4543520 bytes, at most 16380",
+    b"\1\0\0\0": "OPEN with port 0",
+    b"\1\0\0\4\x08\x80\x80\4": "OPEN with port 65536",
+    b"\1\0\0\1\x08": "OPEN that is no protobuf message",
+    b"\1\0\0\5\x08\1\x12\1\xff": "OPEN that is no protobuf message",
+    b"\1\0\0\5\x08\1\x12\1 ": "OPEN with a bad authority",
+    b"\1\0\0\5\x08\1\x2a\1\n": "OPEN with a bad source_known",
+    b"\1\0\0\x45\x08\1\x32\x41" + b"a" * 65: "OPEN with a bad protocol",
+    b"\1\0\0\5\x08\1\x1a\1\x0a": "OPEN with a source that is no address",
+    b"\1\0\0\x0c\x08\1\x1a\4\x0a\1\0\4\x20\x80\x80\4": "OPEN with a source that is no address",
+}
+
+A_LEG = b"".join(WIRE[frame] for frame in (OPEN, Data(b"hi"), Fin(), Accept(), Data(b"hi"), Retire(), Reset()))
+
+CORPUS = [A_LEG, *WIRE.values(), *BROKEN, WIRE[Data(b"hi")] * 3 + b"\4\0\0\0" + WIRE[Data(b"hi")]]
+
+
+def joined(events: Iterable[Event]) -> list[Event]:
+    """Return the events with neighbouring Data as one."""
+    found: list[Event] = []
+    for event in events:
+        last = found[-1] if found else None
+        if isinstance(event, Data) and isinstance(last, Data):
+            found[-1] = Data(last.data + event.data)
+        else:
+            found.append(event)
+    return found
+
+
+def parse(*pieces: bytes) -> list[Event]:
+    parser = FrameParser()
+    return joined(event for piece in pieces for event in parser.receive_data(piece))
+
+
+class FrameTests(SynchronousTestCase):
+    """What goes on the wire and what is read from it."""
+
+    def test_frames_go_both_ways(self) -> None:
+        for frame, wire in WIRE.items():
+            self.assertEqual(encode(frame), wire)
+            self.assertEqual(parse(wire), [frame])
+
+    def test_what_breaks_the_format_is_malformed(self) -> None:
+        for wire, reason in BROKEN.items():
+            self.assertEqual(parse(wire), [Malformed(reason)])
+
+    def test_nothing_follows_a_malformed_frame_and_nothing_before_it_is_lost(self) -> None:
+        self.assertEqual(
+            parse(b"\4\0\0\2hi\5\0\0\0\x08\0\0\0", b"\5\0\0\0"),
+            [Data(b"hi"), Fin(), Malformed("frame of type 8 and 0 bytes")],
+        )
+
+    def test_neighbouring_data_frames_come_as_one(self) -> None:
+        self.assertEqual(
+            FrameParser().receive_data(b"\4\0\0\2hi\4\0\0\1!\5\0\0\0\4\0\0\1?\4\0\0\1"),
+            [Data(b"hi!"), Fin(), Data(b"?")],
+        )
+
+    def test_long_data_takes_frames_of_one_record_each(self) -> None:
+        for size, frames in ((0, 0), (1, 1), (MAX_PAYLOAD, 1), (MAX_PAYLOAD + 1, 2), (10 * MAX_PAYLOAD, 10)):
+            data = bytes(size)
+            wire = encode_data(data)
+            self.assertEqual(len(wire), size + 4 * frames)
+            self.assertEqual(parse(wire), [Data(data)] if size else [])
+        self.assertEqual(encode_data(bytes(MAX_PAYLOAD + 9))[:4], b"\4\0\x3f\xfc")
+        self.assertEqual(len(encode_data(bytes(MAX_PAYLOAD))), MAX_FRAME)
+        self.assertEqual(encode(Data(b"x" * 20000)), encode_data(b"x" * 20000))
+
+    def test_an_open_that_nobody_would_take_is_not_sent(self) -> None:
+        for opened in (
+            Open(0),
+            Open(65536),
+            Open(80, authority="a b"),
+            Open(80, authority="a" * 321),
+            Open(80, source_known="a" * 65),
+            Open(80, protocol="\x7f"),
+        ):
+            self.assertRaises(ValueError, encode, opened)
+
+    def test_any_reason_can_be_sent(self) -> None:
+        self.assertEqual(parse(encode(Refuse("nö\nrule"))), [Refuse("n??rule")])
+        self.assertEqual(parse(encode(Refuse(""))), [Refuse("refused")])
+        self.assertEqual(parse(encode(Refuse("a" * 300))), [Refuse("a" * 256)])
+
+    def test_a_mapped_source_is_the_ipv4_one(self) -> None:
+        wire = b"\1\0\0\x16\x08\x50\x1a\x10" + bytes(10) + b"\xff\xff\x0a\1\0\4\x20\x09"
+        self.assertEqual(parse(wire), [Open(80, source=Address.parse("10.1.0.4:9"))])
+
+    def test_unknown_fields_of_open_are_passed_over(self) -> None:
+        self.assertEqual(parse(b"\1\0\0\7\x08\x50\x7a\3new"), [Open(80)])
+
+
+class FrameSplitTests(SynchronousTestCase):
+    """The events are the same however the bytes arrive."""
+
+    def test_every_one_and_two_cut_split_gives_the_same_events(self) -> None:
+        for data in CORPUS:
+            whole = parse(data)
+            for pieces in cuts(data):
+                if parse(*pieces) != whole:
+                    self.fail(f"{pieces}: not {whole}")
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.data())
+    def test_every_split_gives_the_same_events(self, draw: st.DataObject) -> None:
+        frames = draw.draw(st.lists(st.sampled_from(CORPUS), max_size=6))
+        size = draw.draw(st.sampled_from([0, 1, MAX_PAYLOAD, MAX_PAYLOAD + 1, 50_000]))
+        data = encode_data(bytes(size)) + b"".join(frames)
+        self.assertEqual(parse(*draw.draw(splits(data))), parse(data))
+
+    @settings(max_examples=2000, deadline=None)
+    @given(st.lists(st.binary(max_size=60), max_size=30), st.sampled_from([b"", b"\1\0\1\0", b"\4\0\x3f\xfc"]))
+    def test_random_bytes_never_raise_and_one_frame_at_most_is_kept(self, pieces: list[bytes], start: bytes) -> None:
+        parser = FrameParser()
+        for piece in [start, *pieces]:
+            parser.receive_data(piece)
+            self.assertLess(parser.held, MAX_FRAME)
+
+    def test_a_frame_is_kept_until_it_is_whole_and_then_no_more(self) -> None:
+        parser = FrameParser()
+        wire = encode_data(b"x" * MAX_PAYLOAD)
+        for at in range(0, MAX_FRAME - 4, 4):
+            self.assertEqual(parser.receive_data(wire[at : at + 4]), [])
+        self.assertEqual(parser.held, MAX_FRAME - 4)
+        self.assertEqual(parser.receive_data(wire[-4:]), [Data(b"x" * MAX_PAYLOAD)])
+        self.assertEqual(parser.held, 0)
