@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 
+from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 
 
@@ -16,11 +18,15 @@ class CertifyArguments:
 
     :param token: as it was read, untouched.
     :param csr: DER.
+    :param trust: what to verify the service against.
+    :param credentials: to present to it, ``None`` where there are none yet.
     """
 
     identity: Name
     token: bytes = field(repr=False)
     csr: bytes = field(repr=False)
+    trust: TrustBundle = field(repr=False)
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,27 @@ class ICredentialsSource(Protocol):
         """Return a new Deferred of the present credentials, or of the first that come."""
 
 
+RED = 120.0
+"""Seconds before the end of a certificate in which readiness is red; a third of its life where that is less."""
+
+
+def lifetime_reason(credentials: Credentials | None, now: float, problem: str | None) -> str | None:
+    """Return why a program with these credentials should get no traffic, ``None`` where it may.
+
+    A failing renewal alone is no reason: what still works must not be taken out.
+
+    :param now: seconds since the epoch.
+    :param problem: what keeps the next credentials away.
+    """
+    because = f": {problem}" if problem else ""
+    if credentials is None:
+        return f"no valid certificate{because}"
+    begin, end = credentials.not_before.timestamp(), credentials.not_after.timestamp()
+    if end - now > min(RED, (end - begin) / 3):
+        return None
+    return f"the certificate expires at {credentials.not_after:%Y-%m-%d %H:%M:%S} UTC{because}"
+
+
 class CredentialsService(Service):
     """What the sources share: the present values, and who wants to know of the next."""
 

@@ -1,0 +1,116 @@
+"""Reading and writing the small files that keys, certificates and tokens live in.
+
+A file appears whole or not at all. A folder of files that belong together is swapped as the kubelet
+swaps a mounted Secret: the files are links through ``..data`` to a folder of one generation, and one
+rename moves ``..data`` to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from meshtx.errors import ConfigError
+
+MAX_LENGTH = 1024 * 1024
+"""Bytes that are read from one file: a bundle of 500 anchors has half."""
+DATA = "..data"
+
+
+def read_file(path: Path, hint: str = "name a file that this user can read", limit: int = MAX_LENGTH) -> bytes:
+    """Return the whole file, not empty.
+
+    :param limit: bytes.
+    :raises ConfigError: it is missing, unreadable, empty or longer.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(str(path), _problem(error), hint) from error
+    if not data:
+        raise ConfigError(str(path), "the file is empty", hint)
+    if len(data) > limit:
+        raise ConfigError(str(path), f"the file is longer than {limit} bytes", hint)
+    return data
+
+
+def write_file(path: Path, data: bytes, *, private: bool) -> None:
+    """Replace a file at once; what was there before stays until then.
+
+    :param private: only the owner may read it.
+    :raises ConfigError: it cannot be written.
+    """
+    temporary = path.with_name(f"..{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            _create(temporary, data, private=private)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(str(path), _problem(error), "name a place that this user can write to") from error
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes], private: Collection[str]) -> None:
+    """Replace all these files of a folder at once; it is made if it is not there.
+
+    :param private: the names of those that only the owner may read.
+    :raises ConfigError: it cannot be written.
+    """
+    try:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+        _swap(folder, files, private)
+    except OSError as error:
+        raise ConfigError(str(folder), _problem(error), "name a folder that this user can write to") from error
+
+
+def _swap(folder: Path, files: Mapping[str, bytes], private: Collection[str]) -> None:
+    data = folder / DATA
+    before = folder / data.readlink() if data.is_symlink() else None
+    generation = folder / f"..{secrets.token_hex(8)}"
+    generation.mkdir(mode=0o700)
+    for name, content in files.items():
+        _create(generation / name, content, private=name in private)
+    _sync_folder(generation)
+    _link(data, generation.name)
+    for name in files:
+        if not (folder / name).is_symlink():
+            _link(folder / name, f"{DATA}/{name}")
+    _sync_folder(folder)
+    if before is not None:
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _create(path: Path, data: bytes, *, private: bool) -> None:
+    mode = 0o600 if private else 0o644
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), mode)  # the umask must not decide
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(path: Path, target: str) -> None:
+    temporary = path.with_name(f"..{path.name}.{secrets.token_hex(4)}")
+    temporary.symlink_to(target)
+    temporary.replace(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems cannot; the rename itself is what counts
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _problem(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,127 @@
+"""A value made of files, made again when they change.
+
+The files' contents are compared, not their times: they are small, and so no way of replacing them
+(in place, by rename, by the kubelet's ``..data`` link) and no clock can hide a change. What cannot be
+read or is not good keeps the last good value in use, says so once, and is tried again at each look:
+time alone may mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from meshtx.errors import ConfigError, MeshtxError
+
+INTERVAL = 5.0
+"""Seconds between two looks."""
+
+Contents = Mapping[Path, bytes]
+T = TypeVar("T")
+
+
+class FileWatch(Service, Generic[T]):
+    """Looks every `INTERVAL` seconds while it runs.
+
+    :param what: names the value in the log and in errors.
+    :param read: returns the files' contents; raises `ConfigError`.
+    :param build: makes the value of them; raises `MeshtxError`.
+    :param changed: called with each new value that a look finds.
+    :param looked: called after each look.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        read: Callable[[], Contents],
+        build: Callable[[Contents], T],
+        changed: Callable[[T], None],
+        clock: IReactorTime,
+        looked: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.reload_error: str | None = None
+        """Why the files as they are now are not in use, ``None`` where they are."""
+        self._what = what
+        self._read = read
+        self._build = build
+        self._changed = changed
+        self._looked = looked
+        self._used = b""
+        self._looks = LoopingCall(self.look)
+        self._looks.clock = clock
+
+    def load(self) -> T:
+        """Return the value of the files as they are at the start.
+
+        :raises ConfigError: they cannot be used.
+        """
+        contents = self._read()
+        try:
+            value = self._build(contents)
+        except ConfigError:
+            raise
+        except MeshtxError as error:
+            raise ConfigError(self._what, str(error), "mend the file and start again") from error
+        self._used = _digest(contents)
+        return value
+
+    def look(self) -> None:
+        """Take the files if they have changed; never raises."""
+        try:
+            self._look()
+            self._looked()
+        except Exception as error:  # noqa: BLE001  # a defect must not end the looking: it would never be seen again
+            self.log.failure("{what}: not loaded again", what=self._what)
+            self._keep(f"internal error: {type(error).__name__}")
+
+    def _look(self) -> None:
+        try:
+            contents = self._read()
+            if _digest(contents) != self._used:
+                self._take(contents)
+                self.log.info("{what} loaded again", what=self._what)
+            self.reload_error = None
+        except MeshtxError as error:
+            self._keep(str(error))
+
+    def startService(self) -> None:
+        """Look now and then."""
+        super().startService()
+        self._looks.start(INTERVAL, now=True).addErrback(
+            lambda failure: self.log.failure("{what} is no longer watched", failure, what=self._what)
+        )
+
+    def stopService(self) -> None:
+        """Look no more."""
+        super().stopService()
+        if self._looks.running:
+            self._looks.stop()
+
+    def _take(self, contents: Contents) -> None:
+        value = self._build(contents)
+        self._used = _digest(contents)
+        self._changed(value)
+
+    def _keep(self, reason: str) -> None:
+        if reason != self.reload_error:
+            self.log.warn("{what}: the last good one stays in use: {reason}", what=self._what, reason=reason)
+        self.reload_error = reason
+
+
+def _digest(contents: Contents) -> bytes:
+    """Stands for the contents, so that no copy of a key is kept."""
+    digest = sha256()
+    for path, data in contents.items():
+        digest.update(f"{path}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(data)
+    return digest.digest()
