@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,6 +34,7 @@ from meshtx.config_values import (
 )
 from meshtx.errors import ConfigError
 from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 
 __all__ = [
@@ -42,23 +42,11 @@ __all__ = [
     "Endpoint",
     "Forward",
     "IdentityConfig",
-    "InboundPolicy",
     "ProxyConfig",
     "load",
     "options_class",
     "settings",
 ]
-
-
-class InboundPolicy(StrEnum):
-    """Who may connect to the workload."""
-
-    ALL_UNAUTHENTICATED = "all-unauthenticated"
-    """Everybody, with or without mutual TLS."""
-    ALL_AUTHENTICATED = "all-authenticated"
-    """Every workload of the mesh."""
-    LISTED = "listed"
-    """The names of ``inbound_allow`` and nobody else."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +93,7 @@ class ProxyConfig(ProgramConfig):
         listed(FORWARD), "", "Without a redirect: the workload connects to LISTEN and means DESTINATION."
     )
 
-    inbound_policy: InboundPolicy = setting(
-        choice(InboundPolicy), "all-unauthenticated", "Who may connect to the workload."
-    )
+    inbound_policy: Mode = setting(choice(Mode), "all-unauthenticated", "Who may connect to the workload.")
     inbound_allow: tuple[Name, ...] = setting(listed(NAME), "", "The names that the policy 'listed' lets in.")
 
     tap_listen: Address = setting(ADDRESS, "0.0.0.0:4190", "Where tap is served, over mutual TLS.")
@@ -131,7 +117,7 @@ class ProxyConfig(ProgramConfig):
         """Judge the values together."""
         _check_credentials(self)
         _check_listeners(self)
-        if self.inbound_allow and self.inbound_policy is not InboundPolicy.LISTED:
+        if self.inbound_allow and self.inbound_policy is not Mode.LISTED:
             raise ConfigError(
                 "inbound_allow",
                 f"the policy {self.inbound_policy.value!r} does not read it",

@@ -8,13 +8,13 @@ from meshtx.config import (
     Endpoint,
     Forward,
     IdentityConfig,
-    InboundPolicy,
     ProxyConfig,
     load,
     settings,
 )
 from meshtx.errors import ConfigError
 from meshtx.pki.name import Name
+from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 from tests.config_case import BOT, PEM, WEB, ConfigCase
 
@@ -34,7 +34,7 @@ class TestSources(ConfigCase):
                 outbound_listen=(Address.of("127.0.0.1", 4140),),
                 tap_listen=Address.of("0.0.0.0", 4190),
                 admin_listen=Address.of("0.0.0.0", 4191),
-                inbound_policy=InboundPolicy.ALL_UNAUTHENTICATED,
+                inbound_policy=Mode.ALL_UNAUTHENTICATED,
                 detectors=("http/1.1", "h2"),
                 handshake_timeout=10.0,
                 connect_timeout=3.0,

@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up all they need: Debian packages, a virtual environment in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .stamps/ready
+BREAK ?=
+PATHS := meshtx twisted tests tools examples
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint mutants clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS (BREAK=plaintext|wrong-ca|no-proxy)
+	$(BIN)/meshtx demo $(if $(BREAK),--break $(BREAK))
+
+test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests, coverage
+	$(BIN)/python -m tools.run_tests
+
+lint: $(READY) ## check style, format and types
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+
+mutants: $(READY) ## remove one mechanism at a time and see its test fail
+	$(BIN)/python -m tools.mutants
+
+clean: ## remove what make has made
+	rm -rf .venv .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache
+	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A flat layout hides the twistd plugin from an ordinary editable installation; the compat mode does not.
+$(READY): setup.cfg pyproject.toml tools/system_packages.sh
+	tools/system_packages.sh $(PYTHON)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "meshtx: $(PYTHON) is older than 3.11; name another: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+	@mkdir -p .stamps && touch $@

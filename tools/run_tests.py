@@ -1,0 +1,66 @@
+"""Run the tests under coverage, then say what both found.
+
+    python -m tools.run_tests [TEST ...]
+
+With names of tests it runs these alone, and nobody asks how much they cover. The last line is
+``N passed, N failed``; the exit status is 0 if nothing failed and enough was covered.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKERS = 2
+
+_RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
+
+
+def main(tests: Sequence[str]) -> int:
+    """Run, report and return the exit status."""
+    # coverage in trial's workers needs to know where the file is, whatever folder they are in.
+    environment = {**os.environ, "COVERAGE_FILE": str(ROOT / ".coverage")}
+    coverage = [sys.executable, "-m", "coverage"]
+    subprocess.run([*coverage, "erase"], cwd=ROOT, env=environment, check=True)
+    trial = [*coverage, "run", "-m", "twisted.trial", f"-j{WORKERS}", *(tests or ["tests"])]
+    status, output = _follow(trial, environment)
+    if not tests:
+        subprocess.run([*coverage, "combine", "-q"], cwd=ROOT, env=environment, check=True)
+        status = subprocess.run([*coverage, "report"], cwd=ROOT, env=environment, check=False).returncode or status
+    passed, failed, skipped = counts(output)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return status or int(failed > 0 or passed == 0)
+
+
+def _follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    """Run a command, show what it prints, and return its exit status and that."""
+    lines = []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line)
+    return process.returncode, "".join(lines)
+
+
+def counts(output: str) -> tuple[int, int, int]:
+    """Return how many tests passed, failed and were skipped, from the last line of trial's report."""
+    results = _RESULT.findall(output)
+    if not results:
+        return 0, 0, 0
+    words = dict(re.findall(r"(\w+)=(\d+)", results[-1]))
+    number = {word: int(count) for word, count in words.items()}
+    failed = number.get("failures", 0) + number.get("errors", 0) + number.get("unexpectedSuccesses", 0)
+    return number.get("successes", 0) + number.get("expectedFailures", 0), failed, number.get("skips", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

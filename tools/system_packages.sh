@@ -1,0 +1,30 @@
+#!/bin/sh
+# Install the Debian packages that the demo and the tests need. Does nothing where all commands are there.
+#
+#     tools/system_packages.sh [PYTHON]
+set -eu
+python=${1:-python3}
+
+missing=
+need() { # COMMAND PACKAGE
+    PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need nft nftables
+need ip iproute2
+need openssl openssl
+need curl curl
+need wrk wrk
+need h2load nghttp2-client
+"$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "meshtx: install these (their Debian names), then try again:$missing" >&2
+    exit 1
+fi
+sudo=
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+echo "Installing$missing"
+$sudo apt-get update -q
+# shellcheck disable=SC2086  # one word a package
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
