@@ -44,7 +44,7 @@ def text_line(event: TapEvent, *, wide: bool = False, target: str = "") -> str:
     """
     if event.WhichOneof("event") == "lost":
         return _fields("lost", ("count", event.lost.count), ("target", target))
-    word, named = _SPECIFIC[event.WhichOneof("event") or ""](event)
+    word, named = _SPECIFIC.get(event.WhichOneof("event") or "", _unknown)(event)
     peer = event.flow.peer if wide else ""
     return _fields(f"{word} {_flow_fields(event)}", *named, ("peer", peer), ("target", target))
 
@@ -69,7 +69,7 @@ def record(event: TapEvent) -> Record:
         "tls": flow.tls,
         "peer": flow.peer or None,
     }
-    specific = _RECORDS[kind](event)
+    specific = _RECORDS[kind](event) if kind in _RECORDS else {"event": "???"}
     return {"event": specific.pop("event"), **common, **specific}
 
 
@@ -88,6 +88,10 @@ def _fields(start: str, *named: tuple[str, object]) -> str:
 
 
 _Named = list[tuple[str, object]]
+
+
+def _unknown(_event: TapEvent) -> tuple[str, _Named]:
+    return "???", []  # a proxy of a later version
 
 
 def _request(event: TapEvent) -> tuple[str, _Named]:

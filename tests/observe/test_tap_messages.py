@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.observe.flow import Direction, FlowEnd, Request, Response, ResponseEnd
+from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent, What
+from meshtx.observe.tap_match import BadMatch, Place, TapMatch
+from meshtx.observe.tap_messages import event_message, match_message, match_of
+from meshtx.rpc.messages import tap_pb2
+from tests.observe.cases import PLAIN, WEB, a_flow
+
+SECURE = tap_pb2.Flow(
+    id=3, direction=tap_pb2.DIRECTION_IN, src="10.1.0.4:48210", dst="10.1.0.2:80", tls="true", peer=str(WEB)
+)
+
+
+class EventMessageTests(SynchronousTestCase):
+    def assertMessage(self, what: What, message: tap_pb2.TapEvent, *, headers: bool = True) -> None:
+        """Compare, also after a way over the wire."""
+        message.time.CopyFrom(Timestamp(seconds=1000, nanos=500_000_000))
+        message.flow.CopyFrom(SECURE)
+        sent = event_message(TapEvent(1000.5, a_flow(number=3), what), headers=headers)
+        self.assertEqual(tap_pb2.TapEvent.FromString(sent.SerializeToString()), message)
+
+    def test_request(self) -> None:
+        request = Request(1, "h2", "GET", "web:80", "/é", (("host", "web"),))
+        message = tap_pb2.Request(id=1, protocol="h2", method="GET", authority="web:80", path="/é")
+        self.assertMessage(request, tap_pb2.TapEvent(request=message), headers=False)
+        message.headers.add(name="host", value="web")
+        self.assertMessage(request, tap_pb2.TapEvent(request=message))
+
+    def test_response(self) -> None:
+        message = tap_pb2.Response(id=1, status=200, latency=Duration(nanos=2_000_000))
+        answered = Answered(Response(1, 200, (("a", "b"),)), 0.002)
+        self.assertMessage(answered, tap_pb2.TapEvent(response=message), headers=False)
+        message.headers.add(name="a", value="b")
+        self.assertMessage(answered, tap_pb2.TapEvent(response=message))
+
+    def test_response_end(self) -> None:
+        message = tap_pb2.ResponseEnd(
+            id=1, latency=Duration(seconds=2), duration=Duration(seconds=1), length=7, grpc_status=0, reset=-1
+        )
+        self.assertMessage(Finished(ResponseEnd(1, 7, 0, -1), 2.0, 1.0), tap_pb2.TapEvent(response_end=message))
+
+    def test_what_an_answer_did_not_have_is_absent(self) -> None:
+        message = event_message(TapEvent(0.0, a_flow(), Finished(ResponseEnd(1, 7), 0.0, 0.0)), headers=False)
+        self.assertFalse(message.response_end.HasField("grpc_status"))
+        self.assertFalse(message.response_end.HasField("reset"))
+
+    def test_connections(self) -> None:
+        self.assertMessage(FlowOpened(), tap_pb2.TapEvent(flow_opened=tap_pb2.FlowOpened()))
+        ended = tap_pb2.FlowEnded(duration=Duration(seconds=1), sent=5, received=7)
+        self.assertMessage(FlowEnd(None, "", 1.0, 5, 7), tap_pb2.TapEvent(flow_ended=ended))
+        refused = tap_pb2.FlowEnded(error="no_rule", detail="for b", refused=True)
+        self.assertMessage(FlowRefused("no_rule", "for b"), tap_pb2.TapEvent(flow_ended=refused))
+
+    def test_plaintext_has_its_reason_and_no_peer(self) -> None:
+        flow = event_message(TapEvent(0.0, a_flow(Direction.OUT, PLAIN), FlowOpened()), headers=False).flow
+        self.assertEqual((flow.tls, flow.peer, flow.direction), ("no_tls_from_remote", "", tap_pb2.DIRECTION_OUT))
+        self.assertEqual(
+            event_message(TapEvent(0.0, a_flow(security=None), FlowOpened()), headers=False).flow.tls, "unknown"
+        )
+
+    def test_lost(self) -> None:
+        self.assertEqual(event_message(Lost(7), headers=False), tap_pb2.TapEvent(lost=tap_pb2.Lost(count=7)))
+
+    def test_what_utf_8_cannot_carry_is_replaced(self) -> None:
+        message = event_message(TapEvent(0.0, a_flow(), Request(0, "h2", "GET", "a", "/\udcff")), headers=False)
+        self.assertEqual(message.request.path, "/?")
+
+
+class MatchMessageTests(SynchronousTestCase):
+    def test_filters_survive_the_wire(self) -> None:
+        match = TapMatch(
+            methods=frozenset({"POST", "GET"}),
+            path_prefix="/api",
+            authority="web:80",
+            peer=WEB,
+            direction=Direction.OUT,
+            sources=(Place.parse("10.1.0.4:80"), Place.parse("fd00::/16")),
+            destinations=(Place.parse("[fd00::1]:80"),),
+        )
+        for each in (match, TapMatch(), TapMatch(direction=Direction.IN)):
+            data = match_message(each).SerializeToString()
+            self.assertEqual(match_of(tap_pb2.Match.FromString(data)), each)
+
+    def test_what_cannot_be_read_is_named(self) -> None:
+        for message in (
+            tap_pb2.Match(peer="web"),
+            tap_pb2.Match(destinations=["web"]),
+            tap_pb2.Match(sources=["web"]),
+        ):
+            self.assertIn("'web'", str(self.assertRaises(BadMatch, match_of, message)))
+        self.assertRaises(BadMatch, match_of, tap_pb2.Match(direction=7))
