@@ -81,7 +81,7 @@ def read(path: Path) -> Mutant:
     return Mutant(path, head[0].strip(), tests[0])
 
 
-def copy_tree(to: Path, root: Path = ROOT) -> Path:
+def copy_tree(root: Path, to: Path) -> Path:
     """Copy the tree, without what was made from it, and return the copy."""
     return Path(shutil.copytree(root, to, ignore=_NOT_COPIED, symlinks=True))
 
@@ -115,9 +115,9 @@ def passes(tree: Path, tests: Sequence[str]) -> tuple[bool, str]:
     return process.returncode == 0, output
 
 
-def attempt(mutant: Mutant, folder: Path) -> Outcome:
+def attempt(mutant: Mutant, folder: Path, root: Path = ROOT) -> Outcome:
     """Apply a mutant to a copy of its own and let its test judge."""
-    tree = copy_tree(folder / mutant.path.stem)
+    tree = copy_tree(root, folder / mutant.path.stem)
     try:
         apply(mutant.path, tree)
     except BadPatch as error:
@@ -131,19 +131,19 @@ def attempt(mutant: Mutant, folder: Path) -> Outcome:
     return Outcome(mutant, "killed", good=True)
 
 
-def main(names: Sequence[str]) -> int:
+def main(names: Sequence[str], root: Path = ROOT) -> int:
     """Try the mutants, print a table, return the exit status."""
     mutants = [read(path) for path in ([Path(name).resolve() for name in names] or sorted(PATCHES.glob("*.patch")))]
     with tempfile.TemporaryDirectory(prefix="meshtx-mutants-") as name:
         folder = Path(name)
-        whole = copy_tree(folder / "unpatched")
+        whole = copy_tree(root, folder / "unpatched")
         passed, output = passes(whole, sorted({mutant.test for mutant in mutants}))
         if not passed:
             print(output)
             print("The tests fail without a mutant: nothing can be said of one.")
             return 1
         with ThreadPoolExecutor(WORKERS) as pool:
-            outcomes = list(pool.map(lambda mutant: attempt(mutant, folder), mutants))
+            outcomes = list(pool.map(lambda mutant: attempt(mutant, folder, root), mutants))
     width = max(len(outcome.mutant.path.stem) for outcome in outcomes)
     for outcome in outcomes:
         print(f"{outcome.mutant.path.stem:{width}}  {outcome.verdict:8}  {outcome.mutant.removes}")
