@@ -1,0 +1,84 @@
+"""Why a TLS connection was refused or ended, told apart from OpenSSL's errors once, here.
+
+The side that refuses knows why. The other side gets a TLS alert and nothing else: `REJECTED`, with
+OpenSSL's text for the alert as detail. A name that does not fit reaches the peer as
+``tlsv1 alert internal error``, for OpenSSL has no better alert when our own check says no.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from OpenSSL import SSL
+
+from meshtx.errors import PeerError
+from meshtx.pki.peer_name import PeerNameReason
+
+
+class TlsFailure(StrEnum):
+    """What log, metrics and tap print for a TLS connection that failed."""
+
+    UNKNOWN_CA = "unknown_issuer"
+    """No chain from the peer's certificate to one of our anchors."""
+    EXPIRED = "certificate_expired"
+    NOT_YET_VALID = "certificate_not_yet_valid"
+    UNSUITABLE = "certificate_unsuitable"
+    """The certificate is not for this use, or not well made; the detail says what OpenSSL objects to."""
+    NO_CERTIFICATE = "no_client_certificate"
+    NO_SAN = PeerNameReason.NO_SAN.value
+    WILDCARD = PeerNameReason.WILDCARD.value
+    NOT_A_MESH_NAME = PeerNameReason.NOT_A_MESH_NAME.value
+    SEVERAL = PeerNameReason.SEVERAL.value
+    WRONG_NAME = PeerNameReason.MISMATCH.value
+    VERSION = "tls_version"
+    """The peer does not speak TLS 1.3."""
+    NO_ALPN = "no_application_protocol"
+    """The client offers application protocols, and none of ours."""
+    TIMEOUT = "handshake_timeout"
+    REJECTED = "rejected_by_peer"
+    """The peer sent an alert: it refuses us, or what we sent; the detail is the alert."""
+    TRUNCATED = "truncated"
+    """The stream ended without close_notify (RFC 8446, section 6.1): what came may not be all."""
+    OTHER = "tls_error"
+
+
+class TlsError(PeerError):
+    """A TLS connection failed.
+
+    :param detail: for a person: what was seen.
+    """
+
+    def __init__(self, reason: TlsFailure, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+_RECEIVED_ALERT = re.compile(r"(?:tls|ssl)\S* alert .+")
+"""OpenSSL's texts for what the peer sent: ``tlsv13 alert …``, ``tls alert …``, ``ssl/tls alert …``."""
+
+_REASONS = {
+    "unsupported protocol": TlsFailure.VERSION,
+    "tlsv1 alert protocol version": TlsFailure.VERSION,  # said by a peer that only speaks an older one
+    "peer did not return a certificate": TlsFailure.NO_CERTIFICATE,
+    "no application protocol": TlsFailure.NO_ALPN,
+    "tlsv1 alert no application protocol": TlsFailure.NO_ALPN,
+}
+
+
+def translate(error: SSL.Error) -> TlsError:
+    """Return what an error of OpenSSL means."""
+    text = _text(error)
+    reason = _REASONS.get(text)
+    if reason is None:
+        reason = TlsFailure.REJECTED if _RECEIVED_ALERT.fullmatch(text) else TlsFailure.OTHER
+    return TlsError(reason, text)
+
+
+def _text(error: SSL.Error) -> str:
+    """Return the reason of the newest entry; there may be none, and two subclasses carry no list."""
+    entries = error.args[0] if error.args else []
+    if isinstance(entries, list):
+        return str(entries[-1][-1]) if entries else "OpenSSL gives no reason"
+    return str(error.args[-1])

@@ -1,0 +1,84 @@
+"""Judges a peer's certificate while OpenSSL verifies the chain, and keeps the verdict with its reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from twisted.logger import Logger
+
+from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.pki.name import Name
+from meshtx.pki.peer_name import PeerNameError, matches, peer_name
+
+_CODES = SSL.X509VerificationCodes
+
+_VERDICTS = {
+    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_SELF_SIGNED_CERT_IN_CHAIN: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_CERT_SIGNATURE_FAILURE: TlsFailure.UNKNOWN_CA,  # an anchor of that name, but another key
+    _CODES.ERR_CERT_UNTRUSTED: TlsFailure.UNKNOWN_CA,
+    _CODES.ERR_CERT_HAS_EXPIRED: TlsFailure.EXPIRED,
+    _CODES.ERR_CERT_NOT_YET_VALID: TlsFailure.NOT_YET_VALID,
+}
+
+_CODE_NAMES = {
+    value: name.removeprefix("ERR_").lower().replace("_", " ")
+    for name, value in vars(_CODES).items()
+    if name.startswith("ERR_")
+}
+
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class PeerCheck:
+    """The judgement of one connection's peer; the connection carries it as its app data.
+
+    :param expected: who it must be; ``None`` takes any workload of the grammar, whom the caller then judges.
+    :param required: without a certificate there is no connection.
+    """
+
+    log = Logger()
+
+    def __init__(self, expected: Name | None, *, required: bool) -> None:
+        self.expected = expected
+        self.required = required
+        self.found: Name | None = None
+        """The workload that the peer has proved to be. Set by a check that ran and passed, by nothing else."""
+        self.expires: datetime | None = None
+        """When its certificate does; TLS itself looks at dates in the handshake only."""
+        self.refused: TlsError | None = None
+
+    def judge(self, certificate: crypto.X509, errno: int, depth: int, ok: int) -> bool:
+        """Decide on one certificate of the chain, the leaf last: OpenSSL's verify callback.
+
+        Anything unforeseen is a refusal.
+        """
+        try:
+            if not ok:
+                self.refused = _verdict(certificate.to_cryptography(), errno, depth)
+            elif depth == 0:
+                self._read_leaf(certificate.to_cryptography())
+        except PeerNameError as error:
+            self.refused = TlsError(TlsFailure(error.reason.value), error.detail)
+        except Exception:  # noqa: BLE001  the border to whatever a peer sends: closed
+            self.log.failure("the peer's certificate cannot be judged; refused")
+            self.refused = TlsError(TlsFailure.UNSUITABLE, "the certificate cannot be judged")
+        return bool(ok) and self.refused is None
+
+    def _read_leaf(self, leaf: x509.Certificate) -> None:
+        name = matches(leaf, self.expected or peer_name(leaf))
+        self.expires = leaf.not_valid_after_utc
+        self.found = name
+
+
+def _verdict(certificate: x509.Certificate, errno: int, depth: int) -> TlsError:
+    reason = _VERDICTS.get(errno, TlsFailure.UNSUITABLE)
+    whose = "certificate" if depth == 0 else f"issuer's certificate at depth {depth}"
+    issuer = certificate.issuer.rfc4514_string()[:256]
+    dates = f"{certificate.not_valid_before_utc:{_DATE}} to {certificate.not_valid_after_utc:{_DATE}}"
+    return TlsError(reason, f"{_CODE_NAMES.get(errno, errno)}: {whose}, issued by {issuer!r}, valid from {dates}")
