@@ -1,0 +1,98 @@
+"""``meshtx redirect``: turn this machine's traffic to the proxy by nftables, and away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from meshtx.net import redirect as net
+
+_Split = Callable[[click.Context, click.Parameter, str], tuple[object, ...]]
+
+
+def _each(parse: Callable[[str], object]) -> _Split:
+    """Return what makes values of a comma-separated option; a bad part is a usage error."""
+
+    def split(_context: click.Context, _option: click.Parameter, text: str) -> tuple[object, ...]:
+        try:
+            return tuple(parse(part) for part in text.split(",") if part.strip())
+        except ValueError as why:
+            raise click.BadParameter(str(why)) from why
+
+    return split
+
+
+def _number(text: str) -> int:
+    return int(text, 0)  # a mark is often written 0x4d
+
+
+_PORTS = _each(net.PortRange.parse)
+_NETWORKS = _each(net.parse_network)
+_table = click.option("--table", default=net.DEFAULT_TABLE, show_default=True, help="Name of the nftables table.")
+
+
+@click.group("redirect")
+def command() -> None:
+    """Turn the TCP traffic of this network namespace to the proxy.
+
+    All is in one nftables table, loaded and removed as a whole; it needs NET_ADMIN.
+    """
+
+
+@command.command("apply")
+@click.option("--inbound-port", type=int, default=net.INBOUND_PORT, show_default=True, help="The proxy's, for peers.")
+@click.option(
+    "--outbound-port", type=int, default=net.OUTBOUND_PORT, show_default=True, help="The proxy's, for the workload."
+)
+@click.option("--proxy-uid", "uid", type=int, help="The proxy's user: its own connections pass.")
+@click.option("--proxy-gid", "gid", type=int, help="The proxy's group: likewise.")
+@click.option(
+    "--proxy-mark",
+    "mark",
+    type=_number,
+    help="The mark on the proxy's sockets: likewise, where all processes are one user.",
+)
+@click.option(
+    "--own-ports",
+    default=",".join(map(str, net.OWN_PORTS)),
+    show_default=True,
+    callback=_PORTS,
+    help="Ports that the proxy serves itself: tap and admin.",
+)
+@click.option(
+    "--skip-inbound", "skip_inbound", default="", callback=_PORTS, help="Ports here to leave alone: 22,8000-8099."
+)
+@click.option("--skip-outbound", default="", callback=_PORTS, help="Ports elsewhere to leave alone.")
+@click.option(
+    "--skip-sources", default="", callback=_NETWORKS, help="Networks whose connections to here to leave alone."
+)
+@click.option("--skip-destinations", default="", callback=_NETWORKS, help="Networks to connect to directly.")
+@_table
+@click.option("--dry-run", is_flag=True, help="Print the script instead; change nothing.")
+def apply(dry_run: bool, **rules: object) -> None:
+    """Load the redirect, in place of the one that is there."""
+    wanted = net.RedirectRules(**rules)  # type: ignore[arg-type]  # click checked each value by its option
+    if dry_run:
+        click.echo(net.render(wanted), nl=False)
+    else:
+        net.apply(wanted)
+        click.echo(f"table={wanted.table} inbound={wanted.inbound_port} outbound={wanted.outbound_port}")
+
+
+@command.command("remove")
+@_table
+def remove(table: str) -> None:
+    """Take the redirect away, with all that belongs to it."""
+    click.echo(f"table={table} removed" if net.remove(table) else "no redirect")
+
+
+@command.command("show")
+@_table
+def show(table: str) -> None:
+    """Print the table that is loaded; exit with 1 if there is none."""
+    loaded = net.show(table)
+    if loaded is None:
+        click.echo("no redirect")
+        raise click.exceptions.Exit(1)
+    click.echo(loaded, nl=False)

@@ -1,0 +1,91 @@
+"""Our TCP transports: Twisted's own, armed to reset.
+
+    accept or dial ──▶ armed ──▶ loseConnection, all bytes given to the kernel ──▶ disarmed, FIN
+                             └─▶ anything else: abort, an error, an exception, the reactor's end, SIGKILL ──▶ RST
+
+They are installed by the port of `meshtx.net.listen` and the connector of `meshtx.net.dial`; every protocol
+above them is an ordinary Twisted protocol. Half-close is Twisted's: a protocol that provides
+`IHalfCloseableProtocol` hears of the peer's FIN by `readConnectionLost` and goes on writing.
+
+A close that was asked for while bytes are unsent waits for them, at most `LINGER` seconds. The kernel gives
+up earlier on a peer that takes nothing at all (see `meshtx.net.sockets`); this bound ends one that takes a
+byte now and then.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, cast
+
+from twisted.internet import error, tcp
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from meshtx.net.sockets import arm, closed_on_error, disarm, set_mark
+
+LINGER = 300.0
+"""Seconds that a closing connection may take to hand its last bytes (a few 100 KiB at most) to the kernel."""
+
+
+class ResetUnlessWhole(tcp.Connection):
+    """A connection that ends with a FIN only if its end was asked for and everything was sent.
+
+    Everything else closes the armed socket as it is, so that the peer sees a reset. `tcp.Connection` alone
+    ends in order on an exception in a protocol and when the reactor stops, whatever is still unsent.
+    """
+
+    _whole = False
+    _lingering: IDelayedCall | None = None
+
+    def loseConnection(self) -> None:
+        """Send what is left, then close in order."""
+        super().loseConnection()
+        if self._unsent() and self._lingering is None:
+            self._lingering = cast("IReactorTime", self.reactor).callLater(LINGER, self.abortConnection)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the socket, in order or by a reset, and tell the protocol."""
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        self._whole = reason.check(error.ConnectionDone) is not None and not self._unsent()
+        super().connectionLost(reason)
+
+    def _unsent(self) -> int:
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def _closeSocket(self, orderly: bool) -> None:
+        if self._whole:
+            disarm(self.socket)
+        super()._closeSocket(orderly and self._whole)  # else no shutdown: its FIN would come before the reset
+
+
+class Server(ResetUnlessWhole, tcp.Server):
+    """The transport of an accepted connection; its `server` is a `meshtx.net.listen.Port`."""
+
+    def __init__(self, sock: socket.socket, *args: Any) -> None:  # Any: Twisted's own arguments, passed on
+        super().__init__(sock, *args)
+        try:
+            arm(sock, self.server.options)  # type: ignore[attr-defined]  # our own Port has them
+        except OSError:  # macOS: the peer has reset it already. The accept loop must not end by it.
+            self.abortConnection()
+
+
+class Client(ResetUnlessWhole, tcp.Client):
+    """The transport of a dialled connection; its `connector` is one of `meshtx.net.dial`."""
+
+    def createInternetSocket(self) -> socket.socket:
+        """Return a socket that is marked and armed before it connects."""
+        with closed_on_error(super().createInternetSocket()) as sock:
+            set_mark(sock, self.connector.options)
+            arm(sock, self.connector.options)
+        return sock
+
+    def _connectDone(self) -> None:
+        if self.socket.getsockname()[:2] == self.realAddress[:2]:
+            # Nobody listens, and the kernel's choice of a local port made the connection meet itself
+            # (simultaneous open, RFC 9293, section 3.5): every byte would come back as an echo.
+            self.failIfNotConnected(error.ConnectionRefusedError(errno.ECONNREFUSED))
+            return
+        super()._connectDone()
+        self.connector.connected()
