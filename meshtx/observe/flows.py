@@ -1,7 +1,7 @@
 """Every connection of a proxy, from accept to end: counted, logged, watched, shown to taps.
 
     open ─▶ secured | plaintext ─▶ (bytes pass) ─▶ ended
-      └──────────────┴─ refuse, at any point before bytes pass
+      └──────────────┴─ refuse, at any point (a peer's alert can come behind the first bytes)
 
 The relay calls `client_data` and `server_data` for each chunk as long as they are wanted. Observers
 run from a connection's first byte on, whether somebody taps or not: requests are counted anyway,
@@ -161,8 +161,10 @@ class FlowHandle:
         """
         if self._over:
             return
+        self.account()
         self._close()
-        self.opaque()
+        if self._watcher is not None:
+            self._watcher.ended(orderly=False)
         flow = self.flow
         self._flows.metrics.refused(flow.direction, reason)
         if self._series is not None:

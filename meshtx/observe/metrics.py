@@ -42,6 +42,9 @@ FLOW_LABELS = ("direction", "peer", "tls", "no_tls_reason")
 OTHER = "other"
 """The label of a number or an error that is in no enum."""
 
+RESET = "reset"
+"""The error of a connection that one side cut off."""
+
 _STATUSES = {status.value: str(status.value) for status in HTTPStatus}
 _GRPC_STATUSES = {status.value: str(status.value) for status in Status}
 _GRPC_FAILURES = {
@@ -209,13 +212,12 @@ class Metrics:
 
     def certificate(self, not_after: datetime, now: datetime) -> None:
         """Note a new certificate in use."""
-        self._refreshes.labels("ok").inc()
         self._leaf_expiry.set(not_after.timestamp())
         self._leaf_refresh.set(now.timestamp())
 
-    def certificate_failed(self) -> None:
-        """Count an attempt that gave no certificate: no answer, refused, or not a good one."""
-        self._refreshes.labels("error").inc()
+    def certificate_refreshed(self, *, ok: bool) -> None:
+        """Count an attempt to get a certificate: one without an answer, refused, or with a bad certificate fails."""
+        self._refreshes.labels("ok" if ok else "error").inc()
 
     def anchors(self, not_after: Iterable[datetime]) -> None:
         """Note when the trust anchors in use expire (at least one)."""
@@ -257,9 +259,10 @@ class FlowSeries:
         self._open_now.inc()
 
     def closed(self, error: str | None) -> None:
-        """Count its end; an error that is no member of an enum is ``other``."""
+        """Count its end; an error that is neither a member of an enum nor `RESET` is ``other``."""
         self._open_now.dec()
-        errno = "" if error is None else error.value if isinstance(error, StrEnum) else OTHER
+        known = error is None or error == RESET or isinstance(error, StrEnum)
+        errno = str(error or "") if known else OTHER
         self._metrics.tcp_close.labels(*self._labels, errno).inc()
 
     def moved(self, sent: int, received: int) -> None:

@@ -151,6 +151,23 @@ class RefusalTests(FlowCase):
         self.assertTrue(series(self.metrics, "tcp_open_connections")[0].endswith(" 0.0"))
         self.assertTrue(series(self.metrics, "request_total")[0].endswith(" 0.0"))
 
+    def test_a_refusal_behind_the_first_bytes_counts_them_and_ends_their_request(self) -> None:
+        tap = self.tap()
+        handle = self.open(Direction.OUT)
+        handle.secured(MTLS)
+        handle.relayed(FakeEnd(received=3), FakeEnd())
+        handle.client_data(b"?/a")
+        handle.refuse(Refusal.REFUSED_BY_PEER, "no_rule")
+        self.assertEqual(
+            self.whats(tap),
+            [
+                a_request(path="/a"),
+                Finished(ResponseEnd(0, 0, reset=-1), 0.0, 0.0),
+                FlowRefused("refused_by_peer", "no_rule"),
+            ],
+        )
+        self.assertTrue(series(self.metrics, "tcp_write_bytes_total")[0].endswith(" 3.0"))
+
 
 class WatchedTests(FlowCase):
     def test_a_request_is_shown_with_its_answer_and_its_end(self) -> None:

@@ -68,9 +68,11 @@ class MetricsTests(SynchronousTestCase):
         flow = self.metrics.flow(Direction.IN, MTLS)
         flow.closed("what the peer wrote")
         flow.closed(Refusal.CONNECT_FAILED)
+        flow.closed("reset")
         text = "\n".join(series(self.metrics, "tcp_close_total"))
         self.assertIn('errno="other"', text)
         self.assertIn('errno="connect_failed"', text)
+        self.assertIn('errno="reset"', text)
         self.assertNotIn("what the peer wrote", text)
 
     def test_answers_are_classified(self) -> None:
@@ -106,7 +108,8 @@ class MetricsTests(SynchronousTestCase):
     def test_expiry_of_leaf_anchors_and_issuer(self) -> None:
         self.metrics.certificate(NOW + timedelta(hours=24), NOW)
         self.metrics.certificate(NOW + timedelta(hours=25), NOW)
-        self.metrics.certificate_failed()
+        self.metrics.certificate_refreshed(ok=True)
+        self.metrics.certificate_refreshed(ok=False)
         self.metrics.anchors([NOW + timedelta(days=9), NOW + timedelta(days=3)])
         self.metrics.issuer(NOW + timedelta(days=5))
         stamp = NOW.timestamp()
@@ -120,7 +123,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(
             series(self.metrics, "control_identity_cert_refreshes_total"),
             [
-                'control_identity_cert_refreshes_total{result="ok"} 2.0',
+                'control_identity_cert_refreshes_total{result="ok"} 1.0',
                 'control_identity_cert_refreshes_total{result="error"} 1.0',
             ],
         )
