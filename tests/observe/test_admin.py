@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, AdminSite
+from meshtx.observe.flow import Direction, Refusal
+from meshtx.observe.metrics import Metrics
+from meshtx.rpc.status import Status
+
+REMOTE = IPv4Address("TCP", "10.1.0.4", 5000)
+
+
+class AdminSiteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.reason: str | None = None
+        self.shutdowns = 0
+
+    def site(self, *, expose_metrics: bool = False, shutdown: bool = True) -> AdminSite:
+        return AdminSite(
+            self.metrics,
+            lambda: self.reason,
+            reactor=self.clock,
+            expose_metrics=expose_metrics,
+            shutdown=self.shutdown if shutdown else None,
+        )
+
+    def shutdown(self) -> None:
+        self.shutdowns += 1
+
+    def connect(self, site: AdminSite | None = None, peer: IAddress = REMOTE) -> StringTransport:
+        site = site or self.site()
+        site.doStart()
+        self.addCleanup(site.doStop)
+        self.channel = site.buildProtocol(peer)
+        transport = StringTransport(peerAddress=peer)
+        self.channel.makeConnection(transport)
+        return transport
+
+    def ask(
+        self,
+        line: str,
+        *headers: str,
+        body: bytes = b"",
+        site: AdminSite | None = None,
+        peer: IAddress = REMOTE,
+    ) -> tuple[int, str]:
+        """Status and body of one answer."""
+        transport = self.connect(site, peer)
+        head = "\r\n".join([f"{line} HTTP/1.1", "Host: a", "Connection: close", *headers, "", ""])
+        self.channel.dataReceived(head.encode() + body)
+        self.assertTrue(transport.disconnecting)
+        self.head, _, text = transport.value().decode().partition("\r\n\r\n")
+        return int(self.head.split()[1]), text
+
+    def test_live(self) -> None:
+        self.reason = "no certificate"
+        self.assertEqual(self.ask("GET /live"), (200, "live\n"))
+
+    def test_ready_says_why_not(self) -> None:
+        self.assertEqual(self.ask("GET /ready"), (200, "ready\n"))
+        self.reason = "no certificate"
+        self.assertEqual(self.ask("GET /ready"), (503, "not ready: no certificate\n"))
+
+    def test_a_probe_may_ask_for_the_head_alone(self) -> None:
+        self.reason = "no certificate"
+        self.assertEqual(self.ask("HEAD /ready"), (503, ""))
+
+    def test_metrics_where_they_may_be_shown(self) -> None:
+        self.metrics.refused(Direction.IN, Refusal.LIMIT)
+        status, text = self.ask("GET /metrics", site=self.site(expose_metrics=True))
+        self.assertEqual(status, 200)
+        self.assertIn('tcp_refused_total{direction="inbound",reason="limit"} 1.0\n', text)
+        self.assertIn("Content-Type: text/plain; version=0.0.4; charset=utf-8", self.head)
+
+    def test_metrics_are_not_shown_in_clear(self) -> None:
+        self.metrics.tap_refused(Status.PERMISSION_DENIED)
+        self.assertEqual(self.ask("GET /metrics"), (403, "metrics are shown over mutual TLS only\n"))
+
+    def test_there_is_nothing_else(self) -> None:
+        for path in ("/", "/live/", "/live/x", "//live", "/favicon.ico", "/%6cive"):
+            self.assertEqual(self.ask(f"GET {path}")[0], 404, path)
+        self.assertEqual(self.ask("POST /shutdown", site=self.site(shutdown=False))[0], 404)
+
+    def test_other_methods_are_refused(self) -> None:
+        self.assertEqual(self.ask("POST /ready"), (405, "only GET, HEAD\n"))
+        self.assertIn("Allow: GET, HEAD", self.head)
+        self.assertEqual(self.ask("GET /shutdown", peer=IPv4Address("TCP", "127.0.0.1", 5)), (405, "only POST\n"))
+        self.assertEqual(self.shutdowns, 0)
+
+    def test_a_process_of_this_host_may_shut_down(self) -> None:
+        for number, peer in enumerate(
+            (
+                IPv4Address("TCP", "127.0.0.1", 5),
+                IPv6Address("TCP", "::1", 5),
+                IPv6Address("TCP", "::ffff:127.0.0.1", 5),
+            )
+        ):
+            self.assertEqual(self.ask("POST /shutdown", "Content-Length: 0", peer=peer), (200, "shutting down\n"))
+            self.assertEqual(self.shutdowns, number + 1)
+
+    def test_nobody_else_may_shut_down(self) -> None:
+        for peer in (REMOTE, IPv6Address("TCP", "fd00::1", 5), UNIXAddress("/run/x")):
+            self.assertEqual(self.ask("POST /shutdown", peer=peer)[0], 403)
+        local = IPv4Address("TCP", "127.0.0.1", 5)
+        self.assertEqual(self.ask("POST /shutdown", "X-Forwarded-For: 127.0.0.1")[0], 403)
+        self.assertEqual(self.ask("POST /shutdown", "Origin: http://evil.example", peer=local)[0], 403)
+        self.assertEqual(self.shutdowns, 0)
+
+    def test_an_answer_does_not_name_the_software(self) -> None:
+        for line in ("GET /live", "GET /nothing", "GET *", "OPTIONS *"):
+            self.ask(line)
+            self.assertNotIn("server:", self.head.lower())
+            self.assertNotIn("twisted", self.head.lower())
+
+    def test_a_small_body_is_thrown_away(self) -> None:
+        self.assertEqual(self.ask("GET /live", f"Content-Length: {MAX_BODY}", body=b"a" * MAX_BODY)[0], 200)
+
+    def test_a_large_body_is_refused_before_it_is_read(self) -> None:
+        self.assertEqual(self.ask("GET /live", f"Content-Length: {MAX_BODY + 1}"), (413, ""))
+        self.assertEqual(self.ask("GET /live", "Transfer-Encoding: chunked"), (413, ""))
+
+    def test_what_follows_a_refused_body_is_not_answered(self) -> None:
+        transport = self.connect()
+        self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        self.assertEqual(transport.value().count(b"HTTP/1.1"), 1)
+
+    def test_one_connection_serves_many_requests(self) -> None:
+        transport = self.connect()
+        self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        self.assertEqual(transport.value().count(b"200 OK"), 3)
+
+    def test_an_idle_connection_is_closed_and_nothing_else_is_timed(self) -> None:
+        transport = self.connect()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(IDLE_TIMEOUT)
+        self.assertTrue(transport.disconnecting)
+
+    def test_a_failing_reason_is_an_error_and_not_a_readiness(self) -> None:
+        site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)
+        self.assertEqual(self.ask("GET /ready", site=site)[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
