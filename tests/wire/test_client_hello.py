@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable
-from contextlib import suppress
 from itertools import combinations
 
 from hypothesis import given, settings
@@ -37,7 +37,7 @@ def openssl_hello(
     client.set_connect_state()
     if sni is not None:
         client.set_tlsext_host_name(sni.encode())
-    with suppress(SSL.WantReadError):
+    with contextlib.suppress(SSL.WantReadError):
         client.do_handshake()
     return client.bio_read(1 << 16)
 
