@@ -1,7 +1,8 @@
 """The gRPC client: one connection, any number of calls.
 
 A call beyond what the server takes at once waits for its turn, its timeout running. When the connection fails,
-what waits and what runs fails with `Status.UNAVAILABLE` and the cause; nothing is tried again here.
+what waits and what runs fails with `Status.UNAVAILABLE` and the cause. Tried again is only what the server says
+that it has not looked at (REFUSED_STREAM: RFC 9113, section 8.7), as servers do that are busy tidying up.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from meshtx.rpc.status import RpcError, Status, from_reset
 
 MAX_CALLS = 100
 """Calls at once; fewer if the server says so, and one until it has said anything."""
+
+MAX_TRIES = 10
+"""Times that a call is offered to a server that refuses it unseen."""
 
 MAX_QUEUE = 1000
 """Calls that wait for their turn."""
@@ -127,6 +131,8 @@ class RpcClient(Http2Protocol):
                 call.receive_trailers((str(name), str(value)) for name, value in headers)
             case StreamEnded():
                 call.receive_end()
+            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM) if call.tries < MAX_TRIES:
+                self._try_again(call)
             case StreamReset(error_code=code):
                 call.end(from_reset(int(code)))
 
@@ -182,11 +188,18 @@ class RpcClient(Http2Protocol):
 
     def _open(self, call: ClientCall) -> None:
         stream_id = call.stream_id = self._h2.get_next_available_stream_id()
+        call.tries += 1
         self._calls[stream_id] = call
         left = None if call.deadline is None else call.deadline - self.clock.seconds()
         self.send_headers(stream_id, request_headers(call.method.path, self._scheme, self._authority, left))
         self.send_data(stream_id, call.request)
         self.send_end(stream_id, None)
+
+    def _try_again(self, call: ClientCall) -> None:
+        del self._calls[call.stream_id]
+        call.stream_id = 0
+        self._queue.appendleft(call)
+        self._open_next()
 
     def _fail(self, error: RpcError) -> None:
         if self._gone is None:

@@ -42,6 +42,7 @@ class ClientCall:
         self.result: Deferred[None] = Deferred(lambda _: self.end(CancelledError()))
         self.stream_id = 0
         """0 while the call waits for its turn."""
+        self.tries = 0
         self.deadline: float | None = None
         self.timer: IDelayedCall | None = None
         self._client = client

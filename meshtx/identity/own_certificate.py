@@ -1,0 +1,112 @@
+"""The identity service's own certificate, which it issues to itself.
+
+It is renewed as a workload's is, and at once when there is another issuer. A failure keeps the present one and
+is tried again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from meshtx.errors import MeshtxError
+from meshtx.identity.issuer_files import Loaded
+from meshtx.identity.source import CredentialsService, lifetime_reason
+from meshtx.pki.authority import LIFETIME, Authority
+from meshtx.pki.credentials import Credentials
+from meshtx.pki.csr import make_csr, parse_csr
+from meshtx.pki.keys import new_key
+from meshtx.pki.name import Name
+from meshtx.pki.renewal import renew_at, retry_at
+
+LONGEST_SLEEP = 60.0
+"""Seconds between two looks at the clock: it may be set, and machines sleep."""
+
+
+class OwnCertificate(CredentialsService):
+    """A source of credentials (`meshtx.identity.source.ICredentialsSource`).
+
+    :param issuer: returns the present issuer.
+    :param wall: seconds since the epoch.
+    :param jitter: a number in [0, 1), drawn anew each time.
+    :raises MeshtxError: the first certificate cannot be issued (when made only).
+    """
+
+    def __init__(
+        self,
+        name: Name,
+        issuer: Callable[[], Loaded],
+        clock: IReactorTime,
+        *,
+        lifetime: timedelta = LIFETIME,
+        wall: Callable[[], float] = time.time,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.identity = name
+        self.problem: str | None = None
+        """Why the last try failed, ``None`` after one that did not."""
+        self._issuer = issuer
+        self._clock = clock
+        self._lifetime = lifetime
+        self._wall = wall
+        self._jitter = jitter
+        self._attempt = 0
+        self._timer: IDelayedCall | None = None
+        loaded = issuer()
+        super().__init__(loaded.trust, self._issue(loaded))
+        self._due = self._renewal()
+
+    def ready_reason(self) -> str | None:
+        """See `ICredentialsSource.ready_reason`."""
+        return lifetime_reason(self.credentials, self._wall(), self.problem)
+
+    def startService(self) -> None:
+        """Renew when it is time."""
+        super().startService()
+        self._look()
+
+    def stopService(self) -> None:
+        """Renew no more."""
+        super().stopService()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def renew(self) -> None:
+        """Issue a new certificate now; never raises."""
+        loaded = self._issuer()
+        try:
+            credentials = self._issue(loaded)
+        except MeshtxError as error:
+            self._failed(str(error))
+        else:
+            self.problem, self._attempt = None, 0
+            self._publish(credentials, loaded.trust)
+            self._due = self._renewal()
+            self.log.info("own certificate {name} valid until {until}", name=self.identity, until=credentials.not_after)
+
+    def _failed(self, reason: str) -> None:
+        if reason != self.problem:
+            self.log.warn("no new certificate for {name} itself: {reason}", name=self.identity, reason=reason)
+        self.problem = reason
+        end = None if self.credentials is None else self.credentials.not_after.timestamp()
+        self._due = retry_at(self._wall(), end, self._attempt, self._jitter())
+        self._attempt += 1
+
+    def _look(self) -> None:
+        if self._wall() >= self._due:
+            self.renew()
+        self._timer = self._clock.callLater(min(max(self._due - self._wall(), 0.0), LONGEST_SLEEP), self._look)
+
+    def _issue(self, loaded: Loaded) -> Credentials:
+        key, now = new_key(), datetime.fromtimestamp(self._wall(), UTC)
+        loaded.check(now)
+        chain = Authority(loaded.issuer, self._lifetime).issue(parse_csr(make_csr(key, self.identity)), self.identity, now)
+        return Credentials.from_chain(key, chain.ders(), self.identity, loaded.trust, now)
+
+    def _renewal(self) -> float:
+        credentials = self.credentials
+        return 0.0 if credentials is None else renew_at(self._wall(), credentials.not_after.timestamp(), self._jitter())
