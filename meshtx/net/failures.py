@@ -69,16 +69,18 @@ _REASONS = {
 
 def translate(error: SSL.Error) -> TlsError:
     """Return what an error of OpenSSL means."""
-    text = _text(error)
-    reason = _REASONS.get(text)
-    if reason is None:
-        reason = TlsFailure.REJECTED if _RECEIVED_ALERT.fullmatch(text) else TlsFailure.OTHER
-    return TlsError(reason, text)
+    texts = _texts(error)
+    known = (_reason(text) for text in texts)
+    return TlsError(next((reason for reason in known if reason), TlsFailure.OTHER), "; ".join(texts))
 
 
-def _text(error: SSL.Error) -> str:
-    """Return the reason of the newest entry; there may be none, and two subclasses carry no list."""
+def _reason(text: str) -> TlsFailure | None:
+    return _REASONS.get(text) or (TlsFailure.REJECTED if _RECEIVED_ALERT.fullmatch(text) else None)
+
+
+def _texts(error: SSL.Error) -> list[str]:
+    """Return OpenSSL's reasons; there may be none, and two subclasses carry a text instead of a list."""
     entries = error.args[0] if error.args else []
-    if isinstance(entries, list):
-        return str(entries[-1][-1]) if entries else "OpenSSL gives no reason"
-    return str(error.args[-1])
+    if not isinstance(entries, list):
+        return [str(error.args[-1])]
+    return list(dict.fromkeys(str(entry[-1]) for entry in entries)) or ["OpenSSL gives no reason"]

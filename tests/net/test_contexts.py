@@ -1,0 +1,173 @@
+"""What every connection of ours speaks, whatever the peer."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL, _util, crypto
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.errors import CredentialsError
+from meshtx.net.contexts import Contexts, peer_check
+from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.records import records
+from meshtx.net.tls import Session
+from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.credentials import Credentials
+from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
+
+CA = make_ca()
+CLIENT = Contexts(make_leaf(CA, WEB), CA.trust)
+SERVER = Contexts(make_leaf(CA, VOTING), CA.trust)
+
+
+def shake(client: SSL.Connection, server: SSL.Connection) -> int:
+    """Move bytes until both are done; return how many the server sent."""
+    a, b = records(client), records(server)
+    a.handshake(b"")
+    b.handshake(a.drain())
+    sent = b.drain()
+    a.handshake(sent)
+    b.handshake(a.drain())
+    last = b.drain()
+    a.open(last)
+    return len(sent + last)
+
+
+class ContextsTests(SynchronousTestCase):
+    def session(self, client: SSL.Connection, server: SSL.Connection) -> tuple[Session, Session]:
+        shake(client, server)
+        return Session.of(client), Session.of(server)
+
+    def test_both_sides_know_the_session(self) -> None:
+        expected = {"alpn": "meshtx/1", "version": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256"}
+        client, server = self.session(CLIENT.client(VOTING, ["meshtx/1"]), SERVER.server(["meshtx/1"]))
+        ends = [contexts.credentials.not_after for contexts in (SERVER, CLIENT) if contexts.credentials]
+        self.assertEqual(client, Session(VOTING, **expected, server_name=str(VOTING), peer_expires=ends[0]))
+        self.assertEqual(server, Session(WEB, **expected, server_name=str(VOTING), peer_expires=ends[1]))
+
+    def test_the_server_s_order_of_ciphers_decides(self) -> None:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_tls13_ciphersuites(b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256")
+        client = SSL.Connection(context)
+        client.set_app_data(peer_check(CLIENT.client(VOTING)))
+        client.set_connect_state()
+        shake(client, SERVER.server(require_peer=False))
+        self.assertEqual(client.get_cipher_name(), "TLS_AES_128_GCM_SHA256")
+
+    def test_the_server_s_order_of_protocols_decides(self) -> None:
+        ours, theirs = ["meshtx/1", "transport.l5d.io/v1"], ["transport.l5d.io/v1", "meshtx/1"]
+        self.assertEqual(self.session(CLIENT.client(VOTING, theirs), SERVER.server(ours))[0].alpn, "meshtx/1")
+
+    def test_no_protocol_is_a_choice_of_either_side(self) -> None:
+        for offered, taken in (([], ["meshtx/1"]), (["meshtx/1"], [])):
+            client, server = self.session(CLIENT.client(VOTING, offered), SERVER.server(taken))
+            self.assertEqual((client.alpn, server.alpn), ("", ""))
+
+    def test_protocols_without_a_common_one_are_refused(self) -> None:
+        error = self.assertRaises(TlsError, shake, CLIENT.client(VOTING, ["h2"]), SERVER.server(["meshtx/1"]))
+        self.assertEqual((error.reason, error.detail), (TlsFailure.NO_ALPN, "no application protocol"))
+
+    def test_another_server_name_can_be_sent(self) -> None:
+        _, server = self.session(CLIENT.client(VOTING, sni="gateway.example"), SERVER.server())
+        self.assertEqual((server.server_name, server.peer), ("gateway.example", WEB))
+
+    def test_a_server_name_that_openssl_would_drop_silently_is_an_error(self) -> None:
+        for sni in ("", "a" * 254, "10.0.0.1", "::1", "bücher.example", "a\0b"):
+            self.assertRaises(ValueError, CLIENT.client, VOTING, sni=sni)
+
+    def test_a_context_is_made_once_a_role_and_choice(self) -> None:
+        for make in (
+            lambda: CLIENT.client(VOTING, ["meshtx/1"]),
+            lambda: CLIENT.client(VOTING),
+            lambda: SERVER.server(["meshtx/1"]),
+            lambda: SERVER.server(["meshtx/1"], require_peer=False),
+        ):
+            self.assertIs(make().get_context(), make().get_context())
+        self.assertIsNot(SERVER.server().get_context(), SERVER.server(require_peer=False).get_context())
+
+    def test_without_credentials_one_can_only_be_a_client(self) -> None:
+        anonymous = Contexts(None, CA.trust)
+        client, server = self.session(anonymous.client(VOTING), SERVER.server(require_peer=False))
+        self.assertEqual((client.peer, server.peer, server.peer_expires), (VOTING, None, None))
+        self.assertRaises(ValueError, anonymous.server)
+
+    def test_a_certificate_that_is_not_asked_for_is_known_all_the_same(self) -> None:
+        self.assertEqual(self.session(CLIENT.client(VOTING), SERVER.server(require_peer=False))[1].peer, WEB)
+
+    def test_a_key_that_is_not_the_certificate_s_is_an_error_at_once(self) -> None:
+        good, other = make_leaf(CA), make_leaf(CA)
+        mixed = Credentials(other.key, good.chain, WEB, good.not_before, good.not_after)
+        error = self.assertRaises(CredentialsError, Contexts, mixed, CA.trust)
+        self.assertIn("key values mismatch", str(error))
+
+    def test_intermediates_are_sent_and_roots_are_not(self) -> None:
+        issuer = make_ca("issuer", issuer=CA)
+        for ca, length in ((issuer, 2), (CA, 1)):
+            client = CLIENT.client(VOTING)
+            shake(client, Contexts(make_leaf(ca, VOTING), CA.trust).server())
+            self.assertEqual(len(client.get_peer_cert_chain() or ()), length)
+
+    def test_an_intermediate_can_be_the_anchor(self) -> None:
+        issuer = make_ca("issuer", issuer=CA)
+        trust = TrustBundle((issuer.certificate,))
+        contexts = Contexts(make_leaf(issuer, VOTING), trust)
+        self.assertEqual(self.session(contexts.client(VOTING), contexts.server())[1].peer, VOTING)
+
+    def test_nothing_is_resumed(self) -> None:
+        """Not even for a client that tries: each connection proves the peer's name anew."""
+        for require in (True, False):
+            first, second = CLIENT.client(VOTING), CLIENT.client(VOTING)
+            shake(first, SERVER.server(require_peer=require))
+            session = first.get_session()
+            assert session is not None
+            second.set_session(session)
+            server = SERVER.server(require_peer=require)
+            sent = shake(second, server)
+            self.assertEqual(peer_check(server).found, WEB)
+            self.assertGreater(sent, 900, "no certificate was sent: resumed")
+
+    def test_buffers_of_idle_connections_are_released(self) -> None:
+        for connection in (CLIENT.client(VOTING), SERVER.server()):
+            mode = _util.lib.SSL_CTX_set_mode(connection.get_context()._context, 0)  # adds nothing, tells the mode
+            self.assertTrue(mode & SSL.MODE_RELEASE_BUFFERS)
+
+
+class PeerCheckTests(SynchronousTestCase):
+    """Whatever goes wrong in the check, the answer is no."""
+
+    def test_a_connection_without_a_check_is_refused(self) -> None:
+        client = CLIENT.client(VOTING)
+        check = peer_check(client)
+        for wrong in (None, "text"):
+            client.set_app_data(wrong)
+            self.assertRaises(TypeError, peer_check, client)
+        connection = CLIENT.client(VOTING)
+        layer, server = records(connection), records(SERVER.server())
+        connection.set_app_data(None)
+        layer.handshake(b"")
+        server.handshake(layer.drain())
+        self.assertRaises(TlsError, layer.handshake, server.drain())
+        self.assertIsNone(check.found)
+
+    def test_an_exception_in_the_check_is_a_refusal(self) -> None:
+        check = peer_check(SERVER.server())
+        self.assertFalse(check.judge(object(), 0, 0, 1))  # type: ignore[arg-type]  # whatever it trips over
+        assert check.refused is not None
+        self.assertEqual((check.refused.reason, check.found), (TlsFailure.UNSUITABLE, None))
+        self.assertEqual([failure.type for failure in self.flushLoggedErrors()], [AttributeError])
+
+    def test_openssl_s_verdict_comes_first(self) -> None:
+        """A right name in a chain that OpenSSL refuses is refused, for whatever reason."""
+        check = peer_check(SERVER.server())
+        leaf = crypto.X509.from_cryptography(make_leaf(CA).chain[0])
+        self.assertFalse(check.judge(leaf, 999, 0, 0))
+        assert check.refused is not None
+        self.assertEqual((check.refused.reason, check.found), (TlsFailure.UNSUITABLE, None))
+        self.assertFalse(check.judge(leaf, 0, 0, 1))
+
+    def test_a_handshake_without_a_verdict_gives_no_session(self) -> None:
+        client, server = CLIENT.client(VOTING), SERVER.server(require_peer=False)
+        shake(client, server)
+        for connection in (client, server):
+            peer_check(connection).found = None
+            error = self.assertRaises(TlsError, Session.of, connection)
+            self.assertEqual(error.reason, TlsFailure.NO_CERTIFICATE)
