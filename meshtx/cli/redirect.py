@@ -24,7 +24,10 @@ def _each(parse: Callable[[str], object]) -> _Split:
 
 
 def _number(text: str) -> int:
-    return int(text, 0)  # a mark is often written 0x4d
+    try:
+        return int(text, 0)  # a mark is often written 0x4d
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no number") from None
 
 
 _PORTS = _each(net.PortRange.parse)

@@ -1,0 +1,54 @@
+"""Where a redirected connection was going. (What a real kernel answers: `tests.net.test_redirect`.)"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
+from meshtx.wire.address import Address
+
+
+class Socket:
+    """Answers getsockopt as the kernel does."""
+
+    def __init__(self, answers: dict[tuple[int, int, int], bytes]) -> None:
+        self._answers = answers
+
+    def getsockopt(self, *asked: int) -> bytes:
+        if asked not in self._answers:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._answers[cast("tuple[int, int, int]", asked)]
+
+
+V4 = Socket({(0, 80, 16): b"\2\0" + b"\x1f\x90" + bytes([10, 1, 0, 2]) + bytes(8)})
+V6 = Socket(
+    {(41, 80, 28): b"\x0a\0" + b"\x1f\x90" + bytes(4) + socket.inet_pton(socket.AF_INET6, "fd00::2") + bytes(4)}
+)
+
+
+def ask(sock: Socket, local: str) -> Original:
+    return original_destination(cast("socket.socket", sock), Address.parse(local))
+
+
+class OriginalDestinationTests(SynchronousTestCase):
+    def test_an_ipv4_connection_is_asked_for_as_one(self) -> None:
+        self.assertEqual(ask(V4, "10.1.0.2:4143"), Original(Address.parse("10.1.0.2:8080"), True))
+
+    def test_an_ipv6_connection_is_asked_for_as_one(self) -> None:
+        self.assertEqual(ask(V6, "[fd00::2]:4143"), Original(Address.parse("[fd00::2]:8080"), True))
+
+    def test_an_ipv4_client_on_an_ipv6_socket_is_known_as_ipv4(self) -> None:
+        self.assertEqual(ask(V4, "[::ffff:10.1.0.2]:4143"), Original(Address.parse("10.1.0.2:8080"), True))
+
+    def test_our_own_address_means_that_nobody_redirected(self) -> None:
+        self.assertEqual(ask(V4, "10.1.0.2:8080"), Original(Address.parse("10.1.0.2:8080"), False))
+        self.assertEqual(ask(V6, "[fd00::2]:8080"), Original(Address.parse("[fd00::2]:8080"), False))
+
+    def test_a_connection_that_the_kernel_has_forgotten_has_none(self) -> None:
+        failed = self.assertRaises(NoOriginalDestination, ask, V6, "10.1.0.2:4143")
+        self.assertEqual(str(failed), "the kernel knows no original destination: No such file or directory")
