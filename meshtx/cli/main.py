@@ -60,7 +60,7 @@ class Commands(click.Group):
         known = self.list_commands(ctx)
         if name not in known and not name.startswith("-"):
             near = get_close_matches(name, known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
+            hint = f" (the nearest is {near[0]!r})" if near else ""
             raise click.UsageError(f"no command {name!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -72,6 +72,11 @@ class Issuer:
         if not is_authority(chain[0]):
             raise CredentialsError(f"{what}: the certificate is no certificate authority (CA:TRUE, keyCertSign)")
         path = verify_chain(chain[0], chain[1:], trust, now, what)
+        for below, certificate in enumerate(path):
+            # OpenSSL has judged the issuer as the end of the path; its leaves make the path one longer.
+            if not _allows_below(certificate, below):
+                subject = certificate.subject.rfc4514_string()
+                raise CredentialsError(f"{what}: {subject} allows no further authorities below it (path length)")
         return cls(key, tuple(dict.fromkeys((*chain, *path))))  # a cross-signed parent beside the path stays
 
     def check(self, trust: TrustBundle, now: datetime) -> None:
@@ -134,6 +139,11 @@ def authority_key_of(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     except x509.ExtensionNotFound:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]  # P-256 or RSA
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def _allows_below(certificate: x509.Certificate, authorities: int) -> bool:
+    length = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    return length is None or length >= authorities
 
 
 def _serial_number() -> int:

@@ -16,7 +16,7 @@ from cryptography import x509
 
 from meshtx.errors import CredentialsError
 
-_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----((?:(?!-----).)*)-----END \1-----", re.DOTALL)
 _BOUNDARY = re.compile(r"-----\s*(?:BEGIN|END)[^\n]*")
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 FIRST_RETRY = 0.5
 LAST_RETRY = 60.0
-_EARLIEST, _SPREAD = 0.60, 0.13
+_EARLIEST, _SPREAD = 9 / 15, 2 / 15
 
 
 def renew_at(not_before: float, not_after: float, jitter: float) -> float:
-    """Return when to renew: after 60 to 73 hundredths of the life, 2/3 on average.
+    """Return when to renew: after 9 to 11 fifteenths of the life, 2/3 on average.
 
     :param not_before: when the life begins, seconds; what lies before the certificate was received does not count.
     :param not_after: when it ends, in the same seconds.
