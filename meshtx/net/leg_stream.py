@@ -1,0 +1,247 @@
+"""One application connection on a leg, as the transport of the protocol above it.
+
+                leg ──▶ received, finished, end ──▶ [held while paused] ──▶ protocol
+                leg ◀── DATA, FIN, RESET ◀──────── write, loseWriteConnection, abortConnection
+
+Back-pressure is that of the transport below: who registers here as a producer is registered there, and a
+pause here is one there. What is held is what came in one read with the pause, or behind an OPEN.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IConsumer,
+    IHalfCloseableProtocol,
+    IProducer,
+    IProtocol,
+    IPushProducer,
+    ISystemHandle,
+    ITCPTransport,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshtx.net.relay import IStream
+from meshtx.net.tls_tcp import ITcp, OverTcp
+
+MAX_HELD = 256 * 1024
+"""Bytes kept for a protocol that is paused, or not there yet; past it the leg is broken off."""
+
+
+class Leg(Protocol):
+    """What a stream needs of its leg."""
+
+    below: IStream
+    may_send: bool
+    """True while DATA and FIN may be sent."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes of the application."""
+
+    def finish(self) -> None:
+        """Send FIN."""
+
+    def linger(self) -> None:
+        """The application has closed: bound the wait for the peer's FIN."""
+
+    def abort(self) -> None:
+        """End the connection, and the leg, by RESET."""
+
+    def overflow(self) -> None:
+        """Break the leg off: too much is held."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call in a later turn of the reactor."""
+
+
+@implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
+class LegStream(OverTcp):
+    """A transport like Twisted's own for TCP, half-close and back-pressure included.
+
+    `loseConnection` sends FIN and drops what still comes; `connectionLost` follows once the leg itself is
+    gone, or carries the next connection. A loss without the peer's FIN is always a failure.
+    """
+
+    disconnecting = False
+    """True from `loseConnection` on."""
+
+    def __init__(self, leg: Leg) -> None:
+        super().__init__(cast("ITcp", leg.below))
+        self.on_lost: Callable[[Failure], None] | None = None
+        """Called if the end comes before there is a protocol."""
+        self._leg = leg
+        self._app: IProtocol | None = None
+        self._held: deque[bytes | Failure | None] = deque()  # None: the peer's FIN
+        self._held_bytes = 0
+        self._paused = True
+        self._steers = True  # pauses and resumes the transport below: until the next connection may come
+        self._ended = False
+        self._producing = False
+        self._ending = False
+
+    # What the leg calls.
+
+    def start(self, protocol: IProtocol) -> None:
+        """Connect the protocol, and give it what has come already."""
+        self._app = protocol
+        self._paused = False
+        protocol.makeConnection(self)
+        self._go_on()
+
+    def received(self, data: bytes) -> None:
+        """Take bytes of the peer's application."""
+        if self.disconnecting:
+            return
+        if not self._paused and self._app is not None:
+            self._app.dataReceived(data)
+            return
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > MAX_HELD:
+            self._leg.overflow()
+
+    def finished(self) -> None:
+        """Take the peer's FIN."""
+        if self.disconnecting:
+            return
+        self._held.append(None)
+        self._deliver()
+
+    def release(self) -> None:
+        """Leave the transport below alone: both sides have finished."""
+        self._steers = False
+        self._tcp.resumeProducing()
+
+    def end(self, reason: Failure) -> None:
+        """Take the end: an orderly one behind what is held, any other at once and instead of it."""
+        if self._ended:
+            return
+        if not reason.check(ConnectionDone):
+            self._drop()
+        self._ended, self._steers = True, False
+        self._held.append(reason)
+        if self._app is None and self.on_lost is not None:
+            self.on_lost(reason)
+        self._deliver()
+
+    # Reading.
+
+    def pauseProducing(self) -> None:
+        """Stop reading: nothing comes, not even the peer's FIN, until `resumeProducing`."""
+        self._paused = True
+        if self._steers:
+            self._tcp.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on reading, with what is held here first."""
+        self._paused = False
+        self._go_on()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the consumer of what we read is lost, and who joined the two decides how this one ends."""
+
+    def _go_on(self) -> None:
+        self._deliver()
+        if self._steers and not self._paused:
+            self._tcp.resumeProducing()
+
+    def _deliver(self) -> None:
+        while self._held and not self._paused and self._app is not None:
+            what = self._held.popleft()
+            if isinstance(what, bytes):
+                self._held_bytes -= len(what)
+                self._app.dataReceived(what)
+            elif what is None:
+                self._tell_finished(self._app)
+            else:
+                app, self._app = self._app, None
+                app.connectionLost(what)
+
+    def _tell_finished(self, app: IProtocol) -> None:
+        half = IHalfCloseableProtocol(app, None)
+        if half is None:
+            self.loseConnection()
+        else:
+            half.readConnectionLost()
+
+    def _drop(self) -> None:
+        """Hold nothing any more for the protocol but the end, if that has come."""
+        end = self._held[-1] if self._ended and self._held else None
+        self._held.clear()
+        self._held_bytes = 0
+        self._paused = False
+        if end is not None:
+            self._held.append(end)
+            self._leg.soon(self._deliver)
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Send; ignored once our direction has ended."""
+        if self._leg.may_send and not self._ended:
+            self._leg.send(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Write them joined: fewer frames."""
+        self.write(b"".join(iovec))
+
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Pause this producer while the transport below is full.
+
+        :raises RuntimeError: there is one already.
+        """
+        if self._ended or not self._leg.may_send:
+            producer.stopProducing()
+            return
+        self._tcp.registerProducer(producer, streaming)
+        self._producing = True
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer; a FIN that waited for it goes now."""
+        self._stop_producer()
+        if self._ending:
+            self._finish()
+
+    def _stop_producer(self) -> None:
+        if self._producing:
+            self._producing = False
+            self._tcp.unregisterProducer()
+
+    # Ends.
+
+    def loseWriteConnection(self) -> None:
+        """End our direction by FIN, once a registered producer has unregistered. Reading goes on."""
+        self._ending = True
+        if not self._producing:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._ending = False
+        if self._leg.may_send and not self._ended:
+            self._leg.finish()
+
+    def loseConnection(self) -> None:
+        """End our direction in order. What the peer still sends is dropped, and the wait for its FIN bounded."""
+        if self.disconnecting:
+            return
+        self.disconnecting = True
+        self._drop()
+        if self._ended:
+            return
+        if self._steers:
+            self._tcp.resumeProducing()
+        self._leg.linger()
+        self.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Cut the connection: RESET, and the end of the leg. The protocol hears of it later."""
+        self.disconnecting = True
+        self._drop()
+        if not self._ended:
+            self._stop_producer()
+            self._leg.abort()

@@ -1,0 +1,384 @@
+"""Legs: application connections between two proxies, inside mutual TLS (ALPN ``meshtx/1``, docs/legs.md).
+
+    LegClient ── OPEN ──▶ LegServer ─▶ opened(Open, LegCall)
+              ◀─ ACCEPT ──                    ├ accept(protocol): it gets a `LegStream`
+              ◀─ REFUSE ──                    └ refuse(reason)
+
+Frames are `meshtx.wire.leg_frames`, their order is `meshtx.wire.leg_state`; here they only move. The client
+carries one connection a leg for now; the server takes as many, one after another, as come.
+
+However a leg ends without both FINs, its protocol loses the connection with a failure: `LegReset`,
+`LegTruncated`, `LegMalformed`, `LegRefused`, or what the transport below says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshtx.errors import PeerError
+from meshtx.net.leg_stream import MAX_HELD, LegStream
+from meshtx.net.relay import IStream
+from meshtx.wire.leg_frames import (
+    Accept,
+    Data,
+    Fin,
+    Frame,
+    FrameParser,
+    Open,
+    Refuse,
+    Reset,
+    Retire,
+    encode,
+    encode_data,
+)
+from meshtx.wire.leg_state import TABLE, Input, Role, State, step
+from meshtx.wire.malformed import Malformed
+
+SILENCE = 10.0
+"""Seconds that a server waits for OPEN."""
+
+LINGER = 60.0
+"""Seconds for the peer's FIN after the application has closed: what Linux gives a TCP connection (tcp_fin_timeout)."""
+
+_RECEIVED = {
+    Open: Input.RECV_OPEN,
+    Accept: Input.RECV_ACCEPT,
+    Refuse: Input.RECV_REFUSE,
+    Data: Input.RECV_DATA,
+    Fin: Input.RECV_FIN,
+    Reset: Input.RECV_RESET,
+    Retire: Input.RECV_RETIRE,
+}
+_BETWEEN = {State.IDLE, State.RETIRED, State.RETIRING}
+"""States in which no connection is on the leg."""
+
+
+class LegError(PeerError):
+    """A connection on a leg did not end in order."""
+
+
+class LegRefused(LegError):
+    """The peer's proxy refused it; nothing reached the application.
+
+    :param reason: as the peer says it: printable ASCII.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"refused by the peer's proxy: {reason}")
+        self.reason = reason
+
+
+class LegReset(LegError):
+    """The peer cut it."""
+
+
+class LegTruncated(LegError):
+    """The leg ended before the peer's FIN."""
+
+
+class LegMalformed(LegError):
+    """The peer broke the protocol.
+
+    :param reason: how.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"protocol error: {reason}")
+        self.reason = reason
+
+
+@implementer(IHalfCloseableProtocol)
+class _Leg(Protocol):
+    """What both ends have in common: the parser, the state, the present stream, the deadline."""
+
+    role: Role
+    transport: IStream
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.state = State.IDLE
+        self.may_send = False
+        self._may_receive = False
+        self._clock = clock
+        self._parser = FrameParser()
+        self._stream: LegStream | None = None
+        self._deadline: IDelayedCall | None = None
+        self._aborted = False
+
+    def connectionMade(self) -> None:
+        """Remember the transport."""
+        self.below = self.transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take frames."""
+        for event in self._parser.receive_data(data):
+            if self.state is State.DEAD:
+                return
+            if isinstance(event, Data) and self._may_receive and self._stream is not None:
+                self._stream.received(event.data)  # the inner loop: such a row of the table leads to itself
+            elif isinstance(event, Malformed):
+                self._kill(event.reason)
+            else:
+                self._take(event)
+
+    def readConnectionLost(self) -> None:
+        """Take the end of the peer's direction: after the leg's, or amidst a connection."""
+        self._step(Input.RECV_END)
+        if self.state is State.DEAD:
+            self._end(Failure(LegTruncated("the leg ended without FIN")))
+            self.below.abortConnection()
+        else:
+            self.below.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing follows from the end of our own direction."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Take the loss of the transport; what is still going on over the leg ends with it."""
+        self._stop_deadline()
+        if reason.check(ConnectionDone):
+            if self.state is not State.CLOSED:
+                self._step(Input.RECV_END)
+            if self.state is State.DEAD:
+                reason = Failure(LegTruncated("the leg ended without FIN"))
+        if self._aborted:
+            reason = Failure(ConnectionAborted())
+        self._end(reason)
+
+    # What a stream calls.
+
+    def send(self, data: bytes) -> None:
+        """Send bytes of the application."""
+        self.below.write(encode_data(data))
+
+    def finish(self) -> None:
+        """Send FIN."""
+        self._send(Input.SEND_FIN, Fin())
+        if self.state in _BETWEEN:
+            self._idle()
+
+    def linger(self) -> None:
+        """Bound the wait for the peer's FIN."""
+        self._within(LINGER, self.abort)
+
+    def abort(self) -> None:
+        """End the connection, and the leg, by RESET; the transport bounds how long that may take to be sent."""
+        self._aborted = True
+        self._stop_deadline()
+        if (self.state, Input.SEND_RESET) in TABLE[self.role]:
+            self._send(Input.SEND_RESET, Reset())
+            self.below.loseConnection()
+        else:
+            self.below.abortConnection()
+
+    def overflow(self) -> None:
+        """Break the leg off."""
+        self._kill(f"more than {MAX_HELD} bytes came through a pause")
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call in a later turn of the reactor."""
+        self._clock.callLater(0, call)
+
+    # Inside.
+
+    def _take(self, frame: Frame) -> None:
+        before = self.state
+        self._step(_RECEIVED[type(frame)])
+        if self.state is State.DEAD:
+            self._kill(f"{type(frame).__name__} in state {before.name}")
+        else:
+            self._received(frame)
+
+    def _received(self, frame: Frame) -> None:
+        """Act on a frame that the table allows; one that came too late has no effect."""
+        stream = self._stream
+        if stream is None:
+            return
+        if isinstance(frame, Fin) and self.state is not State.WE_RESET:
+            stream.finished()
+            if self.state in _BETWEEN:
+                self._idle()
+        elif isinstance(frame, Reset):
+            self._end(Failure(LegReset("reset by the peer")))
+            self.below.loseConnection()
+
+    def _idle(self) -> None:
+        """Both have sent FIN: from here on the stream only hands on what it holds."""
+        if self._stream is not None:
+            self._stream.release()
+
+    def _send(self, what: Input, frame: Frame) -> None:
+        self._step(what)
+        self.below.write(encode(frame))
+
+    def _step(self, what: Input) -> None:
+        table, state = TABLE[self.role], step(self.role, self.state, what)
+        self.state = state
+        self.may_send = (state, Input.SEND_DATA) in table
+        self._may_receive = (state, Input.RECV_DATA) in table
+
+    def _kill(self, reason: str) -> None:
+        self.state = State.DEAD
+        self.may_send = self._may_receive = False
+        self._end(Failure(LegMalformed(reason)))
+        self.below.abortConnection()
+
+    def _end(self, reason: Failure) -> None:
+        """End the present connection, if there is one."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.end(reason)
+
+    def _within(self, seconds: float, call: Callable[[], None]) -> None:
+        self._stop_deadline()
+        self._deadline = self._clock.callLater(seconds, call)
+
+    def _stop_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()
+
+
+class LegClient(_Leg):
+    """The end that dialled: carries one connection.
+
+    :param request: what is asked of the peer's proxy; sent at once.
+    :param protocol: gets a `LegStream` at once: what it writes may follow OPEN before the answer is there.
+    :param clock: bounds the wait for the peer after the protocol has closed.
+    :param refused: called with the peer's reason, before the protocol loses the connection with `LegRefused`.
+    """
+
+    role = Role.CLIENT
+
+    def __init__(
+        self,
+        request: Open,
+        protocol: IProtocol,
+        refused: Callable[[str], None] | None = None,
+        *,
+        clock: IReactorTime,
+    ) -> None:
+        super().__init__(clock)
+        self._request = request
+        self._protocol = protocol
+        self._refused = refused
+
+    def connectionMade(self) -> None:
+        """Ask for the connection."""
+        super().connectionMade()
+        self._send(Input.SEND_OPEN, self._request)
+        self._stream = LegStream(self)
+        self._stream.start(self._protocol)
+
+    def _received(self, frame: Frame) -> None:
+        if not isinstance(frame, Refuse):
+            super()._received(frame)
+        elif self.state is State.REFUSED:
+            if self._refused is not None:
+                self._refused(frame.reason)
+            self._end(Failure(LegRefused(frame.reason)))
+            self.below.loseConnection()
+
+    def _idle(self) -> None:
+        """Close: there is no next connection."""
+        super()._idle()
+        self._step(Input.SEND_END)
+        self.below.loseConnection()
+
+
+class LegCall:
+    """A connection that a client asks for. Answer it once, by `accept` or `refuse`.
+
+    Until then at most 256 KiB of it is held, and nothing more is read.
+    """
+
+    def __init__(self, leg: LegServer, stream: LegStream) -> None:
+        self._leg = leg
+        self._stream = stream
+        self._answered = False
+
+    def on_lost(self, call: Callable[[Failure], None]) -> None:
+        """Have this called if the connection is lost before it is answered."""
+        self._stream.on_lost = call
+
+    def accept(self, protocol: IProtocol) -> None:
+        """Send ACCEPT and connect the protocol; if the leg is gone, it is connected and loses the connection."""
+        self._answer()
+        self._leg.accept()
+        self._stream.start(protocol)
+
+    def refuse(self, reason: str) -> None:
+        """Send REFUSE and end the leg.
+
+        :param reason: a word for the peer's log; no secret.
+        """
+        self._answer()
+        self._leg.refuse(reason)
+
+    def _answer(self) -> None:
+        if self._answered:
+            raise RuntimeError("a call is answered once")
+        self._answered = True
+        self._stream.on_lost = None
+
+
+class LegServer(_Leg):
+    """The end that was dialled.
+
+    :param opened: called for each OPEN.
+    :param clock: measures the silence.
+    :param timeout: seconds that a leg may be without a connection: before the first OPEN, or after both FINs.
+    """
+
+    role = Role.SERVER
+
+    def __init__(self, opened: Callable[[Open, LegCall], None], clock: IReactorTime, timeout: float = SILENCE) -> None:
+        super().__init__(clock)
+        self._opened = opened
+        self._timeout = timeout
+
+    def connectionMade(self) -> None:
+        """Wait for OPEN."""
+        super().connectionMade()
+        self._within(self._timeout, self._silent)
+
+    def accept(self) -> None:
+        """Answer the present call by ACCEPT; nothing if it is lost."""
+        if (self.state, Input.SEND_ACCEPT) in TABLE[self.role]:
+            self._send(Input.SEND_ACCEPT, Accept())
+
+    def refuse(self, reason: str) -> None:
+        """Answer the present call by REFUSE and close; nothing if it is lost."""
+        if (self.state, Input.SEND_REFUSE) in TABLE[self.role]:
+            self._send(Input.SEND_REFUSE, Refuse(reason))
+            self._stream = None
+            self.below.resumeProducing()
+            self.below.loseConnection()
+
+    def retire(self) -> None:
+        """Ask for no further connection on this leg; the present one goes on."""
+        if (self.state, Input.SEND_RETIRE) in TABLE[self.role]:
+            self._send(Input.SEND_RETIRE, Retire())
+
+    def _received(self, frame: Frame) -> None:
+        if not isinstance(frame, Open):
+            super()._received(frame)
+        elif self.state is not State.WE_RESET:
+            self._end(Failure(ConnectionDone()))
+            self._stop_deadline()
+            self.below.pauseProducing()
+            self._stream = LegStream(self)
+            self._opened(frame, LegCall(self, self._stream))
+
+    def _idle(self) -> None:
+        """Wait for the client's next OPEN, or its close."""
+        super()._idle()
+        self._within(self._timeout, self._silent)
+
+    def _silent(self) -> None:
+        self.below.loseConnection()
