@@ -1,0 +1,164 @@
+"""``twistd meshidentity``: the certificate authority of a mesh.
+
+Two listeners: gRPC over TLS 1.3 on the service's own certificate (`Identity`, `Health`), and the admin site. A
+client need not have a certificate: the token proves who it is. Without the issuer's folder it does not start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from meshtx.config import ConfigOptions, IdentityConfig, options_class
+from meshtx.errors import ConfigError, CredentialsError
+from meshtx.identity.files import read_file
+from meshtx.identity.issuer_files import IssuerFiles
+from meshtx.identity.local_tokens import LocalValidator
+from meshtx.identity.own_certificate import OwnCertificate
+from meshtx.identity.service import MAX_REQUEST, CertifyService
+from meshtx.identity.validators import load_validator
+from meshtx.interfaces import ITokenValidator
+from meshtx.net.contexts import Contexts
+from meshtx.net.failures import TlsError
+from meshtx.net.sockets import SocketOptions
+from meshtx.observe.admin import AdminSite
+from meshtx.observe.flow import Direction
+from meshtx.observe.metrics import Metrics
+from meshtx.rpc.health import Health
+from meshtx.rpc.methods import CERTIFY
+from meshtx.rpc.server import RpcServer
+from meshtx.rpc.tls_listener import TlsListener
+from meshtx.services.listening import Listener, Listeners, check_free, or_end
+
+Options = options_class(IdentityConfig)
+
+PROGRAM = "meshidentity"
+
+SERVICE = CERTIFY.path.split("/")[1]
+"""The name under which the health service knows ``Identity``."""
+
+GRACE = 5.0
+"""Seconds that calls have to end when the program stops."""
+
+_JUDGED = 5.0
+"""Seconds between two looks at whether the service can do its work."""
+
+
+def makeService(options: ConfigOptions[IdentityConfig]) -> IService:
+    """Return what twistd runs, or end with one sentence."""
+    from twisted.internet import reactor
+
+    return or_end(PROGRAM, lambda: make(reactor, options.config))
+
+
+def make(reactor: Any, config: IdentityConfig) -> IdentityService:
+    """Return the program's services.
+
+    :param reactor: Any: a reactor has no one type.
+    :raises MeshtxError: it could not do its work.
+    """
+    for key, address in (("listen", config.listen), ("admin_listen", config.admin_listen)):
+        check_free(key, address)
+    return IdentityService(reactor, config)
+
+
+class IdentityService(MultiService):
+    """All of the program.
+
+    :raises MeshtxError: a file that it needs cannot be used.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, config: IdentityConfig) -> None:
+        super().__init__()
+        self.metrics = Metrics()
+        self.health = Health()
+        self.issuer = _issuer(reactor, config, self._new_issuer)
+        self.own = OwnCertificate(config.own_name, lambda: self.issuer.loaded, reactor, lifetime=config.lifetime)
+        self.own.subscribe(self._new_certificate)
+        certify = CertifyService(
+            lambda: self.issuer.loaded,
+            _validator(config),
+            config.scope,
+            reactor,
+            time.time,
+            lifetime=config.lifetime,
+            answered=self.metrics.certify,
+        )
+        self.rpc = RpcServer({**certify.handlers(), **self.health.handlers()}, reactor, max_message=MAX_REQUEST)
+        tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=self._handshake_failed)
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        self.listeners = Listeners(
+            reactor,
+            PROGRAM,
+            [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
+            SocketOptions(),
+        )
+        self._judging = LoopingCall(self._judge)
+        self._judging.clock = reactor
+        for part in (self.issuer, self.own, self.listeners):
+            part.setServiceParent(self)
+        self._new_certificate()
+        self._show_issuer()
+
+    def ready_reason(self) -> str | None:
+        """Return why certificates cannot be issued now, ``None`` where they can."""
+        try:
+            self.issuer.loaded.check(datetime.now(UTC))
+        except CredentialsError as error:
+            return str(error)
+        return self.own.ready_reason()
+
+    def startService(self) -> None:
+        """Serve."""
+        super().startService()
+        self._judging.start(_JUDGED).addErrback(lambda failure: self.log.failure("health is not judged", failure))
+
+    def stopService(self) -> Deferred[Any]:
+        """Take nothing more, and let what runs end."""
+        self._judging.stop()
+        stopped = [maybeDeferred(super().stopService), self.rpc.stop(GRACE)]
+        return gatherResults(stopped)
+
+    def _judge(self) -> None:
+        serving = self.ready_reason() is None
+        self.health.set("", serving=serving)
+        self.health.set(SERVICE, serving=serving)
+
+    def _new_issuer(self) -> None:
+        self._show_issuer()
+        self.own.renew()
+
+    def _show_issuer(self) -> None:
+        self.metrics.issuer(self.issuer.loaded.issuer.not_after)
+        self.metrics.anchors(anchor.not_valid_after_utc for anchor in self.issuer.loaded.trust.anchors)
+
+    def _new_certificate(self) -> None:
+        credentials = self.own.credentials
+        if credentials is not None:
+            self._contexts = Contexts(credentials, self.own.trust)
+            self.metrics.certificate(credentials.not_after, datetime.now(UTC))
+
+    def _handshake_failed(self, error: TlsError) -> None:
+        self.metrics.refused(Direction.IN, error.reason)
+
+
+def _issuer(reactor: Any, config: IdentityConfig, changed: Callable[[], None]) -> IssuerFiles:
+    if config.issuer is None:
+        raise ConfigError("issuer", "not set", "name the folder that 'meshtx ca issuer' has made")
+    return IssuerFiles(config.issuer, reactor, trust_file=config.trust_anchors_file, changed=changed)
+
+
+def _validator(config: IdentityConfig) -> ITokenValidator:
+    """Return the validator that the configuration names; `local` is the one that needs a file of its own."""
+    if config.token_key_file is None:
+        return load_validator(config.validator)
+    return LocalValidator.from_pem(read_file(config.token_key_file), str(config.token_key_file))

@@ -1,0 +1,128 @@
+"""Listeners of a program, and how it ends when it cannot start: one line on stderr, no trace.
+
+twistd leaves root, the terminal and its standard error behind between making a service and starting it. So an
+address is tried while the user still reads along (`check_free`), and bound while the process is still
+privileged (`Listeners`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+
+from meshtx.errors import ConfigError, MeshtxError
+from meshtx.net.listen import listen
+from meshtx.net.sockets import SocketOptions
+from meshtx.wire.address import Address
+
+T = TypeVar("T")
+
+FAILED = 1
+"""Exit status of a program that could not start."""
+
+WRONG = 2
+"""Exit status of a program that was asked wrongly."""
+
+_HINTS = {
+    errno.EADDRINUSE: "stop what listens there, or choose another port",
+    errno.EACCES: "choose a port from 1024 on, or start as root with --uid",
+    errno.EADDRNOTAVAIL: "choose an address of this host",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An address to listen on.
+
+    :param key: the setting that names it.
+    """
+
+    key: str
+    address: Address
+    factory: IProtocolFactory
+
+
+class Listeners(Service):
+    """Listens while the program runs.
+
+    :param reactor: Any: a reactor has no one type.
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, program: str, listeners: Sequence[Listener], options: SocketOptions) -> None:
+        self._reactor = reactor
+        self._program = program
+        self.wanted = tuple(listeners)
+        self._options = options
+        self.ports: list[IListeningPort] = []
+
+    def privilegedStartService(self) -> None:
+        """Bind everything, or end the program."""
+        super().privilegedStartService()
+        for each in self.wanted:
+            try:
+                port = listen(self._reactor, each.address, each.factory, self._options)
+            except CannotListenError as error:
+                problem = _cannot_listen(each.key, each.address, error.socketError)
+                self.log.critical("{problem}", problem=str(problem))
+                end(self._program, problem, FAILED)
+            self.ports.append(port)
+            self.log.info("{setting}: listening on {address}", setting=each.key, address=str(each.address))
+
+    def stopService(self) -> Deferred[Any]:
+        """Accept nothing more; connections stay."""
+        super().stopService()
+        ports, self.ports = self.ports, []
+        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
+
+
+def check_free(key: str, address: Address) -> None:
+    """Try to listen on an address, and leave it again.
+
+    :raises ConfigError: it cannot be had.
+    """
+    family = socket.AF_INET6 if address.ip.version == 6 else socket.AF_INET
+    try:
+        with socket.socket(family) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address.host, address.port))
+            sock.listen(1)
+    except OSError as error:
+        raise _cannot_listen(key, address, error) from error
+
+
+def or_end(program: str, make: Callable[[], T]) -> T:
+    """Return what is made; what the user can mend ends the program with one sentence."""
+    try:
+        return make()
+    except ConfigError as error:
+        end(program, error, WRONG)
+    except MeshtxError as error:
+        end(program, error, FAILED)
+
+
+def end(program: str, error: MeshtxError, status: int) -> NoReturn:
+    """End the program; the real standard error, for twistd has put the log in the other's place."""
+    if sys.__stderr__ is not None:
+        print(f"{program}: {error}", file=sys.__stderr__, flush=True)
+    raise SystemExit(status)
+
+
+def _cannot_listen(key: str, address: Address, error: BaseException) -> ConfigError:
+    number = getattr(error, "errno", None) or 0
+    problem = os.strerror(number).lower() if number else str(error)
+    return ConfigError(key, f"cannot listen on {address}: {problem}", _HINTS.get(number, "choose another address"))
