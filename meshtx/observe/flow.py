@@ -60,6 +60,8 @@ class Refusal(StrEnum):
     """The peer's proxy refused the connection; the detail is its reason."""
     LIMIT = "limit"
     """A bound was reached."""
+    STOPPING = "stopping"
+    """The proxy stops, and the connection was not served yet."""
     INTERNAL = "internal"
     """A defect of ours or of a plugin; the log has it."""
 

@@ -1,0 +1,78 @@
+"""An accepted connection whose first bytes are awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls
+
+
+class Arrival(Protocol):
+    """Keeps the first bytes until it is certain whether they are a ClientHello, then gives the transport away.
+
+    :param accepted: called with this, once there is a transport.
+    :param patience: seconds until the first bytes are judged as they are.
+    """
+
+    transport: ITCPTransport
+
+    def __init__(self, accepted: Callable[[Arrival], None], clock: IReactorTime, patience: float) -> None:
+        self.held = b""
+        """What has been read so far; at most what the sniffer takes for a hello."""
+        self.gone: Callable[[], None] | None = None
+        """Called if the connection is lost before it was given away."""
+        self._accepted = accepted
+        self._clock = clock
+        self._patience = patience
+        self._sniffer = ClientHelloSniffer()
+        self._seen: Callable[[Hello | NotTls | None], None] | None = None
+        self._deadline: IDelayedCall | None = None
+
+    @property
+    def begun(self) -> bool:
+        """What was read begins a TLS record."""
+        return self._sniffer.begun
+
+    def sniff(self, seen: Callable[[Hello | NotTls | None], None]) -> None:
+        """Call back once with what the first bytes are, ``None`` if that is not certain in time."""
+        self._seen = seen
+        self._deadline = self._clock.callLater(self._patience, self._judge, None)
+
+    def become(self, protocol: IProtocol) -> None:
+        """Give the transport to another protocol; what was read is in `held`."""
+        self.release()
+        self.transport.protocol = protocol  # type: ignore[attr-defined]  # of every transport, of no interface
+        protocol.makeConnection(self.transport)
+
+    def release(self) -> None:
+        """Wait no more: somebody else takes the transport."""
+        self._seen = self.gone = None
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def connectionMade(self) -> None:
+        """Tell who awaits it."""
+        self._accepted(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Look at more."""
+        self.held += data
+        seen = self._sniffer.receive_data(data)
+        if seen is not None:
+            self._judge(seen)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - whatever it was
+        """Tell that nothing more comes."""
+        gone = self.gone
+        self.release()
+        if gone is not None:
+            gone()
+
+    def _judge(self, what: Hello | NotTls | None) -> None:
+        seen, self._seen = self._seen, None
+        if seen is not None:
+            seen(what)

@@ -1,0 +1,83 @@
+"""An end of a proxied connection that tells when it has a transport, and the connections that are being served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from meshtx.net.relay import RelayEnd
+
+
+class End(RelayEnd):
+    """A relay's end as the proxy uses it, on the accepting and on the dialling side.
+
+    :param greeting: bytes that go out before anything else.
+    """
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        super().__init__(None, self._lost)
+        self.greeting = greeting
+        self.made: Deferred[None] = Deferred()
+        """Fires with the transport there, or with why there will be none."""
+        self.gone: Callable[[], None] | None = None
+        """Called if the end is lost before it is joined."""
+
+    def watch(self, on_data: Callable[[bytes], None]) -> None:
+        """Let somebody look at this end's bytes; before the end is joined."""
+        self._watcher = on_data
+
+    def connectionMade(self) -> None:
+        """Greet, and wait for the other end."""
+        super().connectionMade()
+        if self.greeting:
+            self.transport.write(self.greeting)
+        self.made.callback(None)
+
+    def _lost(self, reason: Failure) -> None:
+        if self.gone is not None:
+            self.gone()
+        elif not self.made.called:
+            self.made.errback(reason)
+
+
+class Live:
+    """The connections that are being served; whoever stops the proxy waits for their end."""
+
+    def __init__(self) -> None:
+        self._aborts: dict[object, Callable[[], None]] = {}
+        self._waiting: list[Deferred[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._aborts)
+
+    def hold(self, abort: Callable[[], None]) -> Callable[[], None]:
+        """Count one more connection; return what is to be called once it has ended.
+
+        :param abort: ends it now.
+        """
+        token = object()
+        self._aborts[token] = abort
+
+        def release() -> None:
+            if self._aborts.pop(token, None) is not None and not self._aborts:
+                waiting, self._waiting = self._waiting, []
+                for deferred in waiting:
+                    deferred.callback(None)
+
+        return release
+
+    def empty(self) -> Deferred[None]:
+        """Return a new Deferred that fires once nothing is being served."""
+        deferred: Deferred[None] = Deferred()
+        if self._aborts:
+            self._waiting.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred
+
+    def abort(self) -> None:
+        """End every connection now, by a reset."""
+        for abort in list(self._aborts.values()):
+            abort()

@@ -1,0 +1,216 @@
+"""Inbound: from wherever to the workload.
+
+    accepted ─▶ first bytes ─┬─ ClientHello for us ─▶ mutual TLS ─▶ leg, header, or the port itself ─┬▶ policy ─▶ Permit
+                             ├─ anything else, to a port of the workload ────────────────────────────┘         │
+                             └─ anything else, to our own port ─▶ refused        relay ◀─ the workload ◀─ dial ┘
+
+Nothing is decided by waiting, but a ClientHello that was begun: those bytes are ours to read or nobody's. Ports
+that are opaque or skipped are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
+from twisted.internet.protocol import ServerFactory
+
+from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.legs import LegCall, LegServer
+from meshtx.net.origdst import NoOriginalDestination
+from meshtx.net.tls import Session, TlsProtocol
+from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
+from meshtx.proxy import mesh_tls
+from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.ends import End, Live
+from meshtx.proxy.header import HeaderEnd
+from meshtx.proxy.parts import Parts, endpoints
+from meshtx.proxy.peer import Hangup
+from meshtx.proxy.policy import Denied, decide
+from meshtx.proxy.work import Refused, Work
+from meshtx.proxy.workload import Workload
+from meshtx.wire.address import Address
+from meshtx.wire.client_hello import Hello, NotTls
+from meshtx.wire.leg_frames import Open
+from meshtx.wire.transport_header import TransportHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What an accepted connection is addressed to.
+
+    :param port: as clients know it.
+    :param direct: it is addressed to this proxy, by a peer that will say which port it means.
+    """
+
+    port: int
+    direct: bool
+
+
+Goals = Callable[[ITCPTransport], Goal]
+"""Tells what an accepted connection is addressed to; raises `NoOriginalDestination`."""
+
+
+class Inbound(ServerFactory):
+    """Serves the connections of one inbound listener."""
+
+    noisy = False
+
+    def __init__(self, parts: Parts, live: Live, workload: Workload, goal: Goals) -> None:
+        self._parts = parts
+        self._live = live
+        self._workload = workload
+        self._goal = goal
+
+    def buildProtocol(self, addr: IAddress | None) -> Arrival:  # noqa: ARG002 - Twisted's signature
+        """Return the protocol that awaits a new connection's first bytes."""
+        return Arrival(self._accepted, self._parts.clock, self._parts.patience.handshake)
+
+    def _accepted(self, arrival: Arrival) -> None:
+        transport = arrival.transport
+        src, local = endpoints(transport)
+        flow = self._parts.flows.open(Direction.IN, src, local)
+        work = Work(self._live, flow, lambda _: transport.abortConnection())
+        try:
+            goal = self._goal(transport)
+        except NoOriginalDestination as error:
+            work.refuse(Refusal.NO_ORIGINAL_DESTINATION, str(error))
+            return
+        connection = _Connection(self._parts, self._live, self._workload, work, transport, goal)
+        arrival.gone = work.client_gone
+        if not goal.direct:
+            flow.addressed(dst=self._workload.address(local.ip, goal.port))
+            facts = self._parts.directory.own_port(Address(local.ip, goal.port))
+            if facts.opaque or facts.skipped:
+                flow.opaque()
+                connection.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
+                return
+        arrival.sniff(lambda seen: connection.sniffed(arrival, seen))
+
+
+class _Connection:
+    """One accepted connection, once it is known what it is addressed to."""
+
+    def __init__(
+        self, parts: Parts, live: Live, workload: Workload, work: Work, transport: ITCPTransport, goal: Goal
+    ) -> None:
+        self._parts = parts
+        self._live = live
+        self._workload = workload
+        self._work = work
+        self._transport = transport
+        self._goal = goal
+        self._src, self._local = endpoints(transport)
+
+    # What the first bytes say.
+
+    def sniffed(self, arrival: Arrival, seen: Hello | NotTls | None) -> None:
+        """Go on by the first bytes.
+
+        :param seen: ``None``: not enough in time.
+        """
+        match seen:
+            case Hello(sni) if sni is not None and sni == self._parts.tls.server_name:
+                self._terminate(arrival)
+            case _ if self._goal.direct:
+                self._work.refuse(Refusal.TLS_REQUIRED, f"no TLS to {self._parts.tls.server_name}")
+            case Hello():
+                self.plaintext(arrival, NoTlsReason.PASSTHROUGH)
+            case None if arrival.begun:
+                self._work.refuse(Refusal.TLS_UNDECIDED, "a ClientHello was begun and not finished")
+            case _:
+                self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)
+
+    def plaintext(self, arrival: Arrival, reason: NoTlsReason) -> None:
+        """Serve the bytes as they are."""
+        near = End()
+        near.gone = self._work.client_gone
+        arrival.become(near)
+        self._decided(NoTls(reason), near, self._goal.port, arrival.held)
+
+    def _decided(self, security: Security, near: End, port: int, prefix: bytes = b"") -> None:
+        flow = self._work.flow
+        if isinstance(security, Mtls):
+            flow.secured(security)
+        else:
+            flow.plaintext(security)
+        self._work.start(self._serve(security, near, port, prefix))
+
+    async def _serve(self, security: Security, near: End, port: int, prefix: bytes) -> None:
+        far = await self._connect(security, port)
+        self._work.relay(near, far, prefix)
+
+    async def _connect(self, security: Security, port: int) -> End:
+        if port in self._parts.own_ports:
+            raise Refused(Refusal.LOOP, f"port {port} is this proxy itself")
+        permit = decide(self._parts.policy, security, port)
+        if isinstance(permit, Denied):
+            raise Refused(permit.reason, permit.detail)
+        far = End()
+        await self._workload.connect(permit, self._local.ip, far)
+        return far
+
+    # Mutual TLS.
+
+    def _terminate(self, arrival: Arrival) -> None:
+        contexts = self._parts.tls.contexts
+        if contexts is None:
+            self._work.refuse(Refusal.NO_CREDENTIALS, self._parts.tls.missing)
+            return
+        protocols = mesh_tls.PROTOCOLS if self._goal.direct else ()
+        patience = self._parts.patience.handshake
+        tls = TlsProtocol(contexts.server(protocols), self._established, self._failed, self._parts.clock, patience)
+        arrival.release()
+        tls.start_on(self._transport, arrival.held)
+
+    def _failed(self, error: TlsError) -> None:
+        self._work.failed(error)
+
+    def _established(self, session: Session) -> IProtocol:
+        if session.peer is None:
+            raise TypeError("a peer without a name came through")
+        mtls = Mtls(session.peer, session.alpn)
+        if not self._goal.direct:
+            near = End()
+            near.gone = self._work.client_gone
+            near.made.addCallback(lambda _: self._decided(mtls, near, self._goal.port))
+            return near
+        match session.alpn:
+            case mesh_tls.MESHTX:
+                self._work.drop()
+                return LegServer(lambda request, call: self._opened(mtls, request, call), self._parts.clock)
+            case mesh_tls.LINKERD:
+                return self._header_end(mtls)
+            case _:
+                self._work.refuse(TlsFailure.NO_ALPN, f"{session.peer} offers none of {mesh_tls.PROTOCOLS}")
+                return Hangup()
+
+    def _header_end(self, mtls: Mtls) -> HeaderEnd:
+        def arrived(header: TransportHeader) -> None:
+            near.gone = self._work.client_gone
+            self._work.flow.addressed(dst=self._workload.address(self._local.ip, header.port))
+            self._decided(mtls, near, header.port)
+
+        near = HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
+        return near
+
+    # On a leg, any number of connections, one after another.
+
+    def _opened(self, mtls: Mtls, request: Open, call: LegCall) -> None:
+        src = request.source
+        if src is None or src.ip != self._src.ip:  # of its address a peer can speak only its own
+            src = self._src
+        dst = self._workload.address(self._local.ip, request.port)
+        flow = self._parts.flows.open(Direction.IN, src, dst)
+        flow.secured(mtls)
+        work = Work(self._live, flow, call.refuse)
+        call.on_lost(lambda _: work.client_gone())
+        work.start(self._answer(work, mtls, request.port, call))
+
+    async def _answer(self, work: Work, mtls: Mtls, port: int, call: LegCall) -> None:
+        far = await self._connect(mtls, port)
+        near = End()
+        call.accept(near)
+        work.closes_by(lambda _: near.transport.abortConnection())
+        work.relay(near, far)

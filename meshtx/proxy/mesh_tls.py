@@ -1,0 +1,41 @@
+"""The TLS that this proxy speaks now.
+
+One object holds the contexts of the present credentials; new credentials replace it whole: new connections
+use the new one, established ones keep theirs.
+"""
+
+from __future__ import annotations
+
+from meshtx.identity.source import ICredentialsSource
+from meshtx.net.contexts import Contexts
+
+MESHTX = "meshtx/1"
+"""ALPN of our own leg."""
+LINKERD = "transport.l5d.io/v1"
+"""ALPN of Linkerd's transport header."""
+PROTOCOLS = (MESHTX, LINKERD)
+"""What two proxies may speak, the better one first."""
+
+
+class MeshTls:
+    """The contexts of whatever credentials the source has now.
+
+    `contexts` is ``None`` before the first credentials and once they have expired; `name` is then still the last.
+    """
+
+    def __init__(self, source: ICredentialsSource) -> None:
+        self._source = source
+        self.contexts: Contexts | None = None
+        self.server_name: str | None = None
+        self._renew()
+        self.close = source.subscribe(self._renew)
+
+    def _renew(self) -> None:
+        credentials = self._source.credentials
+        self.contexts = Contexts(credentials, self._source.trust) if credentials else None
+        self.server_name = str(credentials.name) if credentials else self.server_name
+
+    @property
+    def missing(self) -> str:
+        """Why there are no contexts, for a person."""
+        return self._source.ready_reason() or "no certificate"

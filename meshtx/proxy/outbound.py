@@ -1,0 +1,89 @@
+"""Outbound: from the workload to wherever it wants to go.
+
+    accepted ─▶ where to? ─▶ directory.find ─┬─ meshed ─▶ its proxy, mutual TLS, leg or header ─┐
+                                             └─ not ────▶ the destination itself ──────────────┴▶ relay
+
+The workload's bytes stay in the kernel until the other side is there. Plaintext is what the directory says,
+never what an error leads to: a peer that cannot be reached or does not prove its name ends in a reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import ServerFactory
+
+from meshtx.directory.target import Meshed, NotReady, Target
+from meshtx.net.origdst import NoOriginalDestination
+from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal
+from meshtx.proxy.ends import End, Live
+from meshtx.proxy.parts import Parts, endpoints
+from meshtx.proxy.peer import reach
+from meshtx.proxy.work import Refused, Work
+from meshtx.wire.address import Address
+from meshtx.wire.leg_frames import Open
+
+Destination = Callable[[ITCPTransport], Address]
+"""Tells where an accepted connection was going; raises `NoOriginalDestination`."""
+
+
+class Outbound(ServerFactory):
+    """Serves the connections of one outbound listener."""
+
+    noisy = False
+
+    def __init__(self, parts: Parts, live: Live, destination: Destination) -> None:
+        self._parts = parts
+        self._live = live
+        self._destination = destination
+
+    def buildProtocol(self, addr: IAddress | None) -> End:  # noqa: ARG002 - Twisted's signature
+        """Return the near end of a new connection."""
+        near = End()
+        near.made.addCallback(lambda _: self._accepted(near))
+        return near
+
+    def _accepted(self, near: End) -> None:
+        src, local = endpoints(near.transport)
+        flow = self._parts.flows.open(Direction.OUT, src, local)
+        work = Work(self._live, flow, lambda _: near.transport.abortConnection())
+        near.gone = work.client_gone
+        try:
+            dst = self._destination(near.transport)
+        except NoOriginalDestination as error:
+            work.refuse(Refusal.NO_ORIGINAL_DESTINATION, str(error))
+            return
+        flow.addressed(dst=dst)
+        work.start(self._serve(work, near, src, dst))
+
+    async def _serve(self, work: Work, near: End, src: Address, dst: Address) -> None:
+        own = dst.ip == src.ip
+        if own and dst.port in self._parts.own_ports:
+            raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
+        target = await self._find(dst)
+        if target.opaque:
+            work.flow.opaque()
+        far = End()
+        match target.security:
+            case Meshed() as meshed:
+                request = Open(dst.port, target.authority, src, "", "")
+                work.flow.secured(await reach(self._parts, meshed, request, far))
+            case NoTls(reason):
+                undiscovered = reason is NoTlsReason.NOT_DISCOVERED
+                work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK if own and undiscovered else reason))
+                await self._parts.dialler.dial(target.address, far)
+            case _:
+                assert_never(target.security)
+        work.relay(near, far)
+
+    async def _find(self, dst: Address) -> Target:
+        patience = self._parts.patience.directory
+        try:
+            return await self._parts.directory.find(dst).addTimeout(patience, self._parts.clock)
+        except DeferredTimeout:
+            raise Refused(Refusal.DIRECTORY_NOT_READY, f"no answer within {patience:g} s") from None
+        except NotReady as error:
+            raise Refused(Refusal.DIRECTORY_NOT_READY, str(error)) from None

@@ -1,0 +1,47 @@
+"""What inbound and outbound share: everything that a connection may need, made once by the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
+
+from meshtx.interfaces import IDirectory
+from meshtx.net.dial import Dialler
+from meshtx.observe.flows import Flows
+from meshtx.proxy.mesh_tls import MeshTls
+from meshtx.proxy.policy import Policy
+from meshtx.wire.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long things are waited for, in seconds."""
+
+    handshake: float = 10.0
+    """A TLS handshake, a begun ClientHello, the header or OPEN after it."""
+    directory: float = 5.0
+    """The directory's first answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rooms' objects that serve every connection.
+
+    :param own_ports: ports of this proxy, which are no destination for anybody's connection.
+    """
+
+    clock: IReactorTime
+    flows: Flows
+    directory: IDirectory
+    dialler: Dialler
+    tls: MeshTls
+    policy: Policy
+    own_ports: frozenset[int]
+    patience: Patience = Patience()
+
+
+def endpoints(transport: ITCPTransport) -> tuple[Address, Address]:
+    """Return the peer's address and our own of a connection."""
+    peer, host = transport.getPeer(), transport.getHost()
+    return Address.of(peer.host, peer.port), Address.of(host.host, host.port)

@@ -1,0 +1,136 @@
+"""One connection's way from accept to its end, and the one place where what goes wrong on it is judged.
+
+start(steps) ─▶ find out, permit, connect ─▶ relay ─▶ ended
+     └─ the client goes: cancelled   └─ anything raised: refused, by its reason
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from meshtx.net.dial import DialFailed
+from meshtx.net.failures import TlsError
+from meshtx.net.legs import LegMalformed, LegRefused
+from meshtx.net.relay import RelayResult, join
+from meshtx.observe.flow import Refusal
+from meshtx.observe.flows import FlowHandle
+from meshtx.proxy.ends import End, Live
+
+
+class Refused(Exception):
+    """The proxy closes this connection on purpose.
+
+    :param reason: a member of `Refusal` or `TlsFailure`.
+    :param detail: for a person.
+    """
+
+    def __init__(self, reason: StrEnum, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def refusal(error: BaseException) -> Refused | None:
+    """Return what an error on a connection means as a refusal; ``None`` if it is none: the connection just broke."""
+    match error:
+        case Refused():
+            return error
+        case DialFailed():
+            return Refused(Refusal.CONNECT_FAILED, str(error))
+        case TlsError():
+            return Refused(error.reason, error.detail)
+        case LegRefused(reason=reason):
+            return Refused(Refusal.REFUSED_BY_PEER, reason)
+        case LegMalformed(reason=reason):
+            return Refused(Refusal.PROTOCOL_ERROR, reason)
+        case _:
+            return None
+
+
+class Work:
+    """Serves one connection.
+
+    :param close: ends the client's side by a reset, or by the peer protocol's way to say no; it gets the reason.
+    """
+
+    log = Logger()
+
+    def __init__(self, live: Live, flow: FlowHandle, close: Callable[[str], None]) -> None:
+        self.flow = flow
+        self._close = close
+        self._steps: Deferred[None] | None = None
+        self._release = live.hold(self.abort)
+
+    def start(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Run the steps, whose last one is `relay`."""
+        self._steps = ensureDeferred(steps)
+        self._steps.addErrback(self._failed)
+
+    def client_gone(self) -> None:
+        """The client has gone before it was joined with anything: stop the steps."""
+        if self._steps is None:
+            self.flow.ended(0, 0)
+            self._release()
+        else:
+            self._steps.cancel()
+
+    def abort(self) -> None:
+        """End it now."""
+        self._close(Refusal.STOPPING.value)
+        if self._steps is not None:
+            self._steps.cancel()
+
+    def drop(self) -> None:
+        """Forget it without a word: its connections are served one by one."""
+        self._release()
+
+    def closes_by(self, close: Callable[[str], None]) -> None:
+        """End the client's side in another way from now on."""
+        self._close = close
+
+    def failed(self, error: BaseException) -> None:
+        """End it for what went wrong before there were any steps."""
+        self._failed(Failure(error))
+
+    def refuse(self, reason: StrEnum, detail: str) -> None:
+        """End it on purpose."""
+        self.flow.refuse(reason, detail)
+        self._close(reason.value)
+        self._release()
+
+    def relay(self, near: End, far: End, prefix: bytes = b"") -> None:
+        """Join the two ends, observed.
+
+        :param prefix: what was read from the near end already.
+        """
+        if self.flow.watched:
+            near.watch(self.flow.client_data)
+            far.watch(self.flow.server_data)
+        join(near, far, self._ended, prefix)
+
+    def _ended(self, result: RelayResult) -> None:
+        error = result.error
+        refused = refusal(error) if error is not None else None
+        if refused is not None:
+            self.flow.refuse(refused.reason, refused.detail)
+        else:
+            self.flow.ended(result.sent, result.received, None if error is None else "reset", str(error or ""))
+        self._release()
+
+    def _failed(self, failure: Failure) -> None:
+        error = cast("Exception", failure.value)
+        refused = refusal(error)
+        if isinstance(error, CancelledError):
+            self.flow.ended(0, 0)
+            self._release()
+        elif refused is not None:
+            self.refuse(refused.reason, refused.detail)
+        else:
+            self.log.failure("a connection could not be served; refused", failure)
+            self.refuse(Refusal.INTERNAL, type(error).__name__)

@@ -1,0 +1,39 @@
+"""The way to the workload itself: nothing comes to it without a `Permit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+
+from meshtx.net.dial import Dialler
+from meshtx.proxy.ends import End
+from meshtx.proxy.policy import Permit
+from meshtx.wire.address import Address
+
+IP = IPv4Address | IPv6Address
+
+
+class Workload:
+    """Where the workload listens.
+
+    :param forwards: by the port that clients connect to, the workload's own address, where no redirect keeps the
+        two the same.
+    """
+
+    def __init__(self, dialler: Dialler, forwards: Mapping[int, Address]) -> None:
+        self._dialler = dialler
+        self._forwards = forwards
+
+    def address(self, local: IP, port: int) -> Address:
+        """Return where a client's port is served.
+
+        :param local: our side of the connection that asks for it.
+        """
+        return self._forwards.get(port) or Address(local, port)
+
+    async def connect(self, permit: Permit, local: IP, far: End) -> None:
+        """Connect an end to the permitted port.
+
+        :raises DialFailed: nothing listens there.
+        """
+        await self._dialler.dial(self.address(local, permit.port), far)

@@ -1,0 +1,238 @@
+"""``twistd meshproxy``: the sidecar. Its options are `meshtx.config.ProxyConfig`; here it is put together."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from socket import socket
+from typing import Any, cast
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import ISystemHandle, ITCPTransport
+from twisted.logger import Logger
+
+from meshtx.config import ProxyConfig, options_class
+from meshtx.config_options import ConfigOptions
+from meshtx.directory.file import FileDirectory
+from meshtx.directory.nothing import Nothing
+from meshtx.errors import ConfigError, CredentialsError
+from meshtx.identity.certificate_files import CertificateFiles
+from meshtx.identity.certify_client import CertifyClient
+from meshtx.identity.keeper_service import KeeperService, Refresh
+from meshtx.identity.key_folder import KeyFolder
+from meshtx.net.dial import Dialler
+from meshtx.net.failures import TlsError
+from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
+from meshtx.net.sockets import SocketOptions
+from meshtx.observe.admin import AdminSite
+from meshtx.observe.detectors import load_detectors
+from meshtx.observe.flows import Flows
+from meshtx.observe.metrics import Metrics
+from meshtx.observe.tap import TapHub
+from meshtx.observe.tap_rpc import TapService
+from meshtx.pki.bundle import TrustBundle
+from meshtx.proxy.ends import Live
+from meshtx.proxy.inbound import Goal, Goals, Inbound
+from meshtx.proxy.mesh_tls import MeshTls
+from meshtx.proxy.outbound import Destination, Outbound
+from meshtx.proxy.parts import Parts, Patience, endpoints
+from meshtx.proxy.policy import Policy
+from meshtx.proxy.workload import Workload
+from meshtx.rpc.server import RpcServer
+from meshtx.rpc.tls_listener import TlsListener
+from meshtx.services.admin_port import AdminPort
+from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.wire.address import Address
+
+TAP_GRACE = 1.0
+"""Seconds in which taps may take what is on its way to them when the proxy stops."""
+
+Options: type[ConfigOptions[ProxyConfig]] = options_class(ProxyConfig)
+
+
+def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
+    """Return the sidecar, with its ports open (twistd's plugin interface)."""
+    from twisted.internet import reactor
+
+    def make() -> ProxyService:
+        service = ProxyService(options.config, reactor)
+        for listener in service.listeners.wanted:
+            check_free(listener.key, listener.address)
+        return service
+
+    return or_end(ProxyConfig.program, make)
+
+
+class ProxyService(MultiService):
+    """The sidecar.
+
+    :param reactor: (Any: a reactor has no one type.)
+    :raises ConfigError: a file, a name or an address of the configuration is no good.
+    """
+
+    log = Logger()
+
+    def __init__(self, config: ProxyConfig, reactor: Any) -> None:
+        super().__init__()
+        self._config = config
+        self._reactor = reactor
+        self.metrics = Metrics()
+        self.live = Live()
+        self.tap = TapHub(reactor, self.metrics)
+        self._sockets = SocketOptions(mark=config.mark)
+        self.source = self._credentials()
+        self.directory = FileDirectory(config.directory_file, reactor) if config.directory_file else Nothing()
+        self.tls = MeshTls(self.source)
+        self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
+        self._measure_credentials()
+        self.source.subscribe(self._measure_credentials)
+        self.listeners = Listeners(reactor, config.program, self._listeners(), self._sockets)
+        for child in (self.source, self.directory, self.listeners):
+            child.setServiceParent(self)
+
+    def _credentials(self) -> CertificateFiles | KeeperService:
+        config, reactor = self._config, self._reactor
+        trust = config.trust_anchors_file or _anchors(config.trust_anchors)
+        if config.certificate_file and config.key_file:
+            return CertificateFiles(config.certificate_file, config.key_file, trust, reactor, name=config.name)
+        assert config.identity_address and config.name and config.token_file  # noqa: PT018 - what check() has made sure of
+        where = config.identity_address
+        client = CertifyClient(reactor, where.host, where.port, config.identity_name, self._sockets)
+        return KeeperService(
+            config.name,
+            client.certify,
+            config.token_file,
+            trust,
+            reactor,
+            key_folder=KeyFolder(config.key_folder) if config.key_folder else None,
+            refreshed=lambda how: self.metrics.certificate_refreshed(ok=how is Refresh.SUCCESS),
+        )
+
+    def _measure_credentials(self) -> None:
+        self.metrics.anchors(anchor.not_valid_after_utc for anchor in self.source.trust.anchors)
+        if self.source.credentials is not None:
+            self.metrics.certificate(self.source.credentials.not_after, datetime.fromtimestamp(time.time(), UTC))
+
+    def _listeners(self) -> list[Listener]:
+        config = self._config
+        own = [config.tap_listen, config.admin_listen, *config.inbound_listen, *config.outbound_listen]
+        parts = Parts(
+            clock=self._reactor,
+            flows=Flows(self._reactor, self.metrics, self.tap, load_detectors(config.detectors)),
+            directory=self.directory,
+            dialler=Dialler(self._reactor, self._sockets, config.connect_timeout),
+            tls=self.tls,
+            policy=_policy(config),
+            own_ports=frozenset(address.port for address in own),
+            patience=Patience(config.handshake_timeout, config.directory_timeout),
+        )
+        workload = Workload(parts.dialler, {f.listen.port: f.destination for f in config.inbound_forward})
+        inbound = Inbound(parts, self.live, workload, _redirected_goal)
+        outbound = Outbound(parts, self.live, _redirected)
+        return [
+            *(Listener("inbound_listen", address, inbound) for address in config.inbound_listen),
+            *(Listener("outbound_listen", address, outbound) for address in config.outbound_listen),
+            *(
+                Listener(
+                    "inbound_forward", f.listen, Inbound(parts, self.live, workload, _forwarded_goal(f.listen.port))
+                )
+                for f in config.inbound_forward
+            ),
+            *(
+                Listener("outbound_forward", f.listen, Outbound(parts, self.live, _forwarded(f.destination)))
+                for f in config.outbound_forward
+            ),
+            Listener("tap_listen", config.tap_listen, self._tap_port()),
+            Listener("admin_listen", config.admin_listen, self._admin()),
+        ]
+
+    def _tap_port(self) -> TlsListener:
+        def failed(error: TlsError) -> None:
+            self.log.info("tap refused: {reason} ({detail})", reason=error.reason.value, detail=error.detail)
+
+        return TlsListener(self._taps, lambda: self.tls.contexts, self._reactor, require_peer=True, failed=failed)
+
+    def _admin(self) -> AdminPort:
+        def site(shows_metrics: bool) -> AdminSite:
+            return AdminSite(
+                self.metrics,
+                self.ready_reason,
+                reactor=self._reactor,
+                expose_metrics=shows_metrics,
+                shutdown=self._reactor.stop,
+            )
+
+        return AdminPort(
+            site,
+            self.tls,
+            self._reactor,
+            plaintext_metrics=self._config.admin_plaintext_metrics,
+            readers=self._config.metrics_identity,
+        )
+
+    def ready_reason(self) -> str | None:
+        """Return why the workload should get no traffic yet, ``None`` where it may."""
+        if not self.running:
+            return "the proxy is stopping" if self.live else "the proxy has not started"
+        return self.source.ready_reason() or (None if self.directory.ready else "the directory has not answered yet")
+
+    def stopService(self) -> Deferred[None]:
+        """Take nothing new, let what runs finish for a while, then end it."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        self.running = False
+        await self.listeners.stopService()
+        if self.live:
+            patience = self._config.drain_timeout
+            self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
+            try:
+                await self.live.empty().addTimeout(patience, self._reactor)
+            except DeferredTimeout:
+                self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
+                self.live.abort()
+        self.tap.close()
+        await self._taps.stop(TAP_GRACE)
+        self.tls.close()
+        await super().stopService()
+
+
+def _anchors(pem: str | None) -> TrustBundle:
+    try:
+        return TrustBundle.from_pem(pem or "", "trust_anchors")
+    except CredentialsError as error:
+        raise ConfigError("trust_anchors", str(error), "give the PEM text of the mesh's trust anchors") from error
+
+
+def _policy(config: ProxyConfig) -> Policy:
+    return Policy(config.inbound_policy, frozenset(str(name) for name in config.inbound_allow))
+
+
+def _redirected(transport: ITCPTransport) -> Address:
+    """Return where an outbound connection was going before the kernel brought it here."""
+    _, local = endpoints(transport)
+    return _original(transport, local).address
+
+
+def _original(transport: ITCPTransport, local: Address) -> Original:
+    return original_destination(cast("socket", cast("ISystemHandle", transport).getHandle()), local)
+
+
+def _redirected_goal(transport: ITCPTransport) -> Goal:
+    """Return what an inbound connection is addressed to: a port of the workload, or this proxy."""
+    _, local = endpoints(transport)
+    try:
+        original = _original(transport, local)
+    except NoOriginalDestination:  # nothing is redirected on this host: only other proxies come here
+        return Goal(local.port, direct=True)
+    return Goal(original.address.port, direct=not original.redirected)
+
+
+def _forwarded(destination: Address) -> Destination:
+    return lambda _: destination
+
+
+def _forwarded_goal(port: int) -> Goals:
+    return lambda _: Goal(port, direct=False)
