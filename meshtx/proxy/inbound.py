@@ -23,7 +23,7 @@ from meshtx.net.tls import Session, TlsProtocol
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
-from meshtx.proxy.ends import End, Live
+from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import Hangup
@@ -57,9 +57,8 @@ class Inbound(ServerFactory):
 
     noisy = False
 
-    def __init__(self, parts: Parts, live: Live, workload: Workload, goal: Goals) -> None:
+    def __init__(self, parts: Parts, workload: Workload, goal: Goals) -> None:
         self._parts = parts
-        self._live = live
         self._workload = workload
         self._goal = goal
 
@@ -71,13 +70,13 @@ class Inbound(ServerFactory):
         transport = arrival.transport
         src, local = endpoints(transport)
         flow = self._parts.flows.open(Direction.IN, src, local)
-        work = Work(self._live, flow, lambda _: transport.abortConnection())
+        work = Work(self._parts.live, flow, lambda _: transport.abortConnection())
         try:
             goal = self._goal(transport)
         except NoOriginalDestination as error:
             work.refuse(Refusal.NO_ORIGINAL_DESTINATION, str(error))
             return
-        connection = _Connection(self._parts, self._live, self._workload, work, transport, goal)
+        connection = _Connection(self._parts, self._workload, work, transport, goal)
         arrival.gone = work.client_gone
         if not goal.direct:
             flow.addressed(dst=self._workload.address(local.ip, goal.port))
@@ -92,11 +91,8 @@ class Inbound(ServerFactory):
 class _Connection:
     """One accepted connection, once it is known what it is addressed to."""
 
-    def __init__(
-        self, parts: Parts, live: Live, workload: Workload, work: Work, transport: ITCPTransport, goal: Goal
-    ) -> None:
+    def __init__(self, parts: Parts, workload: Workload, work: Work, transport: ITCPTransport, goal: Goal) -> None:
         self._parts = parts
-        self._live = live
         self._workload = workload
         self._work = work
         self._transport = transport
@@ -204,7 +200,7 @@ class _Connection:
         dst = self._workload.address(self._local.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, src, dst)
         flow.secured(mtls)
-        work = Work(self._live, flow, call.refuse)
+        work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
         work.start(self._answer(work, mtls, request.port, call))
 

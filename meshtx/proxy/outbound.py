@@ -19,7 +19,7 @@ from twisted.internet.protocol import ServerFactory
 from meshtx.directory.target import Meshed, NotReady, Target
 from meshtx.net.origdst import NoOriginalDestination
 from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal
-from meshtx.proxy.ends import End, Live
+from meshtx.proxy.ends import End
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import reach
 from meshtx.proxy.work import Refused, Work
@@ -35,9 +35,8 @@ class Outbound(ServerFactory):
 
     noisy = False
 
-    def __init__(self, parts: Parts, live: Live, destination: Destination) -> None:
+    def __init__(self, parts: Parts, destination: Destination) -> None:
         self._parts = parts
-        self._live = live
         self._destination = destination
 
     def buildProtocol(self, addr: IAddress | None) -> End:  # noqa: ARG002 - Twisted's signature
@@ -49,7 +48,7 @@ class Outbound(ServerFactory):
     def _accepted(self, near: End) -> None:
         src, local = endpoints(near.transport)
         flow = self._parts.flows.open(Direction.OUT, src, local)
-        work = Work(self._live, flow, lambda _: near.transport.abortConnection())
+        work = Work(self._parts.live, flow, lambda _: near.transport.abortConnection())
         near.gone = work.client_gone
         try:
             dst = self._destination(near.transport)

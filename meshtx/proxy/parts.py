@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from meshtx.interfaces import IDirectory
 from meshtx.net.dial import Dialler
 from meshtx.observe.flows import Flows
+from meshtx.proxy.ends import Live
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.policy import Policy
 from meshtx.wire.address import Address
@@ -32,6 +33,7 @@ class Parts:
     """
 
     clock: IReactorTime
+    live: Live
     flows: Flows
     directory: IDirectory
     dialler: Dialler

@@ -120,6 +120,7 @@ class ProxyService(MultiService):
         own = [config.tap_listen, config.admin_listen, *config.inbound_listen, *config.outbound_listen]
         parts = Parts(
             clock=self._reactor,
+            live=self.live,
             flows=Flows(self._reactor, self.metrics, self.tap, load_detectors(config.detectors)),
             directory=self.directory,
             dialler=Dialler(self._reactor, self._sockets, config.connect_timeout),
@@ -129,19 +130,17 @@ class ProxyService(MultiService):
             patience=Patience(config.handshake_timeout, config.directory_timeout),
         )
         workload = Workload(parts.dialler, {f.listen.port: f.destination for f in config.inbound_forward})
-        inbound = Inbound(parts, self.live, workload, _redirected_goal)
-        outbound = Outbound(parts, self.live, _redirected)
+        inbound = Inbound(parts, workload, _redirected_goal)
+        outbound = Outbound(parts, _redirected)
         return [
             *(Listener("inbound_listen", address, inbound) for address in config.inbound_listen),
             *(Listener("outbound_listen", address, outbound) for address in config.outbound_listen),
             *(
-                Listener(
-                    "inbound_forward", f.listen, Inbound(parts, self.live, workload, _forwarded_goal(f.listen.port))
-                )
+                Listener("inbound_forward", f.listen, Inbound(parts, workload, _forwarded_goal(f.listen.port)))
                 for f in config.inbound_forward
             ),
             *(
-                Listener("outbound_forward", f.listen, Outbound(parts, self.live, _forwarded(f.destination)))
+                Listener("outbound_forward", f.listen, Outbound(parts, _forwarded(f.destination)))
                 for f in config.outbound_forward
             ),
             Listener("tap_listen", config.tap_listen, self._tap_port()),
