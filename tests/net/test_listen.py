@@ -1,0 +1,94 @@
+"""Listeners on real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from twisted.internet import reactor
+from twisted.internet.error import CannotListenError, ConnectionAborted
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SkipTest, TestCase
+
+from meshtx.net import listen as listen_module
+from meshtx.net import transports
+from meshtx.net.listen import listen
+from meshtx.net.sockets import SocketOptions, arm
+from meshtx.wire.address import Address
+from tests.net.test_transports import End
+
+
+class ListenTests(TestCase):
+    def listen(self, address: str, mark: int | None = None) -> IListeningPort:
+        self.ends: list[End] = []
+        port = listen(reactor, Address.parse(address), Factory.forProtocol(self.accept), SocketOptions(mark))
+        self.addCleanup(port.stopListening)
+        return port
+
+    def accept(self) -> End:
+        self.ends.append(End())
+        return self.ends[-1]
+
+    async def test_both_families_can_share_a_port(self) -> None:
+        ipv4 = self.listen("0.0.0.0:0")
+        ipv6 = self.listen(f"[::]:{ipv4.getHost().port}")
+        self.assertEqual(ipv6.getHost().port, ipv4.getHost().port)
+
+    async def test_a_busy_port_is_an_error_at_once(self) -> None:
+        port = self.listen("127.0.0.1:0").getHost().port
+        with self.assertRaises(CannotListenError) as caught:
+            self.listen(f"127.0.0.1:{port}")
+        self.assertEqual((caught.exception.interface, caught.exception.port), ("127.0.0.1", port))
+
+    async def test_an_address_of_somebody_else_is_an_error_at_once(self) -> None:
+        with self.assertRaises(CannotListenError):
+            self.listen("192.0.2.1:0")
+
+    async def test_a_port_can_be_taken_again_while_old_connections_linger(self) -> None:
+        port = self.listen("127.0.0.1:0")
+        client = await deferToThread(socket.create_connection, ("127.0.0.1", port.getHost().port))
+        self.addCleanup(client.close)
+        await self.ends[0].made
+        number = port.getHost().port
+        self.ends[0].transport.loseConnection()  # the side that closes first waits in TIME_WAIT
+        await self.ends[0].lost
+        client.close()
+        await port.stopListening()
+        self.listen(f"127.0.0.1:{number}")
+
+    async def test_the_listener_is_marked_before_it_binds(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("needs root, to mark a socket")
+        port = self.listen("127.0.0.1:0", mark=0x4D)
+        self.assertEqual(port.socket.getsockopt(socket.SOL_SOCKET, socket.SO_MARK), 0x4D)
+
+    async def test_a_mark_that_is_not_permitted_is_an_error_at_once(self) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(listen_module, "set_mark", refuse)
+        with self.assertRaises(CannotListenError) as caught:
+            self.listen("127.0.0.1:0", mark=0x4D)
+        self.assertIsInstance(caught.exception.socketError, PermissionError)
+
+    async def test_a_connection_whose_options_fail_is_reset_and_the_next_is_accepted(self) -> None:
+        refusals = [OSError(22, "Invalid argument")]
+
+        def arm_the_second(sock: socket.socket, options: SocketOptions) -> None:
+            if refusals:
+                raise refusals.pop()
+            arm(sock, options)
+
+        self.patch(transports, "arm", arm_the_second)
+        port = self.listen("127.0.0.1:0").getHost().port
+        clients = [await deferToThread(socket.create_connection, ("127.0.0.1", port)) for _ in range(2)]
+        for client in clients:
+            self.addCleanup(client.close)
+        while len(self.ends) < 2:
+            await deferToThread(lambda: None)
+        self.assertIsInstance(await self.ends[0].lost, ConnectionAborted)
+        self.ends[1].transport.loseConnection()
+        await self.ends[1].lost
+        self.assertEqual(await deferToThread(clients[1].recv, 1), b"")

@@ -1,0 +1,550 @@
+"""The relay between real sockets, and the order of its calls on a transport that records them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from meshtx.net import relay as relay_module
+from meshtx.net.dial import Dialler
+from meshtx.net.listen import listen
+from meshtx.net.relay import RelayEnd, RelayResult, join
+from meshtx.net.sockets import SocketOptions
+from meshtx.wire.address import Address
+
+OPTIONS = SocketOptions()
+MIB = 1024 * 1024
+
+
+def lost_early(reason: Failure) -> None:
+    raise AssertionError(f"an end was lost before it was joined: {reason}")
+
+
+class Relay:
+    """A running relay and the two plain sockets at its ends."""
+
+    def __init__(self, near: RelayEnd, far: RelayEnd, client: socket.socket, server: socket.socket) -> None:
+        self.near, self.far, self.client, self.server = near, far, client, server
+        self.ended: Deferred[RelayResult] = Deferred()
+
+    def join(self, prefix: bytes = b"") -> None:
+        join(self.near, self.far, self.ended.callback, prefix)
+
+    def held(self) -> int:
+        """Return the bytes that wait in both directions."""
+        return sum(
+            len(end.transport.dataBuffer) - end.transport.offset + end.transport._tempDataLen
+            for end in (self.near, self.far)
+        )
+
+
+def until_the_end(sock: socket.socket) -> tuple[bytes, str]:
+    """Read all; return it, and how it ended."""
+    got = []
+    try:
+        while data := sock.recv(MIB):
+            got.append(data)
+    except ConnectionError:
+        return b"".join(got), "reset"
+    return b"".join(got), "eof"
+
+
+def say(sock: socket.socket, data: bytes) -> None:
+    """Send all of it, then EOF."""
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    sock.close()
+
+
+class RelayTests(TestCase):
+    """`client` speaks to the near end, `server` to the far one."""
+
+    async def relay(
+        self,
+        near_data: Callable[[bytes], None] | None = None,
+        far_data: Callable[[bytes], None] | None = None,
+        buffers: int | None = None,
+    ) -> Relay:
+        """Connect two ends; they are not joined yet.
+
+        :param buffers: bytes for the kernel's buffers of the outer sockets.
+        """
+        near, far = RelayEnd(near_data, lost_early), RelayEnd(far_data, lost_early)
+        accepted: Deferred[None] = Deferred()
+        near.connectionMade = self.after(near.connectionMade, accepted)  # type: ignore[method-assign]
+        port = listen(reactor, Address.parse("127.0.0.1:0"), Factory.forProtocol(lambda: near), OPTIONS)
+        self.addCleanup(port.stopListening)
+        listener = socket.socket()
+        self.addCleanup(listener.close)
+        client = socket.socket()
+        for sock in (listener, client):
+            if buffers is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.settimeout(10)
+        self.addCleanup(client.close)
+        await deferToThread(client.connect, ("127.0.0.1", port.getHost().port))
+        await accepted
+        await Dialler(reactor, OPTIONS, 5.0).dial(Address.of(*listener.getsockname()), far)
+        server, _ = listener.accept()
+        server.settimeout(10)
+        self.addCleanup(server.close)
+        return Relay(near, far, client, server)
+
+    @staticmethod
+    def after(act: Callable[[], None], done: Deferred[None]) -> Callable[[], None]:
+        def acting() -> None:
+            act()
+            done.callback(None)
+
+        return acting
+
+    async def joined(self, **kwargs: Any) -> Relay:
+        relay = await self.relay(**kwargs)
+        relay.join()
+        return relay
+
+    async def both(self, *blocking: Callable[[], Any]) -> list[Any]:
+        """Run what blocks, at once, in threads."""
+        return await gatherResults([deferToThread(act) for act in blocking], consumeErrors=True)
+
+    async def test_a_question_and_its_answer_pass_and_both_sides_end_in_order(self) -> None:
+        relay = await self.joined()
+        await deferToThread(relay.client.sendall, b"question")
+        self.assertEqual(await deferToThread(relay.server.recv, 100), b"question")
+        await deferToThread(say, relay.server, b"an answer")
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"an answer", "eof"))
+        relay.client.shutdown(socket.SHUT_WR)
+        self.assertEqual(await deferToThread(until_the_end, relay.server), (b"", "eof"))
+        self.assertEqual(await relay.ended, RelayResult(8, 9, None))
+
+    async def test_a_half_closed_exchange_gets_its_whole_answer(self) -> None:
+        relay = await self.joined()
+        answer = os.urandom(8 * MIB)
+
+        def serve() -> bytes:
+            question, _ = until_the_end(relay.server)
+            say(relay.server, answer)
+            return question
+
+        def call() -> tuple[bytes, str]:
+            say(relay.client, b"question")
+            return until_the_end(relay.client)
+
+        question, (got, ending) = await self.both(serve, call)
+        self.assertEqual((question, ending), (b"question", "eof"))
+        self.assertTrue(got == answer)
+        self.assertEqual(await relay.ended, RelayResult(8, len(answer), None))
+
+    async def test_what_the_server_says_after_the_client_has_finished_is_whole_though_it_comes_late(self) -> None:
+        relay = await self.joined()
+        await deferToThread(say, relay.client, b"question")
+        await deferToThread(until_the_end, relay.server)
+        for word in (b"one ", b"two ", b"three"):
+            await deferLater(reactor, 0.01, relay.server.sendall, word)
+        relay.server.close()
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"one two three", "eof"))
+        self.assertIsNone((await relay.ended).error)
+
+    async def test_much_both_ways_at_once_keeps_its_sum(self) -> None:
+        relay = await self.joined()
+        there, back = os.urandom(12 * MIB), os.urandom(12 * MIB)
+        _, _, (at_server, _), (at_client, _) = await self.both(
+            lambda: say(relay.client, there),
+            lambda: say(relay.server, back),
+            lambda: until_the_end(relay.server),
+            lambda: until_the_end(relay.client),
+        )
+        self.assertEqual(
+            [hashlib.sha256(data).digest() for data in (at_server, at_client)],
+            [hashlib.sha256(data).digest() for data in (there, back)],
+        )
+        self.assertEqual(await relay.ended, RelayResult(len(there), len(back), None))
+
+    async def stalled(self, sender: str, reader: str) -> None:
+        """Offer 64 MiB to a reader that has stopped; see what is taken."""
+        relay = await self.joined(buffers=64 * 1024)
+        for end in (relay.near, relay.far):
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                end.transport.getHandle().setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
+        sending, reading = getattr(relay, sender), getattr(relay, reader)
+        sending.settimeout(0.2)
+        taken = await deferToThread(self.offer, sending, 64 * MIB)
+        self.assertLess(relay.held(), 256 * 1024)
+        self.assertLess(taken, 2 * MIB)
+        sending.settimeout(10)
+        _, (got, ending) = await self.both(lambda: sending.shutdown(socket.SHUT_WR), lambda: until_the_end(reading))
+        self.assertEqual((len(got), ending), (taken, "eof"))  # what was taken arrives once it is read
+        reading.close()
+        await relay.ended
+
+    @staticmethod
+    def offer(sock: socket.socket, size: int) -> int:
+        taken, chunk = 0, bytes(MIB)
+        try:
+            while taken < size:
+                taken += sock.send(chunk)
+        except TimeoutError:
+            pass
+        return taken
+
+    async def test_a_server_that_stops_reading_stops_the_client(self) -> None:
+        await self.stalled("client", "server")
+
+    async def test_a_client_that_stops_reading_stops_the_server(self) -> None:
+        await self.stalled("server", "client")
+
+    async def test_a_reset_by_the_client_resets_the_server(self) -> None:
+        relay = await self.joined()
+        reset(relay.client)
+        self.assertEqual(await deferToThread(until_the_end, relay.server), (b"", "reset"))
+        self.assertIsInstance((await relay.ended).error, ConnectionLost)
+
+    async def test_a_reset_by_the_server_in_mid_answer_resets_the_client(self) -> None:
+        relay = await self.joined()
+        await deferToThread(relay.server.sendall, b"half")
+        self.assertEqual(await deferToThread(relay.client.recv, 100), b"half")
+        reset(relay.server)
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"", "reset"))
+        result = await relay.ended
+        self.assertEqual((result.sent, result.received, type(result.error)), (0, 4, ConnectionLost))
+
+    async def test_a_reset_by_the_server_after_the_clients_eof_is_no_answer(self) -> None:
+        relay = await self.joined()
+        await deferToThread(say, relay.client, b"question")
+        await deferToThread(until_the_end, relay.server)
+        reset(relay.server)
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"", "reset"))
+        self.assertIsInstance((await relay.ended).error, ConnectionLost)
+
+    async def test_a_client_that_vanishes_while_the_server_stalls_is_noticed_when_it_reads_again(self) -> None:
+        relay = await self.joined()
+        relay.client.settimeout(0.2)
+        taken = await deferToThread(self.offer, relay.client, 64 * MIB)
+        reset(relay.client)
+        got, ending = await deferToThread(until_the_end, relay.server)
+        self.assertEqual(ending, "reset")
+        self.assertLess(len(got), taken)
+        await relay.ended
+
+    async def test_a_server_that_vanishes_while_it_stalls_ends_the_client(self) -> None:
+        relay = await self.joined()
+        relay.client.settimeout(0.2)
+        await deferToThread(self.offer, relay.client, 64 * MIB)
+        reset(relay.server)
+        relay.client.settimeout(10)
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"", "reset"))
+        self.assertIsInstance((await relay.ended).error, ConnectionLost)
+
+    async def test_nothing_is_read_before_the_ends_are_joined_and_the_prefix_comes_first(self) -> None:
+        seen: list[bytes] = []
+        relay = await self.relay(near_data=seen.append)
+        await deferToThread(say, relay.client, b"read later")
+        await deferLater(reactor, 0.02, lambda: None)
+        self.assertEqual(relay.near.received, 0)
+        relay.join(b"read before, ")
+        self.assertEqual(await deferToThread(until_the_end, relay.server), (b"read before, read later", "eof"))
+        relay.server.close()
+        self.assertEqual(await relay.ended, RelayResult(23, 0, None))
+        self.assertEqual(seen, [b"read before, ", b"read later"])
+
+    async def test_each_end_shows_its_own_bytes_to_its_observer(self) -> None:
+        from_client: list[bytes] = []
+        from_server: list[bytes] = []
+        relay = await self.joined(near_data=from_client.append, far_data=from_server.append)
+        await deferToThread(say, relay.client, b"question")
+        await deferToThread(say, relay.server, b"answer")
+        await relay.ended
+        self.assertEqual((from_client, from_server), ([b"question"], [b"answer"]))
+
+    async def test_an_observer_that_fails_is_logged_once_and_the_bytes_go_on(self) -> None:
+        def observe(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        relay = await self.joined(near_data=observe)
+        for word in (b"one ", b"two"):
+            await deferToThread(relay.client.sendall, word)
+            self.assertEqual(await deferToThread(relay.server.recv, 100), word)
+        relay.client.close()
+        relay.server.close()
+        await relay.ended
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_nothing_is_left_behind(self) -> None:
+        relay = await self.relay()
+        before = len(reactor.getDelayedCalls())
+        relay.join()
+        reset(relay.client)
+        await deferToThread(until_the_end, relay.server)
+        await relay.ended
+        for end in (relay.near, relay.far):
+            self.assertIsNone(end._relay)
+            self.assertFalse(hasattr(end.transport, "socket"))
+        self.assertEqual(len(reactor.getDelayedCalls()), before)
+
+
+class Stream:
+    """A transport that records what is asked of it; it loses its connection when told to, or at once."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*arguments: Any) -> None:
+            self.calls.append((name, *arguments) if arguments else name)
+
+        return call
+
+    def since(self) -> list[Any]:
+        """Return the calls since the last time."""
+        calls, self.calls = self.calls, []
+        return calls
+
+
+class Frail(Stream):
+    """One that is lost by the first write."""
+
+    def __init__(self, end: RelayEnd) -> None:
+        super().__init__()
+        self._end = end
+
+    def write(self, data: bytes) -> None:
+        self.calls.append(("write", data))
+        self._end.connectionLost(LOST)
+
+
+DONE, LOST = Failure(ConnectionDone()), Failure(ConnectionLost())
+
+
+class OrderTests(SynchronousTestCase):
+    """The calls that a relay makes, in their order."""
+
+    def setUp(self) -> None:
+        self.lost: list[Failure] = []
+        self.results: list[RelayResult] = []
+        self.near, self.far = RelayEnd(None, self.lost.append), RelayEnd(None, self.lost.append)
+        self.near_stream, self.far_stream = Stream(), Stream()
+
+    def connect(self, end: RelayEnd) -> None:
+        end.makeConnection(self.near_stream if end is self.near else self.far_stream)
+
+    def join(self, prefix: bytes = b"") -> None:
+        join(self.near, self.far, self.results.append, prefix)
+
+    def both(self, prefix: bytes = b"") -> None:
+        self.connect(self.near)
+        self.connect(self.far)
+        self.join(prefix)
+
+    def calls(self) -> tuple[list[Any], list[Any]]:
+        return self.near_stream.since(), self.far_stream.since()
+
+    def start(self, prefix: bytes = b"") -> None:
+        """Begin a relay and forget the calls of its beginning."""
+        self.both(prefix)
+        self.calls()
+
+    def test_an_end_is_paused_until_it_is_joined(self) -> None:
+        self.connect(self.near)
+        self.connect(self.far)
+        self.assertEqual(self.calls(), (["pauseProducing"], ["pauseProducing"]))
+        self.join(b"prefix")
+        self.assertEqual(
+            self.calls(),
+            (
+                [("registerProducer", self.far, True), "resumeProducing"],
+                [("registerProducer", self.near, True), ("write", b"prefix"), "resumeProducing"],
+            ),
+        )
+
+    def test_the_near_end_waits_unread_for_a_far_end_that_is_being_connected(self) -> None:
+        self.connect(self.near)
+        self.join(b"prefix")
+        self.assertEqual(self.near_stream.since(), ["pauseProducing"])
+        self.connect(self.far)
+        self.assertIn("resumeProducing", self.near_stream.since())
+        self.assertIn(("write", b"prefix"), self.far_stream.since())
+
+    def test_an_end_that_the_other_side_has_filled_is_not_read(self) -> None:
+        self.far_stream.write = lambda data: self.near.pauseProducing()  # type: ignore[attr-defined]
+        self.both(b"much")
+        self.assertEqual(
+            self.near_stream.since(), ["pauseProducing", "pauseProducing", ("registerProducer", self.far, True)]
+        )
+        self.near.resumeProducing()
+        self.assertEqual(self.near_stream.since(), ["resumeProducing"])
+
+    def test_an_end_that_is_lost_alone_says_so(self) -> None:
+        self.connect(self.near)
+        self.near.connectionLost(LOST)
+        self.assertEqual(self.lost, [LOST])
+
+    def test_an_end_that_is_lost_in_a_relay_leaves_it_to_the_relay(self) -> None:
+        self.start()
+        self.near.connectionLost(LOST)
+        self.assertEqual(self.lost, [])
+
+    def test_joining_an_end_that_is_lost_aborts_the_other(self) -> None:
+        self.connect(self.near)
+        self.connect(self.far)
+        self.near.connectionLost(LOST)
+        self.calls()
+        self.join(b"prefix")
+        self.assertEqual(self.calls(), ([], ["unregisterProducer", "abortConnection"]))
+        self.assertEqual(self.results, [])
+        self.far.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(self.results, [RelayResult(0, 0, LOST.value)])
+
+    def test_a_near_end_that_is_lost_while_the_far_one_is_connecting_ends_the_relay(self) -> None:
+        self.connect(self.near)
+        self.join(b"prefix")
+        self.near.connectionLost(LOST)
+        self.assertEqual(self.results, [RelayResult(0, 0, LOST.value)])
+        self.connect(self.far)  # too late
+        self.assertEqual(self.far_stream.since(), ["pauseProducing", "unregisterProducer", "abortConnection"])
+        self.far.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(len(self.results), 1)
+
+    def test_bytes_and_an_eof_that_come_early_are_passed_on_in_order(self) -> None:
+        self.connect(self.near)
+        self.near.dataReceived(b"early ")
+        self.near.dataReceived(b"bird")
+        self.near.readConnectionLost()
+        self.join(b"an ")
+        self.connect(self.far)
+        self.assertEqual(
+            self.far_stream.since(),
+            [
+                "pauseProducing",
+                ("registerProducer", self.near, True),
+                ("write", b"an early bird"),
+                "unregisterProducer",
+                "loseWriteConnection",
+                "resumeProducing",
+            ],
+        )
+        self.assertNotIn("resumeProducing", self.near_stream.since())
+        self.assertEqual(self.near.received, 13)
+
+    def test_both_eofs_early_close_both_sides_with_their_bytes(self) -> None:
+        for end in (self.near, self.far):
+            self.connect(end)
+            end.dataReceived(b"bye")
+            end.readConnectionLost()
+        self.calls()
+        self.join()
+        self.assertEqual(
+            self.calls(),
+            (
+                [("registerProducer", self.far, True), ("write", b"bye"), "unregisterProducer", "loseConnection"],
+                [("registerProducer", self.near, True), ("write", b"bye"), "unregisterProducer", "loseConnection"],
+            ),
+        )
+
+    def test_a_transport_that_does_not_pause_is_aborted_past_the_bound(self) -> None:
+        self.connect(self.near)
+        self.near.dataReceived(bytes(relay_module.MAX_EARLY))
+        self.assertEqual(self.near_stream.since(), ["pauseProducing"])
+        self.near.dataReceived(b"x")
+        self.near.dataReceived(b"x")
+        self.assertEqual(self.near_stream.since(), ["abortConnection"])
+        self.assertEqual(self.near._early, [])
+
+    def test_each_eof_is_passed_on_and_after_the_second_both_sides_close(self) -> None:
+        self.start()
+        self.near.readConnectionLost()
+        self.assertEqual(self.calls(), ([], ["unregisterProducer", "loseWriteConnection"]))
+        self.far.writeConnectionLost()
+        self.near.pauseProducing()
+        self.near.resumeProducing()
+        self.assertEqual(self.calls(), ([], []))  # nothing to read any more
+        self.far.dataReceived(b"answer")
+        self.far.readConnectionLost()
+        closing = ["unregisterProducer", "loseConnection"]
+        self.assertEqual(self.calls(), ([("write", b"answer"), *closing], closing))
+        self.near.readConnectionLost()  # said twice
+        self.near.connectionLost(DONE)
+        self.assertEqual(self.results, [])
+        self.far.connectionLost(DONE)
+        self.assertEqual(self.results, [RelayResult(0, 6, None)])
+        self.assertEqual(self.calls(), ([], []))
+
+    def test_a_side_that_fails_while_both_close_does_not_cut_what_the_other_still_gets(self) -> None:
+        self.start()
+        self.near.readConnectionLost()
+        self.far.readConnectionLost()
+        self.calls()
+        self.far.connectionLost(LOST)
+        self.assertEqual(self.calls(), ([], []))
+        self.near.connectionLost(DONE)
+        self.assertEqual(self.results, [RelayResult(0, 0, LOST.value)])
+
+    def test_a_loss_is_passed_on_as_an_abort(self) -> None:
+        self.start()
+        self.near.dataReceived(b"1")
+        self.calls()
+        self.far.connectionLost(LOST)
+        self.assertEqual(self.calls(), (["unregisterProducer", "abortConnection"], []))
+        self.near.dataReceived(b"on its way")  # goes nowhere
+        self.near.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(self.calls(), ([], []))
+        self.assertEqual(self.results, [RelayResult(11, 0, LOST.value)])
+
+    def test_a_loss_after_an_eof_is_passed_on_as_an_abort(self) -> None:
+        self.start()
+        self.far.readConnectionLost()
+        self.calls()
+        self.far.connectionLost(LOST)
+        self.assertEqual(self.calls(), (["unregisterProducer", "abortConnection"], []))
+
+    def test_a_close_in_order_without_an_eof_is_a_cut(self) -> None:
+        self.start()
+        self.far.connectionLost(DONE)
+        self.assertEqual(self.calls(), (["unregisterProducer", "abortConnection"], []))
+        self.near.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(self.results, [RelayResult(0, 0, DONE.value)])
+
+    def test_a_side_that_closes_after_its_eof_has_said_everything(self) -> None:
+        self.start()
+        self.far.dataReceived(b"answer")
+        self.far.readConnectionLost()
+        self.calls()
+        self.far.connectionLost(DONE)
+        self.assertEqual(self.calls(), (["unregisterProducer", "loseConnection"], []))
+        self.near.dataReceived(b"nobody is there")
+        self.near.connectionLost(DONE)
+        self.assertEqual(self.results, [RelayResult(15, 6, None)])
+
+    def test_the_other_transports_own_end_does_not_close_this_one(self) -> None:
+        self.start()
+        self.near.stopProducing()
+        self.assertEqual(self.calls(), ([], []))
+
+    def test_a_side_that_is_lost_by_the_first_bytes_ends_the_relay(self) -> None:
+        self.far_stream = Frail(self.far)
+        self.both(b"prefix")
+        self.assertEqual(self.near_stream.since(), ["pauseProducing", "unregisterProducer", "abortConnection"])
+        self.near.connectionLost(Failure(ConnectionAborted()))
+        self.assertEqual(self.results, [RelayResult(6, 0, LOST.value)])
+
+    def test_an_end_is_joined_only_once(self) -> None:
+        self.both()
+        self.assertRaises(ValueError, self.join)
