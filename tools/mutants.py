@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "tests" / "mutants"
 WORKERS = 2
-TIMEOUT = 120
+TIMEOUT = 60
 """Seconds that one test may take; a mutant that hangs is dead."""
 
 _NOT_COPIED = shutil.ignore_patterns(
