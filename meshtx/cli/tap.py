@@ -1,0 +1,244 @@
+"""``meshtx tap``: the options, and the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from http import HTTPMethod
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet import task
+
+from meshtx.cli.options import KindType
+from meshtx.cli.tap_session import (
+    ByToken,
+    Enough,
+    FromFiles,
+    ProxyTarget,
+    TapPlan,
+    TapSession,
+    complete_name,
+)
+from meshtx.config_values import ENDPOINT, NAME
+from meshtx.errors import MeshtxError
+from meshtx.observe.flow import Direction
+from meshtx.observe.tap_lines import json_line, text_line
+from meshtx.observe.tap_match import Place, TapMatch
+from meshtx.observe.tap_messages import match_message
+from meshtx.pki.name import MeshScope, Name
+from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
+
+_FILE = click.Path(path_type=Path)
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback of click that reads an option's value, or each of its values."""
+
+    def callback(_context: click.Context, _option: click.Parameter, value: str | tuple[str, ...] | None) -> Any:
+        try:
+            if isinstance(value, tuple):
+                return tuple(parse(each) for each in value)
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
+
+
+def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
+    """Declare an option that an environment variable may give as well."""
+    return click.option(*names, envvar=f"MESHTX_TAP_{env}", show_envvar=True, **settings)
+
+
+@click.command()
+@click.argument(
+    "targets", metavar="[NAME@]HOST[:PORT]...", nargs=-1, required=True, callback=_parsed(ProxyTarget.parse)
+)
+@_option("--proxy-name", env="PROXY_NAME", help="The name that a proxy without NAME@ must prove, e.g. web.emojivoto.")
+@_option("--directory-file", env="DIRECTORY_FILE", type=_FILE, help="The mesh's file: it names the others.")
+@_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=_FILE, required=True, help="The mesh's trust anchors.")
+@_option("--name", env="NAME", type=KindType(NAME), help="The own name; the proxies' tap_identity must have it.")
+@_option("--token-file", env="TOKEN_FILE", type=_FILE, help="The token that proves it to the identity service.")
+@_option("--identity-address", env="IDENTITY_ADDRESS", type=KindType(ENDPOINT), help="The identity service.")
+@_option(
+    "--identity-name",
+    env="IDENTITY_NAME",
+    type=KindType(NAME),
+    help="What the identity service must prove to be; default: meshtx-identity in the own name's control namespace.",
+)
+@_option("--certificate-file", env="CERTIFICATE_FILE", type=_FILE, help="Instead of a token: the own certificate,")
+@_option("--key-file", env="KEY_FILE", type=_FILE, help="and its key.")
+@click.option("--method", "methods", multiple=True, help="Requests with this method; may be given several times.")
+@click.option("--path", default="", help="Requests whose path starts so.")
+@click.option("--authority", default="", help="Requests to this authority.")
+@click.option("--peer", default="", help="Connections with this workload: its name, or ACCOUNT.NAMESPACE.")
+@click.option("--proxy", type=click.Choice([each.value for each in Direction]), help="Connections this way only.")
+@click.option(
+    "--src",
+    "sources",
+    multiple=True,
+    callback=_parsed(Place.parse),
+    help="Connections from this ADDRESS, ADDRESS:PORT or NETWORK/BITS; may be given several times.",
+)
+@click.option(
+    "--dst", "destinations", multiple=True, callback=_parsed(Place.parse), help="Connections to it; likewise."
+)
+@click.option("-o", "--output", type=click.Choice(["text", "wide", "json"]), default="text", help="The form of a line.")
+@click.option("--headers", is_flag=True, help="With -o json: headers too. They may hold secrets of the applications.")
+@click.option("--max-lines", type=click.IntRange(min=1), help="End after as many lines.")
+def command(
+    targets: tuple[ProxyTarget, ...], output: str, headers: bool, max_lines: int | None, **options: Any
+) -> None:
+    """Show connections and requests as they happen, as the proxies at these places see them.
+
+    Each proxy is asked over mutual TLS, and must prove the name that is expected of it. Without filters all is
+    shown; all filters that are given must hold. Ends by Ctrl-C, or when every proxy has ended its tap.
+    """
+    if headers and output != "json":
+        raise click.UsageError("--headers needs -o json: a line has no place for them")
+    plan = _plan(targets, **{key: options.pop(key) for key in _PLAN})
+    printer = Printer(output, max_lines, several=len(targets) > 1)
+
+    def request(scope: MeshScope) -> ObserveRequest:
+        return ObserveRequest(match=match_message(tap_match(scope, **options)), headers=headers)
+
+    _react(lambda reactor: TapSession(reactor, plan, request, printer.show, _say).run())
+
+
+_PLAN = (
+    "proxy_name",
+    "directory_file",
+    "trust_anchors_file",
+    "name",
+    "token_file",
+    "identity_address",
+    "identity_name",
+    "certificate_file",
+    "key_file",
+)
+
+
+def _plan(
+    targets: tuple[ProxyTarget, ...],
+    *,
+    proxy_name: str | None,
+    directory_file: Path | None,
+    trust_anchors_file: Path,
+    **own: Any,
+) -> TapPlan:
+    if proxy_name:
+        targets = tuple(target if target.name else replace(target, name=proxy_name) for target in targets)
+    return TapPlan(targets, _own(**own), trust_anchors_file, directory_file)
+
+
+def _own(
+    *,
+    name: Name | None,
+    token_file: Path | None,
+    identity_address: Any,
+    identity_name: Name | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+) -> FromFiles | ByToken:
+    files = (certificate_file, key_file)
+    service = (name, token_file, identity_address)
+    if certificate_file and key_file and not any((*service, identity_name)):
+        return FromFiles(certificate_file, key_file)
+    if name and token_file and identity_address and not any(files):
+        scope = name.scope
+        expected = identity_name or scope.name(scope.control_namespace, "meshtx-identity")
+        return ByToken(name, identity_address, expected, token_file)
+    raise click.UsageError(
+        "who you are is missing or said twice: give --name, --token-file and --identity-address,"
+        " or --certificate-file and --key-file"
+    )
+
+
+def tap_match(
+    scope: MeshScope,
+    *,
+    methods: tuple[str, ...],
+    path: str,
+    authority: str,
+    peer: str,
+    proxy: str | None,
+    sources: tuple[Place, ...],
+    destinations: tuple[Place, ...],
+) -> TapMatch:
+    """Return the filters; a method of HTTP may be written small, a peer of the own mesh short.
+
+    :raises meshtx.pki.name.InvalidName: the peer is no name.
+    """
+    return TapMatch(
+        methods=frozenset(each.upper() if each.upper() in HTTPMethod.__members__ else each for each in methods),
+        path_prefix=path,
+        authority=authority,
+        peer=complete_name(peer, scope) if peer else None,
+        direction=Direction(proxy) if proxy else None,
+        sources=sources,
+        destinations=destinations,
+    )
+
+
+class Printer:
+    """Prints each event as a line.
+
+    :param output: ``text``, ``wide`` or ``json``.
+    :param several: lines say which proxy they come from, in the forms that have a place for it.
+    """
+
+    def __init__(self, output: str, max_lines: int | None, *, several: bool) -> None:
+        self._output = output
+        self._left = max_lines
+        self._several = several
+
+    def show(self, target: ProxyTarget, event: TapEvent) -> None:
+        """Print one.
+
+        :raises Enough: it was the last, or nobody reads any more.
+        """
+        if self._left == 0:
+            raise Enough
+        try:
+            click.echo(self._line(str(target) if self._several else "", event))
+        except BrokenPipeError as error:
+            raise Enough from error
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                raise Enough
+
+    def _line(self, target: str, event: TapEvent) -> str:
+        if self._output == "json":
+            return json_line(event, target=target)
+        wide = self._output == "wide"
+        return text_line(event, wide=wide, target=target if wide else "")
+
+
+def _say(text: str) -> None:
+    click.echo(f"meshtx: {text}", err=True)
+
+
+def _react(main: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
+    """Run a reactor until this is done or the user interrupts it, which is no failure.
+
+    :raises MeshtxError: as `main` did.
+    """
+    failures: list[MeshtxError] = []
+
+    async def run(reactor: Any) -> None:
+        try:
+            if not await main(reactor):
+                raise SystemExit(1)
+        except MeshtxError as error:
+            failures.append(error)
+
+    try:
+        task.react(run)
+    except SystemExit as end:
+        if end.code:
+            raise click.exceptions.Exit(1) from end
+    if failures:
+        raise failures[0]

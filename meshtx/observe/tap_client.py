@@ -1,0 +1,65 @@
+"""The other end of a tap: one connection to one proxy, over mutual TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IReactorTime
+
+from meshtx.net.contexts import Contexts
+from meshtx.net.dial import Dialler
+from meshtx.net.tls import Session, TlsProtocol
+from meshtx.pki.name import Name
+from meshtx.rpc.client import RpcClient
+from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
+from meshtx.rpc.methods import TAP_OBSERVE
+from meshtx.wire.address import Address
+
+ALPN = ("h2",)
+
+
+class TapClient:
+    """Opens taps.
+
+    :param contexts: of credentials that the proxies let tap.
+    """
+
+    def __init__(self, clock: IReactorTime, dialler: Dialler, contexts: Contexts) -> None:
+        self._clock = clock
+        self._dialler = dialler
+        self._contexts = contexts
+
+    async def observe(
+        self, address: Address, name: Name, request: ObserveRequest, on_event: Callable[[TapEvent], None]
+    ) -> None:
+        """Watch one proxy until it ends the tap; cancel to end it from here.
+
+        :param name: whom the proxy must prove to be.
+        :param on_event: called with each event; what it raises ends the tap and is raised here. The first event
+            is empty: the tap is open.
+        :raises meshtx.net.dial.DialFailed: nobody answers there.
+        :raises meshtx.net.failures.TlsError: it is not who it should be.
+        :raises meshtx.rpc.status.RpcError: it refuses, or the connection was lost.
+        """
+
+        def consume(event: TapEvent) -> None:
+            on_event(event)
+
+        client = await self._connect(address, name)
+        try:
+            await client.stream(TAP_OBSERVE, request, consume)
+        finally:
+            client.close()
+
+    async def _connect(self, address: Address, name: Name) -> RpcClient:
+        connected: Deferred[RpcClient] = Deferred(lambda _: tls.transport.abortConnection())  # type: ignore[union-attr]  # dialled
+
+        def established(_session: Session) -> IProtocol:
+            client = RpcClient(self._clock, authority=str(name))
+            connected.callback(client)
+            return client
+
+        tls = TlsProtocol(self._contexts.client(name, ALPN), established, connected.errback, self._clock)
+        await self._dialler.dial(address, tls)
+        return await connected

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.observe.flow import ResponseEnd
+from meshtx.observe.metrics import Metrics
+from meshtx.observe.tap import Finished, FlowOpened, TapEvent, TapHub
+from meshtx.observe.tap_rpc import TapService
+from meshtx.pki.name import Name
+from meshtx.rpc.messages import tap_pb2
+from meshtx.rpc.methods import TAP_OBSERVE
+from meshtx.rpc.status import RpcError, Status
+from tests.observe.cases import EMOJI, WEB, a_flow, a_request, series
+
+
+class FakeCall:
+    """A caller that takes as many messages as it is let."""
+
+    def __init__(self, peer: Name | None) -> None:
+        self.peer = peer
+        self.sent: list[tap_pb2.TapEvent] = []
+        self.full: Deferred[None] | None = None
+
+    def ready(self) -> Deferred[None]:
+        return self.full or succeed(None)
+
+    def send(self, message: tap_pb2.TapEvent) -> None:
+        self.sent.append(message)
+
+
+class TapServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.hub = TapHub(self.clock, self.metrics, limit=2)
+
+    def observe(
+        self,
+        peer: Name | None = EMOJI,
+        request: tap_pb2.ObserveRequest | None = None,
+        allowed: Collection[Name] = (EMOJI,),
+    ) -> Deferred[None]:
+        self.call = FakeCall(peer)
+        handler = TapService(self.hub, allowed).handlers()[TAP_OBSERVE]
+        return ensureDeferred(handler(request or tap_pb2.ObserveRequest(), self.call))
+
+    def assertRefused(self, status: Status, *args: object, **kwargs: object) -> None:
+        error = self.failureResultOf(self.observe(*args, **kwargs), RpcError).value
+        self.assertIs(error.status, status)
+        self.assertEqual(
+            series(self.metrics, "meshtx_tap_refused_total"),
+            [f'meshtx_tap_refused_total{{status="{status.name}"}} 1.0'],
+        )
+        self.assertEqual(self.call.sent, [])
+
+    def test_who_is_not_listed_is_refused(self) -> None:
+        self.assertRefused(Status.PERMISSION_DENIED, WEB)
+        self.assertEqual(self.hub.subscriptions, ())
+
+    def test_an_empty_list_lets_nobody_in(self) -> None:
+        self.assertRefused(Status.PERMISSION_DENIED, allowed=())
+
+    def test_who_has_no_name_is_refused(self) -> None:
+        self.assertRefused(Status.UNAUTHENTICATED, None)
+
+    def test_a_filter_that_cannot_be_read_is_refused(self) -> None:
+        self.assertRefused(Status.INVALID_ARGUMENT, request=tap_pb2.ObserveRequest(match=tap_pb2.Match(peer="nobody")))
+
+    def test_one_tap_too_many_is_refused(self) -> None:
+        self.observe()
+        self.observe()
+        self.assertRefused(Status.RESOURCE_EXHAUSTED)
+
+    def test_the_first_message_says_that_the_tap_is_open(self) -> None:
+        self.observe()
+        self.assertEqual(self.call.sent, [tap_pb2.TapEvent()])
+        self.assertEqual(len(self.hub.subscriptions), 1)
+
+    def test_events_follow_with_headers_only_if_asked_for(self) -> None:
+        for headers, count in ((False, 0), (True, 1)):
+            self.observe(request=tap_pb2.ObserveRequest(headers=headers))
+            self.hub.subscriptions[-1].offer(TapEvent(0.0, a_flow(), a_request()))
+            self.clock.advance(0)
+            self.assertEqual(len(self.call.sent[1].request.headers), count)
+
+    def test_the_filters_are_the_callers(self) -> None:
+        self.observe(request=tap_pb2.ObserveRequest(match=tap_pb2.Match(path_prefix="/api")))
+        (subscription,) = self.hub.of_request(a_flow(), a_request(path="/api/x"))
+        self.assertIs(subscription, self.hub.subscriptions[0])
+        self.assertEqual(self.hub.of_request(a_flow(), a_request(path="/x")), ())
+
+    def test_a_caller_that_takes_nothing_is_sent_nothing(self) -> None:
+        self.observe()
+        self.call.full = full = Deferred()
+        for number in range(3):
+            self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(number=number), FlowOpened()))
+        self.clock.advance(0)
+        self.assertEqual(len(self.call.sent), 2)
+        self.call.full = None
+        full.callback(None)
+        self.clock.advance(0)
+        self.assertEqual([each.flow.id for each in self.call.sent[1:]], [0, 1, 2])
+
+    def test_a_caller_that_goes_frees_its_place(self) -> None:
+        running = self.observe()
+        running.cancel()
+        self.failureResultOf(running)
+        self.assertEqual(self.hub.subscriptions, ())
+
+    def test_a_proxy_that_stops_says_so(self) -> None:
+        running = self.observe()
+        self.hub.close()
+        self.assertIs(self.failureResultOf(running, RpcError).value.status, Status.UNAVAILABLE)
+
+    def test_an_event_that_no_message_can_hold_is_left_out_and_logged(self) -> None:
+        self.observe()
+        self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), Finished(ResponseEnd(0, -1), 0.0, 0.0)))
+        self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), FlowOpened()))
+        self.clock.advance(0)
+        self.assertEqual([each.WhichOneof("event") for each in self.call.sent], [None, "flow_opened"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
