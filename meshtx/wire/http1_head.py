@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import HttpParserError, HttpResponseParser
 
 from meshtx.wire.http1_body import Body, Chunked, Sized, UntilClose
 from meshtx.wire.http_events import KEPT, RequestHead, ResponseHead, authority_text, path_text, text
@@ -119,14 +119,15 @@ def parse_response(head: bytes, index: int, method: str) -> Response | Fault:
 
 
 def _read_fields(block: bytes) -> _Fields | Fault:
-    """Let llhttp read the field lines, the empty line included."""
+    """Let llhttp read the field lines, the empty line included.
+
+    As those of an answer, whichever they are: a request's would have it judge methods and upgrades, too.
+    """
     if block.count(b"\n") > MAX_FIELDS + 1:
         return Fault("too many fields")
     fields = _Fields()
     try:
         HttpResponseParser(fields).feed_data(b"HTTP/1.1 200 \r\n" + block)
-    except HttpParserUpgrade:
-        pass  # all fields were read; what an upgrade means is decided from the status
     except HttpParserError:
         return Fault("malformed fields")
     return fields
@@ -135,7 +136,7 @@ def _read_fields(block: bytes) -> _Fields | Fault:
 def _declared_body(fields: _Fields, old: bool) -> Body | Fault | None:
     """Return the body that the fields declare, ``None`` for none or an empty one.
 
-    llhttp has refused bad and repeated lengths already.
+    llhttp has refused bad lengths, repeated ones, and one beside a transfer coding.
 
     :param old: the version is 1.0, which has no transfer codings.
     """
@@ -143,8 +144,8 @@ def _declared_body(fields: _Fields, old: bool) -> Body | Fault | None:
     declared = fields.used.get(b"transfer-encoding")
     if declared is None:
         return Sized(int(lengths[0])) if lengths and int(lengths[0]) else None
-    if old or lengths:
-        return Fault("contradicting framing of the body")
+    if old:
+        return Fault("a transfer coding in HTTP/1.0")
     codings = [coding.strip(b" \t").lower() for coding in b",".join(declared).split(b",")]
     if b"chunked" in codings[:-1]:
         return Fault("chunked is not the last transfer coding")

@@ -47,7 +47,7 @@ class HeaderBlocks:
     """Puts the blocks of one direction together; holds at most one, of at most `MAX_HEAD` bytes.
 
     Blocks that only refer to the tables are remembered until the tables change: with gRPC nearly every
-    answer and trailer is one, and decoding them took 35 % of all observing (60 to 39 us a call).
+    answer and trailer is one, and decoding them anew made observing a call a third dearer.
     """
 
     def __init__(self) -> None:
