@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from getopt import GetoptError
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,7 +12,7 @@ from twisted.python import usage
 
 from meshtx import __version__
 from meshtx.config_load import ProgramConfig, Setting, load, settings
-from meshtx.errors import ConfigError
+from meshtx.errors import ConfigError, nearest
 
 C = TypeVar("C", bound=ProgramConfig)
 
@@ -45,9 +46,15 @@ class ConfigOptions(usage.Options, Generic[C]):
         """Parse the command line."""
         try:
             super().parseOptions(options)
-        except usage.UsageError:
+        except usage.UsageError as error:
             self._wrong = True
+            if isinstance(error.__context__, GetoptError):
+                raise usage.UsageError(f"{error}{self._hint(error.__context__.opt)}") from None
             raise
+
+    def _hint(self, option: str) -> str:
+        known = [each.flag for each in settings(self.program_config)]
+        return "" if f"--{option}" in known else f"; {nearest(f'--{option}', known)}"
 
     def postOptions(self) -> None:
         """Merge flags, environment and file."""

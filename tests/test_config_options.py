@@ -73,3 +73,11 @@ class TestOptions(ConfigCase):
             error = self.assertRaises(usage.UsageError, options.parseOptions, arguments)
             self.assertNotIn("\n", str(error))
             self.assertEqual(options.getUsage(), "'twistd meshidentity --help' lists the options.")
+
+    def test_a_misspelt_option_names_the_nearest(self) -> None:
+        for argument, message in (
+            ("--inbound-lisen=x", "option --inbound-lisen not recognized; did you mean '--inbound-listen'?"),
+            ("--mark", "option --mark requires argument"),
+        ):
+            error = self.assertRaises(usage.UsageError, self.options(ProxyConfig).parseOptions, [argument])
+            self.assertEqual(str(error), message)
