@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
 import threading
 from collections.abc import Callable
 from concurrent import futures
-from contextlib import suppress
 from functools import cache
 from itertools import islice
 from typing import ClassVar
@@ -99,7 +99,7 @@ def record_grpc() -> Exchange:
         channel.unary_unary("/emojivoto.v1.EmojiService/ListAll")(b"ten bytes!", timeout=20)
         for _ in range(2):
             channel.unary_unary("/emojivoto.v1.EmojiService/ListAll")(b"", timeout=20)
-        with suppress(grpc.RpcError):
+        with contextlib.suppress(grpc.RpcError):
             channel.unary_unary("/emojivoto.v1.EmojiService/FindByShortcode")(b"", timeout=20)
         list(channel.unary_stream("/emojivoto.v1.EmojiService/Count")(b"", timeout=20))
     said = recorder.wait()
