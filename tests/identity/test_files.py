@@ -1,0 +1,120 @@
+"""Files appear whole or not at all, and are private where they must be."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.errors import ConfigError
+from meshtx.identity.files import read_file, write_file, write_folder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class ReadFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def problem(self, path: Path, **settings: int) -> str:
+        return self.assertRaises(ConfigError, read_file, path, "mend it", **settings).problem
+
+    def test_the_whole_file_is_read(self) -> None:
+        self.path.write_bytes(b"hello\n")
+        self.assertEqual(read_file(self.path), b"hello\n")
+        self.assertEqual(read_file(self.path, limit=6), b"hello\n")
+
+    def test_each_problem_is_said_in_words(self) -> None:
+        self.assertEqual(self.problem(self.path), "no such file or directory")
+        self.path.write_bytes(b"")
+        self.assertEqual(self.problem(self.path), "the file is empty")
+        self.path.write_bytes(b"hello")
+        self.assertEqual(self.problem(self.path, limit=4), "the file is longer than 4 bytes")
+        self.assertEqual(self.problem(self.path.parent), "is a directory")
+
+    def test_an_error_names_the_file_and_what_to_do(self) -> None:
+        error = self.assertRaises(ConfigError, read_file, self.path, "mend it")
+        self.assertEqual(str(error), f"{self.path}: no such file or directory; mend it")
+
+
+class WriteFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.addCleanup(os.umask, os.umask(0o000))
+
+    def test_a_private_file_is_its_owner_s_whatever_the_umask(self) -> None:
+        write_file(self.folder / "key", b"secret", private=True)
+        write_file(self.folder / "crt", b"public", private=False)
+        os.umask(0o077)
+        write_file(self.folder / "crt2", b"public", private=False)
+        self.assertEqual([mode(self.folder / each) for each in ("key", "crt", "crt2")], [0o600, 0o644, 0o644])
+
+    def test_an_open_file_becomes_private_when_it_is_replaced(self) -> None:
+        path = self.folder / "key"
+        path.write_bytes(b"old")
+        path.chmod(0o644)
+        write_file(path, b"new", private=True)
+        self.assertEqual((path.read_bytes(), mode(path)), (b"new", 0o600))
+
+    def test_a_reader_of_the_old_file_keeps_it_whole(self) -> None:
+        path = self.folder / "crt"
+        write_file(path, b"old" * 1000, private=False)
+        with path.open("rb") as reader:
+            write_file(path, b"new", private=False)
+            self.assertEqual(reader.read(), b"old" * 1000)
+
+    def test_nothing_else_is_left_behind(self) -> None:
+        write_file(self.folder / "crt", b"x", private=False)
+        self.assertRaises(ConfigError, write_file, self.folder / "none" / "crt", b"x", private=False)
+        (self.folder / "folder").mkdir()
+        self.assertRaises(ConfigError, write_file, self.folder / "folder", b"x", private=False)
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), ["crt", "folder"])
+
+
+class WriteFolderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+
+    def write(self, text: str) -> None:
+        write_folder(self.folder, {"tls.crt": text.encode(), "tls.key": text.upper().encode()}, private={"tls.key"})
+
+    def contents(self) -> list[str]:
+        return [(self.folder / each).read_text() for each in ("tls.crt", "tls.key")]
+
+    def test_the_folder_is_made_for_its_owner(self) -> None:
+        self.write("one")
+        self.assertEqual(self.contents(), ["one", "ONE"])
+        self.assertEqual(
+            [mode(self.folder), mode(self.folder / "tls.crt"), mode(self.folder / "tls.key")], [0o700, 0o644, 0o600]
+        )
+
+    def test_a_generation_is_replaced_at_once_by_one_link(self) -> None:
+        self.write("one")
+        before = (self.folder / "..data").readlink()
+        links = [(self.folder / each).lstat().st_ino for each in ("tls.crt", "tls.key")]
+        self.write("two")
+        self.assertEqual(self.contents(), ["two", "TWO"])
+        self.assertNotEqual((self.folder / "..data").readlink(), before)
+        self.assertEqual([(self.folder / each).lstat().st_ino for each in ("tls.crt", "tls.key")], links)
+
+    def test_the_old_generation_is_gone(self) -> None:
+        self.write("one")
+        self.write("two")
+        names = [each.name for each in self.folder.iterdir()]
+        self.assertEqual(len(names), 4, names)
+
+    def test_plain_files_of_before_become_links(self) -> None:
+        self.folder.mkdir()
+        (self.folder / "tls.crt").write_text("by hand")
+        self.write("one")
+        self.assertEqual(self.contents(), ["one", "ONE"])
+        self.assertTrue((self.folder / "tls.crt").is_symlink())
+
+    def test_a_folder_that_cannot_be_made_is_an_error(self) -> None:
+        error = self.assertRaises(ConfigError, write_folder, self.folder / "a" / "b", {"x": b"x"}, private=())
+        self.assertEqual(error.problem, "no such file or directory")

@@ -1,0 +1,153 @@
+"""The issuer follows its folder, in both layouts, and a bad one is not taken."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.errors import ConfigError, CredentialsError
+from meshtx.identity.files import write_folder
+from meshtx.identity.issuer_files import IssuerFiles
+from meshtx.identity.watch import INTERVAL
+from meshtx.pki.issuer import Issuer
+from tests.identity.made import START, Mesh, issuer_pems
+from tests.pki.made import NOW
+
+DAY = timedelta(days=1)
+
+
+class IssuerFilesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.mesh = Mesh()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.now = START
+        self.changes: list[Issuer] = []
+
+    def write(self, issuer: Issuer, names: tuple[str, str] = ("tls.crt", "tls.key"), anchors: bool = True) -> None:
+        for name, text in zip(names, issuer_pems(issuer), strict=True):
+            (self.folder / name).write_bytes(text)
+        if anchors:
+            (self.folder / "ca.crt").write_bytes(self.mesh.trust.to_pem())
+
+    def start(self, trust_file: Path | None = None) -> IssuerFiles:
+        files = IssuerFiles(
+            self.folder,
+            self.clock,
+            trust_file=trust_file,
+            wall=lambda: self.now,
+            changed=lambda: self.changes.append(files.loaded.issuer),
+        )
+        files.startService()
+        self.addCleanup(files.stopService)
+        return files
+
+    def test_cert_manager_s_layout(self) -> None:
+        self.write(self.mesh.issuer)
+        loaded = self.start().loaded
+        self.assertEqual((loaded.issuer.chain, loaded.trust), (self.mesh.issuer.chain, self.mesh.trust))
+
+    def test_linkerd_s_layout_with_anchors_elsewhere(self) -> None:
+        self.write(self.mesh.issuer, ("crt.pem", "key.pem"), anchors=False)
+        anchors = Path(self.mktemp())
+        anchors.write_bytes(self.mesh.trust.to_pem())
+        loaded = self.start(anchors).loaded
+        self.assertEqual((loaded.issuer.chain, loaded.trust), (self.mesh.issuer.chain, self.mesh.trust))
+
+    def test_a_new_issuer_is_taken_up_and_told(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        self.assertEqual(self.changes, [])
+        new = self.mesh.next_issuer()
+        self.write(new)
+        self.clock.advance(INTERVAL)
+        self.assertEqual((files.loaded.issuer.certificate, files.reload_error), (new.certificate, None))
+        self.assertEqual(self.changes, [files.loaded.issuer])
+
+    def test_the_kubelet_s_swap_is_taken_up(self) -> None:
+        def mount(issuer: Issuer) -> None:
+            certificate, key = issuer_pems(issuer)
+            files = {"tls.crt": certificate, "tls.key": key, "ca.crt": self.mesh.trust.to_pem()}
+            write_folder(self.folder, files, private={"tls.key"})
+
+        mount(self.mesh.issuer)
+        files = self.start()
+        new = self.mesh.next_issuer()
+        mount(new)
+        self.clock.advance(INTERVAL)
+        self.assertEqual(files.loaded.issuer.certificate, new.certificate)
+
+    def test_issuer_and_anchors_change_together(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        self.mesh = Mesh()
+        self.write(self.mesh.issuer)
+        self.clock.advance(INTERVAL)
+        self.assertEqual((files.loaded.issuer.chain, files.loaded.trust), (self.mesh.issuer.chain, self.mesh.trust))
+
+    def test_a_bad_one_keeps_the_old(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        before = files.loaded
+        bad = Mesh().issuer
+        for name, text, problem in (
+            ("tls.crt", b"hello", "holds no PEM block"),
+            ("tls.crt", issuer_pems(bad)[0], "the private key is not the certificate's"),
+            ("tls.key", issuer_pems(bad)[1], "does not verify against the trust anchors"),
+            ("ca.crt", b"", "the file is empty"),
+        ):
+            (self.folder / name).write_bytes(text)
+            self.clock.advance(INTERVAL)
+            self.assertIn(problem, files.reload_error or "")
+            self.assertIs(files.loaded, before)
+        self.assertEqual(self.changes, [])
+
+    def test_half_a_change_is_waited_out(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        certificate, key = issuer_pems(self.mesh.next_issuer())
+        (self.folder / "tls.crt").write_bytes(certificate)
+        self.clock.advance(INTERVAL)
+        self.assertIn("private key is not", files.reload_error or "")
+        (self.folder / "tls.key").write_bytes(key)
+        self.clock.advance(INTERVAL)
+        self.assertIsNone(files.reload_error)
+        self.assertEqual(len(self.changes), 1)
+
+    def test_an_issuer_of_tomorrow_is_taken_up_tomorrow(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        new = self.mesh.next_issuer(NOW + DAY)
+        self.write(new)
+        self.clock.advance(INTERVAL)
+        self.assertIn("not yet valid", files.reload_error or "")
+        self.now += DAY.total_seconds()
+        self.clock.advance(INTERVAL)
+        self.assertEqual(files.loaded.issuer.certificate, new.certificate)
+
+    def test_what_was_good_when_loaded_can_be_checked_again(self) -> None:
+        self.write(self.mesh.issuer)
+        loaded = self.start().loaded
+        loaded.check(NOW)
+        self.assertRaises(CredentialsError, loaded.check, NOW + 91 * DAY)
+
+    def test_at_the_start_each_problem_is_one_sentence(self) -> None:
+        def problem() -> str:
+            return str(self.assertRaises(ConfigError, IssuerFiles, self.folder, self.clock, wall=lambda: self.now))
+
+        self.assertEqual(
+            problem(),
+            f"{self.folder}: holds neither tls.crt nor crt.pem; "
+            "name a folder that 'meshtx ca init' or cert-manager has made",
+        )
+        self.write(self.mesh.issuer, anchors=False)
+        self.assertIn("ca.crt: no such file or directory; ", problem())
+        self.write(self.mesh.issuer)
+        self.now += 91 * 86400
+        self.assertIn("certificate has expired", problem())
+        (self.folder / "tls.key").unlink()
+        self.assertIn("tls.key: no such file or directory; ", problem())
