@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 from twisted.internet import task
+from twisted.internet.defer import CancelledError, ensureDeferred
 
 from meshtx.cli.options import KindType
 from meshtx.cli.tap_session import (
@@ -229,9 +230,13 @@ def _react(main: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
     failures: list[MeshtxError] = []
 
     async def run(reactor: Any) -> None:
+        session = ensureDeferred(main(reactor))
+        reactor.addSystemEventTrigger("before", "shutdown", session.cancel)
         try:
-            if not await main(reactor):
+            if not await session:
                 raise SystemExit(1)
+        except CancelledError:  # the user has interrupted it
+            pass
         except MeshtxError as error:
             failures.append(error)
 

@@ -154,7 +154,7 @@ class TapSession:
         self._over: Deferred[None] = Deferred()
 
     async def run(self) -> bool:
-        """Return once every tap has ended, or enough is printed; say whether all went well.
+        """Return once every tap has ended, or enough is printed; say whether all went well. Cancel to end it.
 
         :raises MeshtxError: before any tap was opened.
         """
@@ -171,14 +171,20 @@ class TapSession:
         self._running = [ensureDeferred(self._tap(taps, target, name_of, request)) for target in self._plan.targets]
         for running in tuple(self._running):
             running.addBoth(self._ended, running)
-        await self._over
+        try:
+            await self._over
+        finally:
+            self._cancel()
         return not self._failed
+
+    def _cancel(self) -> None:
+        for running in tuple(self._running):
+            running.cancel()
 
     def _ended(self, outcome: object, running: Deferred[object]) -> None:
         self._running.remove(running)
         if outcome is Enough:
-            for other in tuple(self._running):
-                other.cancel()
+            self._cancel()
         if not self._running and not self._over.called:
             self._over.callback(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -18,9 +18,12 @@ from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import TapHub
 from meshtx.observe.tap_client import TapClient
 from meshtx.observe.tap_rpc import TapService
+from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
+from meshtx.rpc.call import Handler
 from meshtx.rpc.messages.tap_pb2 import TapEvent
+from meshtx.rpc.method import AnyMethod
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.wire.address import Address
@@ -65,11 +68,15 @@ class TapCase(TestCase):
         self.flows = Flows(reactor, self.metrics, self.hub, [LineDetector()])
         self.address = self.serve(make_leaf(self.ca, WEB), {EMOJI})
 
-    def serve(self, credentials: Credentials, allowed: Collection[Name]) -> Address:
+    def serve(self, credentials: Credentials, allowed: Collection[Name], trust: TrustBundle | None = None) -> Address:
         """Listen as a proxy does; return where."""
-        server = RpcServer(TapService(self.hub, allowed).handlers(), reactor)
-        contexts = Contexts(credentials, self.ca.trust)
-        factory = TlsListener(server, lambda: contexts, reactor, require_peer=True, failed=lambda _: None)
+        contexts = Contexts(credentials, trust or self.ca.trust)
+        return self.listen(TapService(self.hub, allowed).handlers(), contexts, require_peer=True)
+
+    def listen(self, handlers: Mapping[AnyMethod, Handler], contexts: Contexts, *, require_peer: bool) -> Address:
+        """Serve gRPC over TLS until the test ends."""
+        server = RpcServer(handlers, reactor)
+        factory = TlsListener(server, lambda: contexts, reactor, require_peer=require_peer, failed=lambda _: None)
         port = listen(reactor, LOOPBACK, factory, SocketOptions())
         self.addCleanup(server.stop, 0.1)
         self.addCleanup(port.stopListening)
