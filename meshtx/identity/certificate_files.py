@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.identity.files import read_file
-from meshtx.identity.source import CredentialsService, lifetime_reason
+from meshtx.identity.source import CredentialsService
 from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
@@ -48,30 +47,20 @@ class CertificateFiles(CredentialsService):
         self._paths = [certificate, key, *([trust] if isinstance(trust, Path) else [])]
         self._fixed = None if isinstance(trust, Path) else trust
         self._name = name
-        self._wall = wall
         try:
             _, anchors = self._parse(self._read())
         except CredentialsError as error:
             raise ConfigError(str(certificate), str(error), "mend the file and start again") from error
-        super().__init__(anchors)
+        super().__init__(anchors, wall)
         self._watch = FileWatch(
             f"certificate in {certificate}",
             read=self._read,
             build=self._build,
             changed=self._take,
             clock=clock,
-            looked=self._expire,
+            looked=self._looked,
         )
         self._watch.look()
-
-    @property
-    def reload_error(self) -> str | None:
-        """Why the files as they are now are not in use."""
-        return self._watch.reload_error
-
-    def ready_reason(self) -> str | None:
-        """See `ICredentialsSource.ready_reason`."""
-        return lifetime_reason(self.credentials, self._wall(), self.reload_error)
 
     def startService(self) -> None:
         """Look at the files now and then."""
@@ -99,11 +88,9 @@ class CertificateFiles(CredentialsService):
     def _take(self, pair: _Pair) -> None:
         self._publish(*pair)
 
-    def _expire(self) -> None:
+    def _looked(self) -> None:
         """Withdraw what no peer takes any more; new files bring the next."""
+        self.problem = self._watch.reload_error
         if self.credentials is not None and self._now() > self.credentials.not_after:
             self.log.error("certificate of {name} has expired", name=self.credentials.name)
             self._publish(None, self.trust)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._wall(), UTC)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -36,7 +35,7 @@ from meshtx.identity.keeper import (
 )
 from meshtx.identity.keeper import Certify as Ask
 from meshtx.identity.key_folder import KeyFolder
-from meshtx.identity.source import CredentialsService, lifetime_reason
+from meshtx.identity.source import CredentialsService
 from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
@@ -90,25 +89,18 @@ class KeeperService(CredentialsService):
         if isinstance(trust, Path):
             self._watch = _watch_anchors(trust, self._retrust, clock)
             trust = self._watch.load()
-        super().__init__(trust)
+        super().__init__(trust, wall)
         self.identity = name
-        self.problem: str | None = None
-        """Why the last request failed, ``None`` after one that did not."""
         self._certify = certify
         self._token_file = token_file
         self._clock = clock
         self._key_folder = key_folder
-        self._wall = wall
         self._monotonic = monotonic
         self._refreshed = refreshed
         self._keeper = Keeper(jitter)
         self._request: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._due = self._due_monotonic = 0.0
-
-    def ready_reason(self) -> str | None:
-        """See `ICredentialsSource.ready_reason`."""
-        return lifetime_reason(self.credentials, self._wall(), self.problem)
 
     def startService(self) -> None:
         """Take up what a former process left, and ask."""
@@ -232,9 +224,6 @@ class KeeperService(CredentialsService):
             self._timer.cancel()
         left = min(self._due - self._wall(), self._due_monotonic - self._monotonic(), LONGEST_SLEEP)
         self._timer = self._clock.callLater(max(left, 0.0), self._tick)
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._wall(), UTC)
 
 
 def _cancelled(failure: Failure) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from meshtx.errors import MeshtxError
 from meshtx.identity.issuer_files import Loaded
-from meshtx.identity.source import CredentialsService, lifetime_reason
+from meshtx.identity.source import CredentialsService
 from meshtx.pki.authority import LIFETIME, Authority
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr, parse_csr
@@ -47,8 +47,6 @@ class OwnCertificate(CredentialsService):
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.identity = name
-        self.problem: str | None = None
-        """Why the last try failed, ``None`` after one that did not."""
         self._issuer = issuer
         self._clock = clock
         self._lifetime = lifetime
@@ -57,12 +55,8 @@ class OwnCertificate(CredentialsService):
         self._attempt = 0
         self._timer: IDelayedCall | None = None
         loaded = issuer()
-        super().__init__(loaded.trust, self._issue(loaded))
+        super().__init__(loaded.trust, wall, self._issue(loaded))
         self._due = self._renewal()
-
-    def ready_reason(self) -> str | None:
-        """See `ICredentialsSource.ready_reason`."""
-        return lifetime_reason(self.credentials, self._wall(), self.problem)
 
     def startService(self) -> None:
         """Renew when it is time."""
@@ -104,7 +98,9 @@ class OwnCertificate(CredentialsService):
     def _issue(self, loaded: Loaded) -> Credentials:
         key, now = new_key(), datetime.fromtimestamp(self._wall(), UTC)
         loaded.check(now)
-        chain = Authority(loaded.issuer, self._lifetime).issue(parse_csr(make_csr(key, self.identity)), self.identity, now)
+        chain = Authority(loaded.issuer, self._lifetime).issue(
+            parse_csr(make_csr(key, self.identity)), self.identity, now
+        )
         return Credentials.from_chain(key, chain.ders(), self.identity, loaded.trust, now)
 
     def _renewal(self) -> float:

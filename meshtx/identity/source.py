@@ -6,6 +6,7 @@ source.subscribe(lambda: contexts.replace(source.credentials, source.trust))
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 from twisted.application.service import Service
@@ -38,34 +39,41 @@ class ICredentialsSource(Protocol):
 
 
 RED = 120.0
-"""Seconds before the end of a certificate in which readiness is red; a third of its life where that is less."""
+"""Seconds before the end of a certificate in which readiness is red; a third of its use where that is less."""
 
 
-def lifetime_reason(credentials: Credentials | None, now: float, problem: str | None) -> str | None:
+def lifetime_reason(credentials: Credentials | None, since: float, now: float, problem: str | None) -> str | None:
     """Return why a program with these credentials should get no traffic, ``None`` where it may.
 
     A failing renewal alone is no reason: what still works must not be taken out.
 
-    :param now: seconds since the epoch.
+    :param since: when the credentials were taken into use, seconds since the epoch; `now` likewise.
     :param problem: what keeps the next credentials away.
     """
     because = f": {problem}" if problem else ""
     if credentials is None:
         return f"no valid certificate{because}"
-    begin, end = credentials.not_before.timestamp(), credentials.not_after.timestamp()
-    if end - now > min(RED, (end - begin) / 3):
+    end = credentials.not_after.timestamp()
+    if end - now > min(RED, (end - since) / 3):
         return None
     return f"the certificate expires at {credentials.not_after:%Y-%m-%d %H:%M:%S} UTC{because}"
 
 
 class CredentialsService(Service):
-    """What the sources share: the present values, and who wants to know of the next."""
+    """What the sources share: the present values, and who wants to know of the next.
+
+    :param wall: seconds since the epoch.
+    """
 
     log = Logger()
 
-    def __init__(self, trust: TrustBundle, credentials: Credentials | None = None) -> None:
+    def __init__(self, trust: TrustBundle, wall: Callable[[], float], credentials: Credentials | None = None) -> None:
         self.credentials = credentials
         self.trust = trust
+        self.problem: str | None = None
+        """What keeps the next credentials away, ``None`` where nothing does."""
+        self._wall = wall
+        self._since = wall()
         self._subscribers: list[Callable[[], None]] = []
         self._waiting: list[Deferred[Credentials]] = []
 
@@ -78,6 +86,10 @@ class CredentialsService(Service):
                 self._subscribers.remove(changed)
 
         return unsubscribe
+
+    def ready_reason(self) -> str | None:
+        """See `ICredentialsSource.ready_reason`."""
+        return lifetime_reason(self.credentials, self._since, self._wall(), self.problem)
 
     def first(self) -> Deferred[Credentials]:
         """See `ICredentialsSource.first`."""
@@ -97,8 +109,13 @@ class CredentialsService(Service):
         for waiting in list(self._waiting):
             waiting.cancel()
 
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._wall(), UTC)
+
     def _publish(self, credentials: Credentials | None, trust: TrustBundle) -> None:
         """Replace both at once, then tell."""
+        if credentials is not self.credentials:
+            self._since = self._wall()
         self.credentials, self.trust = credentials, trust
         for changed in list(self._subscribers):
             try:

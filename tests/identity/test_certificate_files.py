@@ -87,7 +87,7 @@ class CertificateFilesTests(SynchronousTestCase):
         ):
             write_credentials(self.folder, bad)
             self.clock.advance(INTERVAL)
-            self.assertIn(problem, source.reload_error or "")
+            self.assertIn(problem, source.problem or "")
         self.assertEqual(self.serials(source.credentials), self.serials(self.first))
         self.assertEqual((self.changes, source.ready_reason()), ([], None))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,7 +22,7 @@ class Source(CredentialsService):
 
 class CredentialsServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.source = Source(MESH.trust)
+        self.source = Source(MESH.trust, lambda: START)
 
     def test_a_subscriber_is_told_after_the_change_until_it_ends_the_subscription(self) -> None:
         seen: list[Credentials | None] = []
@@ -66,19 +64,18 @@ class CredentialsServiceTests(SynchronousTestCase):
 
 class LifetimeReasonTests(SynchronousTestCase):
     def test_a_valid_certificate_is_ready_whatever_the_renewal_does(self) -> None:
-        self.assertIsNone(lifetime_reason(CREDENTIALS, START, None))
-        self.assertIsNone(lifetime_reason(CREDENTIALS, END - 121, "unavailable"))
+        self.assertIsNone(lifetime_reason(CREDENTIALS, START, START, None))
+        self.assertIsNone(lifetime_reason(CREDENTIALS, START, END - 121, "unavailable"))
 
     def test_the_last_two_minutes_are_not_ready(self) -> None:
         text = f"the certificate expires at {CREDENTIALS.not_after:%Y-%m-%d %H:%M:%S} UTC"
-        self.assertEqual(lifetime_reason(CREDENTIALS, END - 120, "unavailable"), f"{text}: unavailable")
-        self.assertEqual(lifetime_reason(CREDENTIALS, END + 1, None), text)
+        self.assertEqual(lifetime_reason(CREDENTIALS, START, END - 120, "unavailable"), f"{text}: unavailable")
+        self.assertEqual(lifetime_reason(CREDENTIALS, START, END + 1, None), text)
 
-    def test_of_a_short_life_the_last_third_is_not_ready(self) -> None:
-        short = Mesh(timedelta(seconds=5)).credentials()  # 305 s with the five minutes before
-        self.assertIsNone(lifetime_reason(short, short.not_after.timestamp() - 102, None))
-        self.assertIsNotNone(lifetime_reason(short, short.not_after.timestamp() - 101, None))
+    def test_of_a_short_use_the_last_third_is_not_ready(self) -> None:
+        self.assertIsNone(lifetime_reason(CREDENTIALS, END - 30, END - 10.5, None))
+        self.assertIsNotNone(lifetime_reason(CREDENTIALS, END - 30, END - 10, None))
 
     def test_none_is_not_ready(self) -> None:
-        self.assertEqual(lifetime_reason(None, START, None), "no valid certificate")
-        self.assertEqual(lifetime_reason(None, START, "no token"), "no valid certificate: no token")
+        self.assertEqual(lifetime_reason(None, START, START, None), "no valid certificate")
+        self.assertEqual(lifetime_reason(None, START, START, "no token"), "no valid certificate: no token")
