@@ -25,8 +25,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.rpc.client_call import ClientCall, Consumer
+from meshtx.rpc.frame_filter import GoAway
 from meshtx.rpc.framing import MAX_MESSAGE, encode_message
-from meshtx.rpc.goaway import GoAway
 from meshtx.rpc.headers import request_headers
 from meshtx.rpc.http2 import Http2Protocol
 from meshtx.rpc.method import A, AnyMethod, Method, Q

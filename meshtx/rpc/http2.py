@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.errors import PeerError
-from meshtx.rpc.goaway import PREFACE, GoAway, GoAwayFilter, encode_goaway
+from meshtx.rpc.frame_filter import MAX_PAYLOAD, PREFACE, FrameFilter, GoAway, TooLong, encode_goaway
 from meshtx.rpc.headers import Headers
 from meshtx.rpc.patience import Patience
 
@@ -76,7 +76,7 @@ class Http2Protocol(Protocol):
         self.clock = clock
         self.max_streams = max_streams
         self._h2 = H2Connection(H2Configuration(client_side=client, header_encoding="latin-1"))
-        self._filter = GoAwayFilter(0 if client else len(PREFACE))
+        self._filter = FrameFilter(0 if client else len(PREFACE))
         self._patience = Patience(clock.seconds)
         self._outgoing: dict[int, _Outgoing] = {}
         self._connected = False
@@ -200,7 +200,7 @@ class Http2Protocol(Protocol):
         """Hand the bytes to h2 and its events to the role."""
         if self._closing:
             return
-        passed, goaways = self._filter.receive_data(data)
+        passed, found = self._filter.receive_data(data)
         try:
             events = self._h2.receive_data(passed) if passed else []
         except ProtocolError as error:
@@ -212,8 +212,8 @@ class Http2Protocol(Protocol):
                 return
             self._bound(event)
             self.received(event)
-        for goaway in goaways:
-            self.peer_goes(goaway)
+        for each in found:
+            self._found(each)
         self.pump()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -285,6 +285,15 @@ class Http2Protocol(Protocol):
                 self.abort(Http2Error("the peer does not read the answers to its control frames"))
                 return
         self.transport.write(data)
+
+    def _found(self, what: GoAway | TooLong) -> None:
+        match what:
+            case GoAway():
+                self.peer_goes(what)
+            case TooLong(size):
+                self._cause = Http2Error(f"the peer sent a frame of {size} bytes, at most {MAX_PAYLOAD}")
+                self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+                self.shut()
 
     def _bound(self, event: Event) -> None:
         match event:

@@ -20,8 +20,8 @@ from meshtx.net.tls import Session
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Budget, Call, Handler, Limits
 from meshtx.rpc.connections import Connections, Full, Seat
+from meshtx.rpc.frame_filter import GoAway
 from meshtx.rpc.framing import MAX_MESSAGE
-from meshtx.rpc.goaway import GoAway
 from meshtx.rpc.headers import NotGrpc, RequestHead, parse_request, response_headers, trailers
 from meshtx.rpc.http2 import Http2Error, Http2Protocol
 from meshtx.rpc.method import AnyMethod

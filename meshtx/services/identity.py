@@ -161,4 +161,8 @@ def _validator(config: IdentityConfig) -> ITokenValidator:
     """Return the validator that the configuration names; `local` is the one that needs a file of its own."""
     if config.token_key_file is None:
         return load_validator(config.validator)
-    return LocalValidator.from_pem(read_file(config.token_key_file), str(config.token_key_file))
+    path = config.token_key_file
+    try:
+        return LocalValidator.from_pem(read_file(path), str(path))
+    except CredentialsError as error:
+        raise ConfigError("token_key_file", str(error), "name the token.pub that 'meshtx ca init' has made") from error

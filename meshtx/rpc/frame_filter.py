@@ -1,0 +1,99 @@
+"""What h2 must not see of a connection's frames: GOAWAY, and frames past the bound. RFC 9113.
+
+A GOAWAY (section 6.8) ends no stream up to the one that it names, but h2 refuses every frame that comes after
+it. And h2 holds a frame until it is whole before it looks at its length (section 4.2), up to 16 MiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client sends before its first frame (section 3.4)."""
+
+HEADER = 9
+"""Bytes before a frame's payload."""
+
+MAX_PAYLOAD = 2**14
+"""Bytes; SETTINGS_MAX_FRAME_SIZE as we leave it."""
+
+_GOAWAY = 7
+_GOAWAY_MIN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The peer takes no new stream.
+
+    :param last: the highest stream that it did or will look at.
+    :param code: HTTP/2 error code, 0 for an orderly end.
+    """
+
+    last: int
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLong:
+    """A frame past `MAX_PAYLOAD`. Nothing comes after it."""
+
+    size: int
+
+
+def encode_goaway(last: int, code: int = ErrorCodes.NO_ERROR) -> bytes:
+    """Return a GOAWAY frame."""
+    return GoAwayFrame(stream_id=0, last_stream_id=last, error_code=code).serialize()
+
+
+class FrameFilter:
+    """Reads one direction of a connection; holds at most one frame header or one GOAWAY.
+
+    :param preface: bytes before the first frame: 24 from a client, 0 from a server.
+    """
+
+    def __init__(self, preface: int) -> None:
+        self._pass = preface
+        self._held = b""
+        self._at = 0
+        self._over = False
+
+    def receive_data(self, data: bytes) -> tuple[bytes, list[GoAway | TooLong]]:
+        """Return the bytes for h2, unchanged but for what is taken out, and that."""
+        passed: list[bytes] = []
+        found: list[GoAway | TooLong] = []
+        self._held, self._at = self._held + data, 0
+        while not self._over and self._at < len(self._held):
+            if self._pass:
+                passed.append(self._take(self._pass))
+                self._pass -= len(passed[-1])
+            elif not self._frame(found):
+                break
+        self._held = b"" if self._over else self._held[self._at :]
+        return b"".join(passed), found
+
+    def _frame(self, found: list[GoAway | TooLong]) -> bool:
+        """Judge the frame that begins here; return whether it could be judged."""
+        left = len(self._held) - self._at
+        if left < HEADER:
+            return False
+        size = int.from_bytes(self._held[self._at : self._at + 3], "big")
+        if size > MAX_PAYLOAD:
+            self._over = True
+            found.append(TooLong(size))
+        elif self._held[self._at + 3] != _GOAWAY or size < _GOAWAY_MIN:
+            self._pass = HEADER + size
+        elif left < HEADER + size:
+            return False
+        else:
+            payload = self._take(HEADER + size)[HEADER:]
+            last, code = (int.from_bytes(payload[at : at + 4], "big") for at in (0, 4))
+            found.append(GoAway(last & 0x7FFFFFFF, code))
+        return True
+
+    def _take(self, size: int) -> bytes:
+        taken = self._held[self._at : self._at + size]
+        self._at += len(taken)
+        return taken
