@@ -17,11 +17,19 @@ class Counts:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Write the file for the first time: whoever waits for it knows that the service listens."""
+        with self._lock:
+            self._write()
+
     def add(self, what: str) -> None:
         """Count one more, and write the file anew."""
         with self._lock:
             self._counts[what] += 1
-            if self._path is not None:
-                new = self._path.with_suffix(".new")
-                new.write_text(json.dumps(self._counts))
-                new.replace(self._path)
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps(self._counts))
+            new.replace(self._path)

@@ -38,6 +38,7 @@ def serve(service: str, methods: Mapping[str, Method], doc: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     server.start()
+    counts.begin()
     stopped.wait()
     server.stop(grace=1).wait()
 

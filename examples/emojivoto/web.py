@@ -9,6 +9,7 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -50,26 +51,43 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer the page and the list."""
-        self.counts.add(f"GET {self.path}")
-        if self.path == "/api/list":
-            self._send(200, "application/json", json.dumps(self._list(), ensure_ascii=False))
-        elif self.path == "/":
-            self._send(200, "text/html; charset=utf-8", PAGE.format(list=" ".join(e["unicode"] for e in self._list())))
-        else:
-            self._send(404, "text/plain", "no such page\n")
+        match self.path:
+            case "/api/list":
+                self._answer(self._list)
+            case "/":
+                self._answer(self._page)
+            case _:
+                self._send(404, "text/plain", "no such page\n")
 
     def do_POST(self) -> None:
         """Take a vote."""
         body = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), MAX_BODY))
-        self.counts.add(f"POST {self.path}")
-        if self.path != "/api/vote":
+        if self.path == "/api/vote":
+            self._answer(lambda: self._vote(body.decode()))
+        else:
             self._send(404, "text/plain", "no such page\n")
-            return
-        request = pb.VoteRequest(shortcode=body.decode())
-        answer = self.voting.call("/emojivoto.v1.VotingService/Vote", request, pb.VoteResponse)
-        self._send(200, "application/json", json.dumps({"votes": answer.votes}))
 
-    def _list(self) -> list[dict[str, str]]:
+    def _answer(self, work: Callable[[], tuple[str, str]]) -> None:
+        try:
+            kind, text = work()
+        except grpc.RpcError as error:
+            self._send(502, "text/plain", f"{error.code().name}: {error.details()}\n")
+        else:
+            self.counts.add(f"{self.command} {self.path}")
+            self._send(200, kind, text)
+
+    def _list(self) -> tuple[str, str]:
+        return "application/json", json.dumps(self._emoji(), ensure_ascii=False)
+
+    def _page(self) -> tuple[str, str]:
+        return "text/html; charset=utf-8", PAGE.format(list=" ".join(e["unicode"] for e in self._emoji()))
+
+    def _vote(self, shortcode: str) -> tuple[str, str]:
+        request = pb.VoteRequest(shortcode=shortcode)
+        answer = self.voting.call("/emojivoto.v1.VotingService/Vote", request, pb.VoteResponse)
+        return "application/json", json.dumps({"votes": answer.votes})
+
+    def _emoji(self) -> list[dict[str, str]]:
         answer = self.emoji.call("/emojivoto.v1.EmojiService/ListAll", pb.ListAllRequest(), pb.ListAllResponse)
         return [{"unicode": e.unicode, "shortcode": e.shortcode} for e in answer.list]
 
@@ -99,7 +117,9 @@ def main() -> None:
     host, _, port = options.listen.rpartition(":")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     ThreadingHTTPServer.daemon_threads = True
-    ThreadingHTTPServer((host, int(port)), Handler).serve_forever()
+    server = ThreadingHTTPServer((host, int(port)), Handler)
+    Handler.counts.begin()
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""Where a demo runs: the interface, and network namespaces as the ground that every Linux machine gives to root.
+
+The services' own programs are the same on each ground; what differs is the addresses they are given, how their
+traffic comes to the sidecar, and how the wire is recorded.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from meshtx.demo import capture
+from meshtx.demo.capture import Stream
+from meshtx.demo.lab import Lab, wait_until
+from meshtx.demo.plan import ADDRESSES, Workload
+from meshtx.net.redirect import RedirectRules, render
+
+MARK = 0x6D
+"""The socket mark by which the redirect tells a sidecar's own connections from its workload's."""
+
+
+class Ground(Protocol):
+    """Places for the demo's processes, and the wire between them."""
+
+    about: str
+    """For a person: what separates the hosts, and how traffic comes to the sidecars."""
+    addresses: dict[str, str]
+    """By host, its IP address on the wire."""
+    inbound_port: int
+    """Where, on the wire, a meshed host takes mutual TLS."""
+
+    def start(
+        self, host: str, argv: Sequence[str], *, log: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on a host; its output goes to ``HOST-LOG.log`` in the lab's folder."""
+
+    def listen(self, workload: Workload) -> str:
+        """Return where the workload's program is told to listen."""
+
+    def reach(self, client: Workload, server: Workload) -> str:
+        """Return where a client's program is told that a server is."""
+
+    def sidecar(self, workload: Workload) -> list[str]:
+        """Return the listeners of a workload's sidecar, as options of meshproxy."""
+
+    def redirect(self, workload: Workload) -> None:
+        """Turn a workload's traffic to its sidecar, where that is not the sidecar's own doing."""
+
+    def record(self) -> None:
+        """Begin to record the wire."""
+
+    def recorded(self) -> list[Stream]:
+        """Stop recording, and return what crossed."""
+
+
+class Namespaces:
+    """Each host is a network namespace on a bridge; the kernel redirects (nftables), a raw socket records."""
+
+    about = "each in a network namespace of its own, its traffic turned to the sidecar by nftables"
+    inbound_port = 4143
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._capture: subprocess.Popen[bytes] | None = None
+        self.addresses = {name: f"10.1.0.{last}" for name, last in ADDRESSES.items()}
+        lab.build_fabric()
+        for name, last in ADDRESSES.items():
+            lab.add_host(name, self.addresses[name], f"fd00:1::{last:x}")
+
+    def start(
+        self, host: str, argv: Sequence[str], *, log: str, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """See `Ground.start`."""
+        return self._lab.hosts[host].start(*argv, log=log, env=env)
+
+    def listen(self, workload: Workload) -> str:
+        """See `Ground.listen`."""
+        return f"0.0.0.0:{workload.port}"
+
+    def reach(self, client: Workload, server: Workload) -> str:  # noqa: ARG002 - all clients see the same address
+        """See `Ground.reach`."""
+        return f"{self.addresses[server.name]}:{server.port}"
+
+    def sidecar(self, workload: Workload) -> list[str]:  # noqa: ARG002 - all have the default listeners
+        """See `Ground.sidecar`."""
+        return ["--mark", str(MARK)]
+
+    def redirect(self, workload: Workload) -> None:
+        """See `Ground.redirect`."""
+        self._lab.hosts[workload.name].run("nft", "-f", "-", stdin=render(RedirectRules(mark=MARK)))
+
+    def record(self) -> None:
+        """See `Ground.record`."""
+        self._file = self._lab.folder / "wire.pcap"
+        self._capture = self.start("fabric", [sys.executable, "-m", capture.__name__, str(self._file)], log="capture")
+        wait_until(lambda: self._file.is_file() and self._file.stat().st_size > 0, "the capture", 10)
+
+    def recorded(self) -> list[Stream]:
+        """See `Ground.recorded`."""
+        assert self._capture is not None
+        self._capture.terminate()
+        self._capture.wait()
+        return capture.streams(self._file)
