@@ -107,8 +107,7 @@ class RpcClient(Http2Protocol):
     def close(self) -> None:
         """Close the connection; what waits and what runs fails with `Status.CANCELLED`."""
         self._fail(RpcError(Status.CANCELLED, "the client was closed"))
-        self.say_goaway()
-        self.shut()
+        self._close_if_done()
 
     # From the connection.
 
@@ -209,4 +208,5 @@ class RpcClient(Http2Protocol):
 
     def _close_if_done(self) -> None:
         if self._gone is not None and not self._calls:
+            self.say_goaway()
             self.shut()
