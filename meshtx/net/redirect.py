@@ -175,12 +175,12 @@ def _body(rules: RedirectRules) -> Iterator[str]:
         "filter hook prerouting priority mangle",
         ['iifname != "lo" meta l4proto tcp ct state invalid counter name "invalid" drop'],
     )
+    # What this machine sends to itself was decided on the output hook; it does not come here.
     yield from _chain(
         "inbound",
         "nat hook prerouting priority dstnat",
         [
             "meta l4proto != tcp return",
-            'iifname "lo" return',
             "fib daddr type != local return",
             "tcp dport @skip_in return",
             "ip saddr @skip_src4 return",

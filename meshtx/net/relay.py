@@ -259,7 +259,7 @@ class _Relay:
         if other.state is _State.FINISHED:
             end.close()
             other.close()
-        elif other.state is _State.OPEN:
+        else:
             other.finish()
 
     def lost(self, end: RelayEnd, before: _State) -> None:

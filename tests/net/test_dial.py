@@ -20,6 +20,8 @@ from tests.net.test_transports import End
 
 
 class DialTests(TestCase):
+    timeout = 20
+
     def setUp(self) -> None:
         self.end = End()
         self.dialler = Dialler(reactor, SocketOptions(), 5.0)

@@ -21,6 +21,8 @@ from tests.net.test_transports import End
 
 
 class ListenTests(TestCase):
+    timeout = 20
+
     def listen(self, address: str, mark: int | None = None) -> IListeningPort:
         self.ends: list[End] = []
         port = listen(reactor, Address.parse(address), Factory.forProtocol(self.accept), SocketOptions(mark))

@@ -61,7 +61,6 @@ table inet meshtx {
   chain inbound {
     type nat hook prerouting priority dstnat; policy accept;
     meta l4proto != tcp return
-    iifname "lo" return
     fib daddr type != local return
     tcp dport @skip_in return
     ip saddr @skip_src4 return

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from meshtx.net import relay as relay_module
 from meshtx.net.dial import Dialler
@@ -75,11 +75,14 @@ def reset(sock: socket.socket) -> None:
 class RelayTests(TestCase):
     """`client` speaks to the near end, `server` to the far one."""
 
+    timeout = 20
+
     async def relay(
         self,
         near_data: Callable[[bytes], None] | None = None,
         far_data: Callable[[bytes], None] | None = None,
         buffers: int | None = None,
+        options: SocketOptions = OPTIONS,
     ) -> Relay:
         """Connect two ends; they are not joined yet.
 
@@ -103,7 +106,7 @@ class RelayTests(TestCase):
         self.addCleanup(client.close)
         await deferToThread(client.connect, ("127.0.0.1", port.getHost().port))
         await accepted
-        await Dialler(reactor, OPTIONS, 5.0).dial(Address.of(*listener.getsockname()), far)
+        await Dialler(reactor, options, 5.0).dial(Address.of(*listener.getsockname()), far)
         server, _ = listener.accept()
         server.settimeout(10)
         self.addCleanup(server.close)
@@ -250,6 +253,16 @@ class RelayTests(TestCase):
         relay.client.settimeout(0.2)
         await deferToThread(self.offer, relay.client, 64 * MIB)
         reset(relay.server)
+        relay.client.settimeout(10)
+        self.assertEqual(await deferToThread(until_the_end, relay.client), (b"", "reset"))
+        self.assertIsInstance((await relay.ended).error, ConnectionLost)
+
+    async def test_a_server_that_stalls_for_too_long_is_given_up(self) -> None:
+        if not hasattr(socket, "TCP_USER_TIMEOUT"):
+            raise SkipTest("needs TCP_USER_TIMEOUT, which Linux has")
+        relay = await self.joined(options=SocketOptions(user_timeout=0.2))
+        relay.client.settimeout(0.2)
+        await deferToThread(self.offer, relay.client, 64 * MIB)
         relay.client.settimeout(10)
         self.assertEqual(await deferToThread(until_the_end, relay.client), (b"", "reset"))
         self.assertIsInstance((await relay.ended).error, ConnectionLost)
@@ -443,6 +456,13 @@ class OrderTests(SynchronousTestCase):
         )
         self.assertNotIn("resumeProducing", self.near_stream.since())
         self.assertEqual(self.near.received, 13)
+
+    def test_an_eof_while_the_far_end_is_connecting_waits_for_it(self) -> None:
+        self.connect(self.near)
+        self.join(b"all")
+        self.near.readConnectionLost()
+        self.connect(self.far)
+        self.assertEqual(self.far_stream.since()[2:4], [("write", b"all"), "unregisterProducer"])
 
     def test_both_eofs_early_close_both_sides_with_their_bytes(self) -> None:
         for end in (self.near, self.far):

@@ -83,6 +83,8 @@ class Peer:
 class TransportTests(TestCase):
     """Each test runs for an accepted connection; `DialledTests` does the same for a dialled one."""
 
+    timeout = 20
+
     async def connect(self, end: End) -> Peer:
         """Connect an end of ours with a peer."""
         factory = Factory.forProtocol(lambda: end)
@@ -234,6 +236,8 @@ reactor.run()
 
 
 class KilledTests(TestCase):
+    timeout = 20
+
     async def test_a_process_that_is_killed_in_mid_answer_resets_its_connections(self) -> None:
         process = subprocess.Popen(  # noqa: ASYNC220  # it starts in no time, and nothing else is going on
             [sys.executable, "-c", ANSWERING], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
