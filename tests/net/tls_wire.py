@@ -43,11 +43,11 @@ class Plain(Protocol):
         self._enter("data")
         self._inside = True
         self.data += data
-        self.received(data)
-        self._inside = False
         for entry in [entry for entry in self._waiting if len(self.data) >= entry[0]]:
             self._waiting.remove(entry)
-            entry[1].callback(bytes(self.data))
+            installed.callLater(0, entry[1].callback, bytes(self.data))
+        self.received(data)
+        self._inside = False
 
     def received(self, data: bytes) -> None:
         """For subclasses: what to do inside dataReceived."""
