@@ -176,6 +176,8 @@ class Meshtx(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         reason.trap(ProcessDone, ProcessTerminated)
+        for text, waiter in self._waiting:
+            waiter.errback(AssertionError(f"ended without saying {text!r}: {self.err!r}"))
         self.status.callback(reason.value.exitCode)
 
 

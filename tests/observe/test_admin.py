@@ -1,15 +1,27 @@
 from __future__ import annotations
 
+from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from meshtx.net.contexts import Contexts
+from meshtx.net.dial import Dialler
+from meshtx.net.listen import listen
+from meshtx.net.sockets import SocketOptions
+from meshtx.net.tls import TlsProtocol
 from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, AdminSite
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.status import Status
+from meshtx.wire.address import Address
+from tests.net.certificates import make_ca, make_leaf
+from tests.observe.cases import EMOJI, WEB
 
 REMOTE = IPv4Address("TCP", "10.1.0.4", 5000)
 
@@ -145,3 +157,46 @@ class AdminSiteTests(SynchronousTestCase):
         site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)
         self.assertEqual(self.ask("GET /ready", site=site)[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class Reader(Protocol):
+    """Asks for one page and keeps the answer."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.data = b""
+        self.answer: Deferred[bytes] = Deferred()
+
+    def connectionMade(self) -> None:
+        self.transport.write(f"GET {self.path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.answer.callback(self.data)
+
+
+class OverTlsTests(TestCase):
+    timeout = 10
+
+    @inlineCallbacks
+    def test_it_serves_behind_mutual_tls(self):
+        ca = make_ca()
+        site = AdminSite(Metrics(), lambda: None, reactor=reactor, expose_metrics=True)
+        server, client = (Contexts(make_leaf(ca, name), ca.trust) for name in (WEB, EMOJI))
+
+        def accept(address: IAddress) -> TlsProtocol:
+            return TlsProtocol(server.server(), lambda _: site.buildProtocol(address), self.fail, reactor)
+
+        factory = Factory()
+        factory.noisy = False
+        factory.buildProtocol = accept
+        port = listen(reactor, Address.parse("127.0.0.1:0"), factory, SocketOptions())
+        self.addCleanup(port.stopListening)
+        reader = Reader("/metrics")
+        tls = TlsProtocol(client.client(WEB), lambda _: reader, self.fail, reactor)
+        yield Dialler(reactor, SocketOptions(), 2.0).dial(Address.of("127.0.0.1", port.getHost().port), tls)
+        answer = yield reader.answer
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertIn(b"meshtx_build_info", answer)
