@@ -97,21 +97,20 @@ class KeeperService(CredentialsService):
         self._key_folder = key_folder
         self._monotonic = monotonic
         self._refreshed = refreshed
+        self._jitter = jitter
         self._keeper = Keeper(jitter)
         self._request: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._due = self._due_monotonic = 0.0
 
     def startService(self) -> None:
-        """Take up what a former process left, and ask."""
+        """Take up what an earlier run left, and ask."""
         super().startService()
+        self._keeper = Keeper(self._jitter)
         if self._watch:
             self._watch.startService()
-        restored = self._restore()
-        if restored:
-            self._drive(Certified(restored, self._wall()))
-        else:
-            self._drive(Woken(self._wall()))
+        present = self.credentials or self._restore()
+        self._drive(Certified(present, self._wall()) if present else Woken(self._wall()))
 
     def stopService(self) -> None:
         """Ask no more; the credentials stay as they are."""
@@ -184,7 +183,7 @@ class KeeperService(CredentialsService):
         try:
             return self._key_folder.load(self.identity, self.trust, self._now()) if self._key_folder else None
         except CredentialsError as error:
-            self.log.info("what the key folder holds is not used: {reason}", reason=error)
+            self.log.info("what the key folder holds is not used: {reason}", reason=str(error))
             return None
 
     # What the keeper wants
@@ -203,7 +202,11 @@ class KeeperService(CredentialsService):
             case Swap(credentials):
                 self._swap(credentials)
             case Expired():
-                self.log.error("certificate of {name} has expired: {reason}", name=self.identity, reason=self.problem)
+                self.log.error(
+                    "certificate of {name} has expired: {reason}",
+                    name=self.identity,
+                    reason=self.problem or "its renewal is still under way",
+                )
                 self._publish(None, self.trust)
             case WakeAt(due):
                 self._due, self._due_monotonic = due, self._monotonic() + due - self._wall()
@@ -217,7 +220,7 @@ class KeeperService(CredentialsService):
             try:
                 self._key_folder.store(credentials, self.trust)
             except MeshtxError as error:
-                self.log.warn("key and certificate are in memory only: {reason}", reason=error)
+                self.log.warn("key and certificate are in memory only: {reason}", reason=str(error))
 
     def _sleep(self) -> None:
         if self._timer and self._timer.active():

@@ -196,6 +196,17 @@ class RequestTests(Case):
         self.assertTrue(self.asked[0][1].called)
         self.assertEqual((self.refreshes, self.clock.getDelayedCalls()), ([], []))
 
+    def test_after_a_stop_it_can_be_started_again(self) -> None:
+        keeper = self.start()
+        keeper.stopService()
+        keeper.startService()
+        self.assertEqual(len(self.asked), 2)
+        self.answer()
+        keeper.stopService()
+        keeper.startService()
+        self.pass_time(RENEWAL)
+        self.assertEqual(len(self.asked), 3)
+
 
 class TimeTests(Case):
     def test_renewal_comes_after_two_thirds_and_not_before(self) -> None:
