@@ -119,8 +119,6 @@ class LegStream(OverTcp):
 
     def end(self, reason: Failure) -> None:
         """Take the end: an orderly one behind what is held, any other at once and instead of it."""
-        if self._ended:
-            return
         if not reason.check(ConnectionDone):
             self._drop()
         self._ended, self._steers = True, False

@@ -153,10 +153,11 @@ def encode_data(data: bytes) -> bytes:
     size = len(data)
     if size <= MAX_PAYLOAD:
         return _HEAD.pack(FrameType.DATA << 24 | size) + data if size else b""
+    view = memoryview(data)  # no copy but the one of joining
     return b"".join(
         part
         for at in range(0, size, MAX_PAYLOAD)
-        for part in (_HEAD.pack(FrameType.DATA << 24 | min(MAX_PAYLOAD, size - at)), data[at : at + MAX_PAYLOAD])
+        for part in (_HEAD.pack(FrameType.DATA << 24 | min(MAX_PAYLOAD, size - at)), view[at : at + MAX_PAYLOAD])
     )
 
 
@@ -191,8 +192,9 @@ class FrameParser:
     def _read(self, data: bytes) -> list[Event]:
         """Read whole frames and keep what is left. The inner loop of a relay: no object for each DATA frame."""
         events: list[Event] = []
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         at, end = 0, len(data)
+        view = memoryview(data) if end > MAX_FRAME else data  # several frames: no copy but the one of joining
         self._wanted = HEADER
         while end - at >= HEADER:
             (head,) = _HEAD.unpack_from(data, at)
@@ -201,13 +203,13 @@ class FrameParser:
             if size > MAX_PAYLOAD or stop > end:
                 self._wanted = HEADER + size
                 break
-            payload = data[at + HEADER : stop]
+            payload = view[at + HEADER : stop]
             at = stop
             if head >> 24 == FrameType.DATA and size:
                 parts.append(payload)
                 continue
             _flush(parts, events)
-            events.append(_decode(head >> 24, payload))
+            events.append(_decode(head >> 24, bytes(payload)))
             if isinstance(events[-1], Malformed):
                 self._broken = True
                 return events
@@ -220,10 +222,10 @@ class FrameParser:
         return events
 
 
-def _flush(parts: list[bytes], events: list[Event]) -> None:
+def _flush(parts: list[bytes | memoryview], events: list[Event]) -> None:
     """Turn the payloads of neighbouring DATA frames into one event."""
     if parts:
-        events.append(Data(parts[0] if len(parts) == 1 else b"".join(parts)))
+        events.append(Data(bytes(parts[0]) if len(parts) == 1 else b"".join(parts)))
         parts.clear()
 
 
