@@ -1,0 +1,1 @@
+"""A detector of Redis connections for meshtx."""
