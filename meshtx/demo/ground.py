@@ -15,7 +15,8 @@ from meshtx.demo import capture
 from meshtx.demo.capture import Stream
 from meshtx.demo.lab import Lab, wait_until
 from meshtx.demo.plan import ADDRESSES, Workload
-from meshtx.net.redirect import RedirectRules, render
+from meshtx.demo.privilege import in_user_namespace
+from meshtx.net.redirect import INBOUND_PORT, RedirectRules, render
 
 MARK = 0x6D
 """The socket mark by which the redirect tells a sidecar's own connections from its workload's."""
@@ -28,8 +29,15 @@ class Ground(Protocol):
     """For a person: what separates the hosts, and how traffic comes to the sidecars."""
     addresses: dict[str, str]
     """By host, its IP address on the wire."""
-    inbound_port: int
-    """Where, on the wire, a meshed host takes mutual TLS."""
+
+    def inbound_port(self, client: Workload) -> int:
+        """Return the port where, on the wire, meshed hosts take mutual TLS of this client."""
+
+    def port(self, server: Workload) -> int:
+        """Return the port of a server."""
+
+    def enter(self, host: str) -> str:
+        """Return what a person puts before a command to run it on a host, ``""`` or ending in a blank."""
 
     def start(
         self, host: str, argv: Sequence[str], *, log: str, env: Mapping[str, str] | None = None
@@ -59,7 +67,6 @@ class Namespaces:
     """Each host is a network namespace on a bridge; the kernel redirects (nftables), a raw socket records."""
 
     about = "each in a network namespace of its own, its traffic turned to the sidecar by nftables"
-    inbound_port = 4143
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -74,6 +81,19 @@ class Namespaces:
     ) -> subprocess.Popen[bytes]:
         """See `Ground.start`."""
         return self._lab.hosts[host].start(*argv, log=log, env=env)
+
+    def enter(self, host: str) -> str:
+        """See `Ground.enter`."""
+        namespaces = "--user --preserve-credentials --net" if in_user_namespace() else "--net"
+        return f"nsenter -t {self._lab.hosts[host].pid} {namespaces} "
+
+    def inbound_port(self, client: Workload) -> int:  # noqa: ARG002 - the same for all
+        """See `Ground.inbound_port`."""
+        return INBOUND_PORT
+
+    def port(self, server: Workload) -> int:
+        """See `Ground.port`."""
+        return server.port
 
     def listen(self, workload: Workload) -> str:
         """See `Ground.listen`."""

@@ -74,8 +74,6 @@ class Mesh:
             token = ca_folder.create_token(self._folder / "ca", NAMESPACE, account, time.time())
             self.tokens.append(token.encode())
             self._write(f"{account}.token", token)
-        known = tuple(w for w in self.meshed if not (w is EMOJI and self._broken is Break.PLAINTEXT))
-        self._write("mesh.toml", directory(self._ground.addresses, known, self._ground.inbound_port))
         address = self._ground.addresses["identity"]
         options = ["--listen", f"{address}:8080", "--admin-listen", f"{address}:9990"]
         options += ["--issuer", f"{self._folder}/ca/issuer", "--token-key-file", f"{self._folder}/ca/token.pub"]
@@ -138,7 +136,10 @@ class Mesh:
         return self._start(workload.name, [sys.executable, program, *options, *asks], "service")
 
     def _start_sidecar(self, workload: Workload) -> subprocess.Popen[bytes]:
-        options = ["--directory-file", f"{self._folder}/mesh.toml", "--tap-identity", str(OPERATOR)]
+        known = tuple(w for w in self.meshed if not (w is EMOJI and self._broken is Break.PLAINTEXT))
+        mesh = directory(self._ground.addresses, known, self._ground.inbound_port(workload))
+        options = ["--directory-file", str(self._write(f"{workload.name}.toml", mesh))]
+        options += ["--tap-identity", str(OPERATOR)]
         options += self._ground.sidecar(workload)
         if workload is EMOJI and self._broken is Break.WRONG_CA:
             options += self._other_authority(workload)

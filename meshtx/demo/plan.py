@@ -70,6 +70,11 @@ def pairs(addresses: dict[str, str]) -> list[Pair]:
     return [Pair(party(client), party(server), requests) for client, server, requests in _ASKED]
 
 
+def asked_by(client: Workload) -> list[Workload]:
+    """Return the servers that a client asks."""
+    return [server for server in SERVERS if any(name == server.name for _, name in client.asks)]
+
+
 def directory(addresses: dict[str, str], meshed: tuple[Workload, ...], inbound_port: int) -> str:
     """Return the mesh's directory file."""
     lines = [f"[mesh]\nnetworks = [{', '.join(sorted({repr(_network(a)) for a in addresses.values()}))}]\n"]

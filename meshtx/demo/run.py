@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -22,7 +22,7 @@ from meshtx.demo.verdict import Verdict, judge
 
 SETTLE = 3.0
 """Seconds in which the tap's last lines may come."""
-_REASON = re.compile(r"proxy=in +src=(\S+):\d+ .*?tls=(\S+)")
+_REASON = re.compile(r"proxy=in +.*?dst=(\S+):\d+ tls=(\S+)")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ class Demo:
             lines = self._traffic(lab, mesh)
             verdict = self._judge(mesh, ground, ground.recorded(), lines)
             show.verdict(self.console, verdict, _reasons(lines.all, ground))
+            if not verdict.good:
+                show.refusals(self.console, lines.all)
             if self.keep:
-                self._stay(lab, mesh, ground)
+                self._stay(mesh, ground)
             return verdict.good
 
     @contextmanager
@@ -100,11 +102,16 @@ class Demo:
 
     def _knock(self, ground: Ground) -> list[str]:
         """Let a stranger without a certificate knock at a sidecar."""
-        where = [ground.addresses[WEB.name], str(ground.inbound_port), str(WEB.identity)]
+        where = [ground.addresses[WEB.name], str(ground.inbound_port(OUTSIDE)), str(WEB.identity)]
         knocked = ground.start(OUTSIDE.name, [sys.executable, "-m", stranger.__name__, *where], log="stranger")
         return [] if knocked.wait() == 0 else ["a client without a certificate was let in by web's sidecar"]
 
-    def _stay(self, lab: Lab, mesh: Mesh, ground: Ground) -> None: ...
+    def _stay(self, mesh: Mesh, ground: Ground) -> None:
+        """Keep the traffic going until somebody presses Ctrl-C."""
+        show.trials(self.console, mesh, ground)
+        with suppress(KeyboardInterrupt):
+            while True:
+                mesh.start_client(BOT, 100).wait()
 
 
 def _complete(lines: list[str]) -> bool:
