@@ -131,8 +131,9 @@ class RelayEnd(Protocol):
         before, self.state = self.state, _State.LOST
         self.lost = reason
         self._stop()
+        on_lost, self._on_lost = self._on_lost, _told  # it may lead back to this end: no cycle is to be left
         if self._relay is None:
-            self._on_lost(reason)
+            on_lost(reason)
         else:
             self._relay.lost(self, before)
 
@@ -206,7 +207,7 @@ class RelayEnd(Protocol):
 
     def _stop(self) -> None:
         self._early.clear()
-        self._on_data = None
+        self._on_data = self._watcher = None
         self._write = _discard
 
     def _keep(self, data: bytes) -> None:
@@ -308,3 +309,7 @@ def join(near: RelayEnd, far: RelayEnd, ended: Callable[[RelayResult], None], pr
 
 def _discard(data: bytes) -> None:
     """Drop bytes that came after the end was decided: there is nobody to take them."""
+
+
+def _told(reason: Failure) -> None:
+    """Take the place of `on_lost` once that has had its turn."""

@@ -87,5 +87,13 @@ class Client(ResetUnlessWhole, tcp.Client):
             # (simultaneous open, RFC 9293, section 3.5): every byte would come back as an echo.
             self.failIfNotConnected(error.ConnectionRefusedError(errno.ECONNREFUSED))
             return
+        connector = self.connector
         super()._connectDone()
-        self.connector.connected()
+        connector.connected()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End, and let go of the connector, which holds the protocol, which holds this transport."""
+        was_connected = self.connected
+        super().connectionLost(reason)
+        if was_connected:
+            del self.connector

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -312,6 +314,21 @@ class RelayTests(TestCase):
             self.assertIsNone(end._relay)
             self.assertFalse(hasattr(end.transport, "socket"))
         self.assertEqual(len(reactor.getDelayedCalls()), before)
+
+    async def test_a_finished_relay_needs_no_collector_to_leave_memory(self) -> None:
+        gc.disable()
+        self.addCleanup(gc.enable)
+        gone = await self.references_of_a_finished_relay()
+        await deferLater(reactor, 0.01, lambda: None)
+        self.assertEqual([reference() for reference in gone], [None, None])
+
+    async def references_of_a_finished_relay(self) -> list[weakref.ref[Any]]:
+        relay = await self.joined()
+        relay.far._on_lost = relay.far.connectionLost  # as a caller's callback may: it leads back to the end
+        relay.client.close()
+        relay.server.close()
+        await relay.ended
+        return [weakref.ref(relay.far), weakref.ref(relay.far.transport)]  # the near end is held by this test's port
 
 
 class Stream:
