@@ -46,7 +46,14 @@ class TapServiceTests(SynchronousTestCase):
     ) -> Deferred[None]:
         self.call = FakeCall(peer)
         handler = TapService(self.hub, allowed).handlers()[TAP_OBSERVE]
-        return ensureDeferred(handler(request or tap_pb2.ObserveRequest(), self.call))
+        running = ensureDeferred(handler(request or tap_pb2.ObserveRequest(), self.call))
+        self.addCleanup(self.end, running)
+        return running
+
+    def end(self, running: Deferred[None]) -> None:
+        """Cancel it here: what is left to the garbage collector fails in a later test."""
+        running.addErrback(lambda _failure: None)
+        running.cancel()
 
     def assertRefused(self, status: Status, *args: object, **kwargs: object) -> None:
         error = self.failureResultOf(self.observe(*args, **kwargs), RpcError).value
