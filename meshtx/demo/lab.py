@@ -50,6 +50,11 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float) -> None:
         time.sleep(0.02)
 
 
+def _environment() -> dict[str, str]:
+    """Return ours, with the folders of administration's commands, which an ordinary user's PATH lacks."""
+    return {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"}
+
+
 @dataclass
 class Host:
     """One namespace with its processes.
@@ -137,7 +142,7 @@ class Lab:
         self, argv: Sequence[str], *, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command beside the hosts; see `Host.run`."""
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, env=_environment())
         if check and done.returncode:
             raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
         return done
@@ -150,7 +155,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env={**_environment(), **(env or {})},
                 process_group=self._guard.pid,
             )
         self._processes.append(process)
