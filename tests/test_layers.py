@@ -65,6 +65,8 @@ def room(module: str) -> str:
     first, _, rest = module.partition(".")
     if f"{module}.".startswith("observe.flow."):
         return "observe.flow"
+    if module == "__main__":
+        return "cli"
     if first == "plugins" and rest:
         return "plugins.*"
     return first.partition("_")[0]  # config_load belongs to config

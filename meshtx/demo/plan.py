@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,6 @@ def examples() -> Path:
 
     :raises FileNotFoundError: it is in neither.
     """
-    import sysconfig
-
     checkout = Path(__file__).parents[2] / "examples" / "emojivoto"
     installed = Path(sysconfig.get_path("data")) / "share" / "meshtx" / "examples" / "emojivoto"
     for folder in (checkout, installed):
