@@ -1,0 +1,61 @@
+"""``meshtx why``: what the directory says of a destination, and what follows from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from meshtx.directory.document import parse
+from meshtx.directory.target import Meshed, Target
+from meshtx.errors import ConfigError, said_by_system
+from meshtx.observe.flow import NoTlsReason
+from meshtx.wire.address import Address
+
+HINTS = {
+    NoTlsReason.NOT_DISCOVERED: "No entry of {file} holds {ip}; add its address and identity there.",
+    NoTlsReason.PORT_SKIPPED: "{file} skips port {port}: the proxy takes no part in it.",
+}
+"""What to do about a connection that is plaintext, by the reason."""
+
+
+@click.command("why")
+@click.argument("destination")
+@click.option(
+    "--directory-file",
+    type=click.Path(path_type=Path),
+    required=True,
+    envvar="MESHTX_WHY_DIRECTORY_FILE",
+    show_envvar=True,
+    help="The mesh's directory file.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="The form of the answer.")
+def command(destination: str, directory_file: Path, output: str) -> None:
+    """Explain whether a connection to DESTINATION (ADDRESS:PORT) is mutual TLS."""
+    try:
+        address = Address.parse(destination)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="DESTINATION") from None
+    try:
+        text = directory_file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(str(directory_file), said_by_system(error), "name the mesh's directory file") from None
+    target = parse(text, str(directory_file)).find(address)
+    facts = _facts(target)
+    if output == "json":
+        click.echo(json.dumps(facts))
+        return
+    click.echo(" ".join(f"{key}={value}" for key, value in facts.items() if value))
+    hint = HINTS.get(target.security.reason) if not isinstance(target.security, Meshed) else None
+    if hint:
+        click.echo("  " + hint.format(file=directory_file, ip=address.ip, port=address.port))
+
+
+def _facts(target: Target) -> dict[str, str]:
+    facts = {"dst": str(target.address), "authority": target.authority, "opaque": "true" if target.opaque else ""}
+    match target.security:
+        case Meshed(name, via):
+            return {**facts, "tls": "true", "peer": str(name), "via": str(via)}
+        case no_tls:
+            return {**facts, "tls": no_tls.reason.value}
