@@ -186,6 +186,7 @@ class HandshakeTests(TestCase):
         dial(listen(self, side.tls), peer)
         await self.assert_failed(side, TlsFailure.OTHER, "http request")
         await peer.ended
+        self.assertEqual([call.getTime() for call in clock.getDelayedCalls()], [AFTER_FAILURE])
         clock.pump([AFTER_FAILURE, AFTER_FAILURE])
         self.assertIsInstance(await side.closed, ConnectionAborted)
         peer.transport.abortConnection()
