@@ -34,8 +34,8 @@ def verdict(console: Console, judged: Verdict, reasons: dict[str, str]) -> None:
     :param reasons: by server, why it has plaintext connections, as the tap said.
     """
     table = Table(title="Verdict: the raw capture held against the services' own counts", title_justify="left")
-    for heading in ("from", "to", "requests", "connections", "over mutual TLS", "plaintext, because"):
-        table.add_column(heading, justify="right" if heading in {"requests", "connections"} else "left")
+    for heading in ("from", "to", "requests", "connections", "mutual TLS", "plaintext, because"):
+        table.add_column(heading, justify="right" if heading in {"requests", "connections"} else "left", overflow="fold")
     for row in judged.rows:
         table.add_row(*_cells(row, reasons), style=None if not row.problems else "red")
     console.print(table)
