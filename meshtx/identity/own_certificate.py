@@ -26,6 +26,9 @@ from meshtx.pki.renewal import renew_at, retry_at
 LONGEST_SLEEP = 60.0
 """Seconds between two looks at the clock: it may be set, and machines sleep."""
 
+SHORTEST_LIFE = 10.0
+"""Seconds between two certificates, however little the issuer has left."""
+
 
 class OwnCertificate(CredentialsService):
     """A source of credentials (`meshtx.identity.source.ICredentialsSource`).
@@ -104,5 +107,6 @@ class OwnCertificate(CredentialsService):
         return Credentials.from_chain(key, chain.ders(), self.identity, loaded.trust, now)
 
     def _renewal(self) -> float:
-        credentials = self.credentials
-        return 0.0 if credentials is None else renew_at(self._wall(), credentials.not_after.timestamp(), self._jitter())
+        now = self._wall()
+        end = now if self.credentials is None else self.credentials.not_after.timestamp()
+        return max(renew_at(now, end, self._jitter()), now + SHORTEST_LIFE)
