@@ -27,7 +27,14 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -63,7 +70,7 @@ class _Outgoing:
     ended: bool = False
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Http2Protocol(Protocol):
     """One connection. A subclass implements the methods below "for the role" and calls those "of the stream".
 
@@ -215,6 +222,13 @@ class Http2Protocol(Protocol):
         for each in found:
             self._found(each)
         self.pump()
+
+    def readConnectionLost(self) -> None:
+        """Close too: a peer that sends nothing more opens no window either, and a producer holds a transport open."""
+        self.shut()
+
+    def writeConnectionLost(self) -> None:
+        """Our end is sent; `connectionLost` follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the role."""

@@ -237,6 +237,15 @@ class Endings(ServerCase):
         self.assertEqual(self.cancelled, [b"", b""])
         self.assertEqual(self.server.open, set())
 
+    def test_a_client_that_closes_its_sending_side_is_closed(self) -> None:
+        caller = self.caller(self.hang)
+        caller.call()
+        caller.protocol.readConnectionLost()
+        self.assertTrue(caller.transport.disconnecting)  # which a producer would have held up
+        caller.protocol.writeConnectionLost()
+        caller.lose()
+        self.assertEqual(self.cancelled, [b""])
+
     def test_a_handler_that_cancels_itself_is_a_defect(self) -> None:
         async def broken(_request: BytesValue, _call: Call) -> BytesValue:
             raise CancelledError
