@@ -13,9 +13,10 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
@@ -79,7 +80,8 @@ class Listeners(Service):
                 self.log.critical("{problem}", problem=str(problem))
                 end(self._program, problem, FAILED)
             self.ports.append(port)
-            self.log.info("{setting}: listening on {address}", setting=each.key, address=str(each.address))
+            bound = Address(each.address.ip, cast("IPv4Address | IPv6Address", port.getHost()).port)
+            self.log.info("{setting}: listening on {address}", setting=each.key, address=str(bound))
 
     def stopService(self) -> Deferred[Any]:
         """Accept nothing more; connections stay."""

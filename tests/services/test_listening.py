@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+import socket
+import sys
+
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import TestCase
+
+from meshtx.errors import ConfigError, CredentialsError
+from meshtx.net.sockets import SocketOptions
+from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, or_end
+from meshtx.wire.address import Address
+
+
+class ListenersTests(TestCase):
+    def setUp(self) -> None:
+        self.said = io.StringIO()
+        self.patch(sys, "__stderr__", self.said)
+
+    def occupied(self) -> Address:
+        port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return Address.of("127.0.0.1", port.getHost().port)
+
+    def listeners(self, *addresses: Address) -> Listeners:
+        made = [Listener("listen", address, Factory()) for address in addresses]
+        return Listeners(reactor, "program", made, SocketOptions())
+
+    async def test_they_listen_from_the_privileged_start_to_the_stop(self) -> None:
+        service = self.listeners(Address.parse("127.0.0.1:0"), Address.parse("[::1]:0"))
+        service.privilegedStartService()
+        service.startService()
+        addresses = [Address.of(port.getHost().host, port.getHost().port) for port in service.ports]
+        for address in addresses:
+            with self.assertRaises(ConfigError):
+                check_free("listen", address)
+        await service.stopService()
+        for address in addresses:
+            check_free("listen", address)
+
+    async def test_an_address_that_cannot_be_had_ends_the_program_in_one_line(self) -> None:
+        address = self.occupied()
+        service = self.listeners(address)
+        with self.assertRaises(SystemExit) as ended:
+            service.privilegedStartService()
+        self.assertEqual(ended.exception.code, FAILED)
+        self.assertEqual(
+            self.said.getvalue(),
+            f"program: listen: cannot listen on {address}: address already in use; "
+            "stop what listens there, or choose another port\n",
+        )
+        await service.stopService()
+
+    def test_a_free_address_is_left_free(self) -> None:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            address = Address.of("127.0.0.1", sock.getsockname()[1])
+        for _ in range(2):
+            check_free("listen", address)
+
+    def test_an_address_of_another_host(self) -> None:
+        with self.assertRaises(ConfigError) as caught:
+            check_free("listen", Address.parse("192.0.2.1:0"))
+        self.assertEqual(
+            str(caught.exception),
+            "listen: cannot listen on 192.0.2.1:0: cannot assign requested address; choose an address of this host",
+        )
+
+    def test_who_is_to_mend_it_decides_the_exit_status(self) -> None:
+        def fail(error: Exception) -> None:
+            raise error
+
+        self.assertEqual(or_end("program", lambda: "made"), "made")
+        for error, status in ((ConfigError("a", "is wrong", "mend it"), WRONG), (CredentialsError("expired"), FAILED)):
+            with self.assertRaises(SystemExit) as ended:
+                or_end("program", lambda error=error: fail(error))
+            self.assertEqual(ended.exception.code, status)
+        self.assertEqual(self.said.getvalue(), "program: a: is wrong; mend it\nprogram: expired\n")
+        with self.assertRaises(ZeroDivisionError):
+            or_end("program", lambda: 1 // 0)
+
+    def test_without_a_standard_error_the_status_has_to_do(self) -> None:
+        self.patch(sys, "__stderr__", None)
+        with self.assertRaises(SystemExit):
+            or_end("program", lambda: check_free("listen", self.occupied()))
