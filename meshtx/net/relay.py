@@ -96,6 +96,17 @@ class RelayEnd(Protocol):
         self._relay: _Relay | None = None
         self._paused = False
 
+    @property
+    def on_data(self) -> Callable[[bytes], None] | None:
+        """Who sees the bytes: to be set before `join`, ``None`` at any time."""
+        return self._watcher
+
+    @on_data.setter
+    def on_data(self, watcher: Callable[[bytes], None] | None) -> None:
+        self._watcher = watcher
+        if watcher is None:
+            self._on_data = None
+
     # The transport of this end calls:
 
     def connectionMade(self) -> None:

@@ -20,13 +20,9 @@ class End(RelayEnd):
         super().__init__(None, self._lost)
         self.greeting = greeting
         self.made: Deferred[None] = Deferred()
-        """Fires with the transport there, or with why there will be none."""
+        """Fires once there is a transport; who provides it may fail it with why there will be none."""
         self.gone: Callable[[], None] | None = None
         """Called if the end is lost before it is joined."""
-
-    def watch(self, on_data: Callable[[bytes], None]) -> None:
-        """Let somebody look at this end's bytes; before the end is joined."""
-        self._watcher = on_data
 
     def connectionMade(self) -> None:
         """Greet, and wait for the other end."""
@@ -35,11 +31,10 @@ class End(RelayEnd):
             self.transport.write(self.greeting)
         self.made.callback(None)
 
-    def _lost(self, reason: Failure) -> None:
-        if self.gone is not None:
-            self.gone()
-        elif not self.made.called:
-            self.made.errback(reason)
+    def _lost(self, reason: Failure) -> None:  # noqa: ARG002 - whatever it was
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
 
 
 class Live:

@@ -18,14 +18,14 @@ from meshtx.wire.transport_header import TransportHeader, TransportHeaderParser
 class HeaderEnd(End):
     """A near end that reads a transport header first, and is then like any other.
 
-    :param arrived: called with the header.
+    :param arrived: called with this and the header.
     :param refused: called if none comes: in time, or at all.
     :param patience: seconds for the header.
     """
 
     def __init__(
         self,
-        arrived: Callable[[TransportHeader], None],
+        arrived: Callable[[HeaderEnd, TransportHeader], None],
         refused: Callable[[Refused], None],
         clock: IReactorTime,
         patience: float,
@@ -48,13 +48,14 @@ class HeaderEnd(End):
     def _header_received(self, data: bytes) -> None:
         header = self._parser.receive_data(data)
         match header:
+            case TransportHeader(name=name) if name:
+                self._refuse(Refusal.PROTOCOL_ERROR, f"a gateway to {name} is asked for, and this is none")
             case TransportHeader():
                 self._stop()
                 self.transport.pauseProducing()
-                del self.dataReceived  # from now on the relay's own
                 if rest := self._parser.rest():
                     self.dataReceived(rest)
-                self._arrived(header)
+                self._arrived(self, header)
             case Malformed(reason):
                 self._refuse(Refusal.PROTOCOL_ERROR, reason)
             case None:
@@ -84,5 +85,6 @@ class HeaderEnd(End):
 
     def _stop(self) -> None:
         self._refused = None
+        del self.dataReceived  # from now on the relay's own
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()

@@ -18,13 +18,13 @@ from twisted.internet.protocol import ServerFactory
 
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegCall, LegServer
-from meshtx.net.origdst import NoOriginalDestination
-from meshtx.net.tls import Session, TlsProtocol
+from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
+from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import Hangup
 from meshtx.proxy.policy import Denied, decide
@@ -71,21 +71,16 @@ class Inbound(ServerFactory):
         src, local = endpoints(transport)
         flow = self._parts.flows.open(Direction.IN, src, local)
         work = Work(self._parts.live, flow, lambda _: transport.abortConnection())
-        try:
-            goal = self._goal(transport)
-        except NoOriginalDestination as error:
-            work.refuse(Refusal.NO_ORIGINAL_DESTINATION, str(error))
-            return
-        connection = _Connection(self._parts, self._workload, work, transport, goal)
         arrival.gone = work.client_gone
-        if not goal.direct:
-            flow.addressed(dst=self._workload.address(local.ip, goal.port))
-            facts = self._parts.directory.own_port(Address(local.ip, goal.port))
-            if facts.opaque or facts.skipped:
-                flow.opaque()
-                connection.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
-                return
-        arrival.sniff(lambda seen: connection.sniffed(arrival, seen))
+        work.attempt(lambda: self._begin(arrival, work))
+
+    def _begin(self, arrival: Arrival, work: Work) -> None:
+        goal = self._goal(arrival.transport)
+        connection = _Connection(self._parts, self._workload, work, arrival.transport, goal)
+        if not goal.direct and connection.opaque():
+            connection.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
+        else:
+            arrival.sniff(lambda seen: work.attempt(lambda: connection.sniffed(arrival, seen)))
 
 
 class _Connection:
@@ -99,6 +94,14 @@ class _Connection:
         self._goal = goal
         self._src, self._local = endpoints(transport)
 
+    def opaque(self) -> bool:
+        """Note the port of the workload that is meant; return whether its bytes are not to be looked at."""
+        self._work.flow.addressed(dst=self._workload.address(self._local.ip, self._goal.port))
+        facts = self._parts.directory.own_port(Address(self._local.ip, self._goal.port))
+        if opaque := facts.opaque or facts.skipped:
+            self._work.flow.opaque()
+        return opaque
+
     # What the first bytes say.
 
     def sniffed(self, arrival: Arrival, seen: Hello | NotTls | None) -> None:
@@ -106,11 +109,14 @@ class _Connection:
 
         :param seen: ``None``: not enough in time.
         """
+        ours = self._parts.tls.server_name
         match seen:
-            case Hello(sni) if sni is not None and sni == self._parts.tls.server_name:
+            case Hello(sni) if sni is not None and sni == ours:
                 self._terminate(arrival)
+            case Hello() if self._goal.direct and ours is None:
+                self._work.refuse(Refusal.NO_CREDENTIALS, self._parts.tls.missing)
             case _ if self._goal.direct:
-                self._work.refuse(Refusal.TLS_REQUIRED, f"no TLS to {self._parts.tls.server_name}")
+                self._work.refuse(Refusal.TLS_REQUIRED, f"no TLS to {ours}")
             case Hello():
                 self.plaintext(arrival, NoTlsReason.PASSTHROUGH)
             case None if arrival.begun:
@@ -123,17 +129,13 @@ class _Connection:
         near = End()
         near.gone = self._work.client_gone
         arrival.become(near)
-        self._decided(NoTls(reason), near, self._goal.port, arrival.held)
+        self._work.start(self._serve(NoTls(reason), near, self._goal.port, arrival.held))
 
-    def _decided(self, security: Security, near: End, port: int, prefix: bytes = b"") -> None:
-        flow = self._work.flow
+    async def _serve(self, security: Security, near: End, port: int, prefix: bytes = b"") -> None:
         if isinstance(security, Mtls):
-            flow.secured(security)
+            self._work.flow.secured(security)
         else:
-            flow.plaintext(security)
-        self._work.start(self._serve(security, near, port, prefix))
-
-    async def _serve(self, security: Security, near: End, port: int, prefix: bytes) -> None:
+            self._work.flow.plaintext(security)
         far = await self._connect(security, port)
         self._work.relay(near, far, prefix)
 
@@ -154,13 +156,25 @@ class _Connection:
         if contexts is None:
             self._work.refuse(Refusal.NO_CREDENTIALS, self._parts.tls.missing)
             return
-        protocols = mesh_tls.PROTOCOLS if self._goal.direct else ()
-        patience = self._parts.patience.handshake
-        tls = TlsProtocol(contexts.server(protocols), self._established, self._failed, self._parts.clock, patience)
+        begun = self._parts.clock.seconds()
+
+        def established(session: Session) -> IProtocol:
+            self._parts.flows.metrics.handshake(Direction.IN, self._parts.clock.seconds() - begun)
+            return self._established(session)
+
+        tls = Carrier(
+            contexts.server(mesh_tls.PROTOCOLS if self._goal.direct else ()),
+            established,
+            self._failed,
+            self._parts.clock,
+            self._parts.patience.handshake,
+            lost=lambda _: self._work.client_gone(),
+        )
         arrival.release()
         tls.start_on(self._transport, arrival.held)
 
     def _failed(self, error: TlsError) -> None:
+        self._work.closes_by(_alerted)
         self._work.failed(error)
 
     def _established(self, session: Session) -> IProtocol:
@@ -170,11 +184,10 @@ class _Connection:
         if not self._goal.direct:
             near = End()
             near.gone = self._work.client_gone
-            near.made.addCallback(lambda _: self._decided(mtls, near, self._goal.port))
+            near.made.addCallback(lambda _: self._work.start(self._serve(mtls, near, self._goal.port)))
             return near
         match session.alpn:
             case mesh_tls.MESHTX:
-                self._work.drop()
                 return LegServer(lambda request, call: self._opened(mtls, request, call), self._parts.clock)
             case mesh_tls.LINKERD:
                 return self._header_end(mtls)
@@ -183,13 +196,12 @@ class _Connection:
                 return Hangup()
 
     def _header_end(self, mtls: Mtls) -> HeaderEnd:
-        def arrived(header: TransportHeader) -> None:
+        def arrived(near: HeaderEnd, header: TransportHeader) -> None:
             near.gone = self._work.client_gone
             self._work.flow.addressed(dst=self._workload.address(self._local.ip, header.port))
-            self._decided(mtls, near, header.port)
+            self._work.start(self._serve(mtls, near, header.port))
 
-        near = HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
-        return near
+        return HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
 
     # On a leg, any number of connections, one after another.
 
@@ -199,14 +211,19 @@ class _Connection:
             src = self._src
         dst = self._workload.address(self._local.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, src, dst)
-        flow.secured(mtls)
         work = Work(self._parts.live, flow, call.refuse)
+        self._work.drop()  # only now: until the first connection it is this that the proxy's end waits for
         call.on_lost(lambda _: work.client_gone())
         work.start(self._answer(work, mtls, request.port, call))
 
     async def _answer(self, work: Work, mtls: Mtls, port: int, call: LegCall) -> None:
+        work.flow.secured(mtls)
         far = await self._connect(mtls, port)
         near = End()
         call.accept(near)
         work.closes_by(lambda _: near.transport.abortConnection())
         work.relay(near, far)
+
+
+def _alerted(reason: str) -> None:
+    """End a connection whose handshake failed by leaving it to TLS: a reset would overtake the alert."""

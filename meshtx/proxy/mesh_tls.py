@@ -6,8 +6,15 @@ use the new one, established ones keep theirs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
 from meshtx.identity.source import ICredentialsSource
 from meshtx.net.contexts import Contexts
+from meshtx.net.tls import TlsProtocol
 
 MESHTX = "meshtx/1"
 """ALPN of our own leg."""
@@ -39,3 +46,22 @@ class MeshTls:
     def missing(self) -> str:
         """Why there are no contexts, for a person."""
         return self._source.ready_reason() or "no certificate"
+
+
+class Carrier(TlsProtocol):
+    """TLS of one connection between proxies that also tells its end, so that nobody waits for what cannot come.
+
+    :param lost: called once, after everything else: TCP is gone, whatever had come of the handshake.
+    :param arguments: those of `TlsProtocol`.
+    """
+
+    def __init__(self, *arguments: Any, lost: Callable[[Failure], None]) -> None:  # Any: passed on as they are
+        super().__init__(*arguments)
+        self._lost: Callable[[Failure], None] | None = lost
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever is above, then whoever waits."""
+        super().connectionLost(reason)
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            lost(reason)

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import ServerFactory
 
 from meshtx.directory.target import Meshed, NotReady, Target
-from meshtx.net.origdst import NoOriginalDestination
 from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal
 from meshtx.proxy.ends import End
 from meshtx.proxy.parts import Parts, endpoints
@@ -50,16 +49,12 @@ class Outbound(ServerFactory):
         flow = self._parts.flows.open(Direction.OUT, src, local)
         work = Work(self._parts.live, flow, lambda _: near.transport.abortConnection())
         near.gone = work.client_gone
-        try:
-            dst = self._destination(near.transport)
-        except NoOriginalDestination as error:
-            work.refuse(Refusal.NO_ORIGINAL_DESTINATION, str(error))
-            return
-        flow.addressed(dst=dst)
-        work.start(self._serve(work, near, src, dst))
+        work.start(self._serve(work, near, src, local))
 
-    async def _serve(self, work: Work, near: End, src: Address, dst: Address) -> None:
-        own = dst.ip == src.ip
+    async def _serve(self, work: Work, near: End, src: Address, local: Address) -> None:
+        dst = self._destination(near.transport)
+        work.flow.addressed(dst=dst)
+        own = dst.ip in {src.ip, local.ip}
         if own and dst.port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
         target = await self._find(dst)

@@ -11,14 +11,16 @@ from typing import cast
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 
 from meshtx.directory.target import Meshed
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegClient
-from meshtx.net.tls import Session, TlsProtocol
-from meshtx.observe.flow import Mtls, Refusal
+from meshtx.net.tls import Session
+from meshtx.observe.flow import Direction, Mtls, Refusal
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.ends import End
+from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.parts import Parts
 from meshtx.proxy.work import Refused
 from meshtx.wire.leg_frames import Open
@@ -36,34 +38,60 @@ async def reach(parts: Parts, meshed: Meshed, request: Open, far: End) -> Mtls:
     contexts = parts.tls.contexts
     if contexts is None:
         raise Refused(Refusal.NO_CREDENTIALS, parts.tls.missing)
-    spoken = ""
-
-    def established(session: Session) -> IProtocol:
-        nonlocal spoken
-        spoken = session.alpn
-        match spoken:
-            case mesh_tls.MESHTX:
-                return LegClient(request, far, clock=parts.clock)
-            case mesh_tls.LINKERD:
-                far.greeting = encode_header(TransportHeader(request.port))
-                return far
-            case _:
-                far.made.errback(Refused(TlsFailure.NO_ALPN, f"{meshed.via} takes neither of {mesh_tls.PROTOCOLS}"))
-                return Hangup()
-
-    def failed(error: TlsError) -> None:
-        far.made.errback(error)
-
-    tls = TlsProtocol(
-        contexts.client(meshed.name, mesh_tls.PROTOCOLS), established, failed, parts.clock, parts.patience.handshake
+    attempt = _Attempt(parts, meshed, request, far)
+    connection = contexts.client(meshed.name, mesh_tls.PROTOCOLS)
+    tls = Carrier(
+        connection,
+        attempt.established,
+        attempt.failed,
+        parts.clock,
+        parts.patience.handshake,
+        lost=attempt.lost,
     )
     await parts.dialler.dial(meshed.via, tls)
+    attempt.begun = parts.clock.seconds()
     try:
         await far.made
     except CancelledError:  # the client has gone
         cast("ITCPTransport", tls.transport).abortConnection()
         raise
-    return Mtls(meshed.name, spoken)
+    return Mtls(meshed.name, attempt.spoken)
+
+
+class _Attempt:
+    """What TLS tells, put into the far end's Deferred."""
+
+    def __init__(self, parts: Parts, meshed: Meshed, request: Open, far: End) -> None:
+        self.begun = 0.0
+        self.spoken = ""
+        self._parts = parts
+        self._meshed = meshed
+        self._request = request
+        self._far = far
+
+    def established(self, session: Session) -> IProtocol:
+        """Return what speaks with the peer's proxy."""
+        self._parts.flows.metrics.handshake(Direction.OUT, self._parts.clock.seconds() - self.begun)
+        self.spoken = session.alpn
+        match session.alpn:
+            case mesh_tls.MESHTX:
+                return LegClient(self._request, self._far, clock=self._parts.clock)
+            case mesh_tls.LINKERD:
+                self._far.greeting = encode_header(TransportHeader(self._request.port))
+                return self._far
+            case _:
+                detail = f"{self._meshed.via} takes neither of {', '.join(mesh_tls.PROTOCOLS)}"
+                self._far.made.errback(Refused(TlsFailure.NO_ALPN, detail))
+                return Hangup()
+
+    def failed(self, error: TlsError) -> None:
+        """Take why there is no TLS."""
+        self._far.made.errback(error)
+
+    def lost(self, reason: Failure) -> None:
+        """Take the loss of TCP: it is why there is no far end, if nothing said so before."""
+        if not self._far.made.called:
+            self._far.made.errback(reason)
 
 
 class Hangup(Protocol):

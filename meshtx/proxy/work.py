@@ -15,11 +15,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshtx.net.dial import DialFailed
-from meshtx.net.failures import TlsError
+from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegMalformed, LegRefused
+from meshtx.net.origdst import NoOriginalDestination
 from meshtx.net.relay import RelayResult, join
 from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import FlowHandle
+from meshtx.observe.metrics import RESET
 from meshtx.proxy.ends import End, Live
 
 
@@ -41,6 +43,8 @@ def refusal(error: BaseException) -> Refused | None:
     match error:
         case Refused():
             return error
+        case NoOriginalDestination():
+            return Refused(Refusal.NO_ORIGINAL_DESTINATION, str(error))
         case DialFailed():
             return Refused(Refusal.CONNECT_FAILED, str(error))
         case TlsError():
@@ -65,7 +69,16 @@ class Work:
         self.flow = flow
         self._close = close
         self._steps: Deferred[None] | None = None
+        self._joined = False
+        self._over = False
         self._release = live.hold(self.abort)
+
+    def attempt(self, step: Callable[[], None]) -> None:
+        """Do something that comes before the steps; what it raises is judged as theirs is."""
+        try:
+            step()
+        except Exception:  # noqa: BLE001  the border to the reactor, which would leave the connection open
+            self._failed(Failure())
 
     def start(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run the steps, whose last one is `relay`."""
@@ -73,22 +86,24 @@ class Work:
         self._steps.addErrback(self._failed)
 
     def client_gone(self) -> None:
-        """The client has gone before it was joined with anything: stop the steps."""
-        if self._steps is None:
-            self.flow.ended(0, 0)
-            self._release()
-        else:
-            self._steps.cancel()
+        """The client has gone: if it was not joined with anything yet, stop the steps."""
+        if self._over or self._joined:
+            return
+        self.flow.ended(0, 0)
+        self._finish()
+        self._stop()
 
     def abort(self) -> None:
-        """End it now."""
-        self._close(Refusal.STOPPING.value)
-        if self._steps is not None:
-            self._steps.cancel()
+        """End it now: the proxy stops."""
+        if self._joined:
+            self._close(Refusal.STOPPING.value)
+        else:
+            self.refuse(Refusal.STOPPING, "the proxy stops")
+            self._stop()
 
     def drop(self) -> None:
         """Forget it without a word: its connections are served one by one."""
-        self._release()
+        self._finish()
 
     def closes_by(self, close: Callable[[str], None]) -> None:
         """End the client's side in another way from now on."""
@@ -102,35 +117,48 @@ class Work:
         """End it on purpose."""
         self.flow.refuse(reason, detail)
         self._close(reason.value)
-        self._release()
+        self._finish()
 
     def relay(self, near: End, far: End, prefix: bytes = b"") -> None:
         """Join the two ends, observed.
 
         :param prefix: what was read from the near end already.
         """
-        if self.flow.watched:
-            near.watch(self.flow.client_data)
-            far.watch(self.flow.server_data)
+        self._joined = True
+        near.gone = None
+        self.flow.relayed(near, far)
         join(near, far, self._ended, prefix)
 
     def _ended(self, result: RelayResult) -> None:
         error = result.error
         refused = refusal(error) if error is not None else None
-        if refused is not None:
-            self.flow.refuse(refused.reason, refused.detail)
+        if refused is None:
+            self.flow.ended(result.sent, result.received, None if error is None else RESET, str(error or ""))
+        elif refused.reason is TlsFailure.TRUNCATED:  # nobody's purpose: the peer died, or was cut off
+            self.flow.ended(result.sent, result.received, refused.reason, refused.detail)
         else:
-            self.flow.ended(result.sent, result.received, None if error is None else "reset", str(error or ""))
-        self._release()
+            self.flow.refuse(refused.reason, refused.detail)
+        self._finish()
 
     def _failed(self, failure: Failure) -> None:
         error = cast("Exception", failure.value)
         refused = refusal(error)
-        if isinstance(error, CancelledError):
-            self.flow.ended(0, 0)
-            self._release()
-        elif refused is not None:
+        if refused is not None:
             self.refuse(refused.reason, refused.detail)
-        else:
+        elif not (self._over and isinstance(error, CancelledError)):
             self.log.failure("a connection could not be served; refused", failure)
             self.refuse(Refusal.INTERNAL, type(error).__name__)
+
+    def _stop(self) -> None:
+        if self._steps is not None:
+            self._steps.cancel()
+
+    def _finish(self) -> None:
+        """Let go of everything, so that no cycle keeps a finished connection in memory."""
+        self._over = True
+        self._close = _closed
+        self._release()
+
+
+def _closed(reason: str) -> None:
+    """Take the place of what ends the client's side, once that has had its turn."""

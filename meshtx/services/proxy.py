@@ -46,6 +46,9 @@ from meshtx.services.admin_port import AdminPort
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.wire.address import Address
 
+RESET_GRACE = 1.0
+"""Seconds for what is reset when the proxy stops to be gone."""
+
 TAP_GRACE = 1.0
 """Seconds in which taps may take what is on its way to them when the proxy stops."""
 
@@ -118,6 +121,7 @@ class ProxyService(MultiService):
     def _listeners(self) -> list[Listener]:
         config = self._config
         own = [config.tap_listen, config.admin_listen, *config.inbound_listen, *config.outbound_listen]
+        own += [forward.listen for forward in config.outbound_forward]  # else a peer could go out by them in our name
         parts = Parts(
             clock=self._reactor,
             live=self.live,
@@ -184,18 +188,22 @@ class ProxyService(MultiService):
     async def _stop(self) -> None:
         self.running = False
         await self.listeners.stopService()
-        if self.live:
-            patience = self._config.drain_timeout
-            self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
-            try:
-                await self.live.empty().addTimeout(patience, self._reactor)
-            except DeferredTimeout:
-                self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
-                self.live.abort()
+        if self.live and not await self._emptied(self._config.drain_timeout):
+            self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
+            self.live.abort()
+            await self._emptied(RESET_GRACE)
         self.tap.close()
         await self._taps.stop(TAP_GRACE)
         self.tls.close()
         await super().stopService()
+
+    async def _emptied(self, patience: float) -> bool:
+        self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
+        try:
+            await self.live.empty().addTimeout(patience, self._reactor)
+        except DeferredTimeout:
+            return False
+        return True
 
 
 def _anchors(pem: str | None) -> TrustBundle:

@@ -290,6 +290,23 @@ class RelayTests(TestCase):
         await relay.ended
         self.assertEqual((from_client, from_server), ([b"question"], [b"answer"]))
 
+    async def test_an_observer_comes_before_the_join_and_leaves_when_it_likes(self) -> None:
+        relay = await self.relay()
+        seen: list[bytes] = []
+
+        def observe(data: bytes) -> None:
+            seen.append(data)
+            relay.near.on_data = None
+
+        relay.near.on_data = observe
+        self.assertEqual(relay.near.on_data, observe)
+        relay.join(b"before")
+        await deferToThread(say, relay.client, b"question")
+        self.assertEqual(await deferToThread(until_the_end, relay.server), (b"beforequestion", "eof"))
+        self.assertEqual(seen, [b"before"])
+        relay.server.close()
+        await relay.ended
+
     async def test_an_observer_that_fails_is_logged_once_and_the_bytes_go_on(self) -> None:
         def observe(data: bytes) -> None:
             raise ZeroDivisionError
