@@ -129,14 +129,13 @@ class TlsTransport(OverTcp):
         del self._records  # OpenSSL's memory is to go now, not when garbage is collected
 
     def fail(self, error: TlsError) -> None:
-        """End a connection that is broken: the protocol is told at once, the peer by an alert if there is one."""
+        """End a connection that is broken: the protocol is told at once, and the alert, if there is one, goes first."""
         if self._app is None:
             return
         self._report(Failure(error))
         if error.reason in _NO_ALERT:
             self._tcp.abortConnection()
             return
-        self._tcp.write(self._records.drain())
         self._valve.shut()
         self._tcp.resumeProducing()
         self._closing.finish(peer_finished=False)

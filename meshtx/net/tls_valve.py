@@ -57,7 +57,7 @@ class Valve:
         """Forget the producer."""
         self._producer = None
         if self._pulls:
-            self._pulls = self.full = False  # the next write tells
+            self._pulls = False
             self.shut()
             self.open()
 

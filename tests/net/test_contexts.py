@@ -125,6 +125,7 @@ class ContextsTests(SynchronousTestCase):
             sent = shake(second, server)
             self.assertEqual(peer_check(server).found, WEB)
             self.assertGreater(sent, 900, "no certificate was sent: resumed")
+            self.assertEqual(server.get_context().get_session_cache_mode(), SSL.SESS_CACHE_OFF)
 
     def test_buffers_of_idle_connections_are_released(self) -> None:
         for connection in (CLIENT.client(VOTING), SERVER.server()):

@@ -251,21 +251,52 @@ class LingerTests(Case):
         self.assertIsInstance(await c.app.lost, ConnectionDone)
         self.assertEqual(c.app.log, ["made", "lost"])
 
-    async def test_what_came_while_paused_is_dropped_with_the_rest(self) -> None:
-        class Paused(Half):
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.transport.pauseProducing()
-
-        c, s = await self.pair(client=Paused())
-        s.app.transport.loseWriteConnection()
+    async def test_what_came_while_paused_is_dropped_and_the_peer_s_end_among_it_seen(self) -> None:
+        c, s = await self.pair(client=EndsAtOnce(), server=PausedFromTheStart())
         await turns(0.02)
-        c.app.transport.resumeProducing()
+        s.app.transport.resumeProducing()
+        s.app.transport.loseConnection()
+        self.assertIsInstance(await s.app.lost, ConnectionDone)
+        self.assertEqual(s.app.log, ["made", "lost"])
+        c.app.transport.loseConnection()
+        await c.app.lost
+
+    async def test_nothing_comes_behind_an_end_in_the_turn_of_a_resume(self) -> None:
+        for how, end in (("loseConnection", ConnectionDone), ("abortConnection", ConnectionAborted)):
+            c, s = await self.pair(client=WritesAtOnce(), server=PausedFromTheStart())
+            s.app.transport.resumeProducing()
+            getattr(s.app.transport, how)()
+            await turns()
+            c.app.transport.write(b"y")
+            c.app.transport.loseConnection()
+            self.assertIsInstance(await s.app.lost, end)
+            self.assertEqual(s.app.log, ["made", "lost"])
+            await c.app.lost
+
+    async def test_a_peer_that_answers_our_end_by_tcp_s_alone_is_no_error(self) -> None:
+        c, s = await self.pair()
         c.app.transport.loseConnection()
         await s.app.eof
-        s.app.transport.loseConnection()
+        s.tcp.loseConnection()
         self.assertIsInstance(await c.app.lost, ConnectionDone)
-        self.assertEqual(c.app.log, ["made", "lost"])
+
+
+class WritesAtOnce(Half):
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.write(b"early")
+
+
+class EndsAtOnce(WritesAtOnce):
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.loseWriteConnection()
+
+
+class PausedFromTheStart(Half):
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.transport.pauseProducing()
 
 
 class Source:
@@ -363,11 +394,17 @@ class BackPressureTests(Case):
     async def test_a_producer_that_is_pulled_is_asked_for_more(self) -> None:
         c, s = await self.pair()
         await FileSender().beginFileTransfer(BytesIO(BIG), c.app.transport)
-        c.app.transport.registerProducer(Source(c.app.transport), True)
+        s.app.transport.pauseProducing()
+        source = Source(c.app.transport)
+        c.app.transport.registerProducer(source, True)  # one that is pushing, behind one that was pulled
+        source.resumeProducing()
+        await settled(c.tcp)
+        self.assertEqual(source.log[-1], "pause")
         c.app.transport.unregisterProducer()
         c.app.transport.loseConnection()
+        s.app.transport.resumeProducing()
         await s.app.eof
-        self.assertEqual(s.app.data, BIG)
+        self.assertEqual(s.app.data, BIG + bytes(source.written))
 
     async def test_a_producer_is_stopped_with_the_connection(self) -> None:
         for streaming in (True, False):
@@ -407,18 +444,7 @@ class BackPressureTests(Case):
         await s.app.eof
 
     async def test_a_reader_paused_from_the_start_gets_what_came_behind_the_handshake(self) -> None:
-        class Eager(Half):
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.transport.write(b"early")
-                self.transport.loseWriteConnection()
-
-        class Paused(Half):
-            def connectionMade(self) -> None:
-                super().connectionMade()
-                self.transport.pauseProducing()
-
-        _, s = await self.pair(client=Eager(), server=Paused())
+        c, s = await self.pair(client=WritesAtOnce(), server=PausedFromTheStart())
         await turns(0.05)
         self.assertEqual(s.app.log, ["made"])
         transport = s.app.transport
@@ -428,8 +454,9 @@ class BackPressureTests(Case):
         self.assertEqual(s.app.log, ["made"])
         transport.resumeProducing()
         transport.resumeProducing()
-        await s.app.eof
-        self.assertEqual(s.app.data, b"early")
+        await s.app.has(5)
+        c.app.transport.write(b" and late")
+        self.assertEqual(await s.app.has(14), b"early and late")
 
     async def test_whoever_asks_for_answers_and_does_not_read_them_is_cut(self) -> None:
         """Key updates: each may ask for one in return."""
@@ -521,6 +548,22 @@ class CallsTests(Case):
             (error.reason, told.reason, told.detail, s.app.data),
             (TlsFailure.OTHER, TlsFailure.REJECTED, "tls alert bad record mac", b"good"),
         )
+
+    async def test_a_failure_ends_tcp_behind_what_waits_to_be_sent(self) -> None:
+        c, s = await self.pair()
+        s.app.transport.pauseProducing()
+        c.app.transport.write(BIG * 2)
+        await settled(c.tcp)
+        below = Half()
+        below.makeConnection(s.tcp)
+        s.tcp.protocol = below
+        self.addCleanup(s.tcp.loseConnection)
+        c.tls.dataReceived(b"\x17\x03\x03\x00\x20" + bytes(32))
+        self.assertIsInstance(await c.app.lost, TlsError)
+        s.tcp.resumeProducing()
+        await below.eof
+        self.assertGreater(len(below.data), 2 * len(BIG))
+        s.closed.callback(None)
 
     async def test_a_broken_record_layer_is_told_in_a_turn_of_its_own(self) -> None:
         def broken(*_arguments: object) -> bytes:
