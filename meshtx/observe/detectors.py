@@ -56,7 +56,7 @@ class HttpObserver:
 
     @property
     def detached(self) -> bool:
-        """True once nothing more will be reported."""
+        """True once nothing more will be reported, though the connection goes on."""
         return self._parser.stopped
 
     def client_data(self, data: bytes) -> list[Seen]:

@@ -41,7 +41,7 @@ class Http1Observer:
     """Watches one connection, from its first byte on.
 
     :ivar gave_up: true after `GaveUp`.
-    :ivar stopped: true once nothing more will be reported.
+    :ivar stopped: true once nothing more will be reported, though the connection goes on.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Http1Observer:
         for request in self._waiting:
             events.append(ResponseEnd(request.index, length, reset=None if whole else -1))
             whole, length = False, 0
-        self._stop()
+        self._drop()
         return events
 
     # The client's side
@@ -207,8 +207,11 @@ class Http1Observer:
         self._stop()
 
     def _stop(self) -> None:
-        """Hold nothing any more."""
         self.stopped = True
+        self._drop()
+
+    def _drop(self) -> None:
+        """Hold nothing any more."""
         self._waiting.clear()
         self._body_in = self._body_out = self._unclear = None
         self._head_in.held.clear()

@@ -52,7 +52,7 @@ class Http2Observer:
     """Watches one connection, from its first byte on.
 
     :ivar gave_up: true after `GaveUp`.
-    :ivar stopped: true once nothing more will be reported.
+    :ivar stopped: true once nothing more will be reported, though the connection goes on.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Http2Observer:
     def ended(self, orderly: bool) -> list[Event]:  # noqa: ARG002  # the same for both: HTTP/2 delimits its messages
         """Return the answers that the end of the connection cuts, in the order of their requests."""
         events: list[Event] = [ResponseEnd(cut.index, cut.length, reset=-1) for cut in self._open.values()]
-        self._stop()
+        self._drop()
         return events
 
     def _read_preface(self, data: bytes, events: list[Event]) -> bytes:
@@ -239,8 +239,11 @@ class Http2Observer:
         self._stop()
 
     def _stop(self) -> None:
-        """Hold nothing any more."""
         self.stopped = True
+        self._drop()
+
+    def _drop(self) -> None:
+        """Hold nothing any more."""
         self._open.clear()
         self._client, self._server = FrameReader(), FrameReader()
         self._requests, self._answers = HeaderBlocks(), HeaderBlocks()

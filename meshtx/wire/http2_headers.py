@@ -102,7 +102,6 @@ class HeaderBlocks:
     def _allow(self) -> None:
         largest = max(self._table, *(size or 0 for size in self._offers), 0)
         self._decoder.max_allowed_table_size = min(largest, MAX_TABLE)
-        self._known.clear()
 
     def _continue(self, frame: Frame) -> Block | Broken | None:
         if self._begun is None or self._begun.stream != frame.stream:

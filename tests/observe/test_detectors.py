@@ -87,6 +87,15 @@ class HttpTests(SynchronousTestCase):
         for orderly, reset in ((True, None), (False, -1)):
             self.assertEqual(see(self.http1, whole, orderly)[-1], ResponseEnd(0, 13, reset=reset))
 
+    def test_an_end_is_no_reason_to_detach(self) -> None:
+        """It would be counted as giving up, for each connection."""
+        for detector, corpus in ((self.http1, http1_corpus.CORPUS["pipelined"]), (self.h2, http2_corpus.CORPUS["cut"])):
+            observer = detector.observer(FLOW)
+            for side, data in corpus[0]:
+                _ = observer.client_data(data) if side == "C" else observer.server_data(data)
+            observer.ended(True)
+            self.assertFalse(observer.detached)
+
     def test_a_changed_protocol_ends_the_request_and_the_observer(self) -> None:
         observer = self.http1.observer(FLOW)
         first, answer, _ = http1_corpus.CORPUS["websocket"][0]

@@ -210,6 +210,11 @@ class BlockTests(SynchronousTestCase):
             ["/one", "/one", "/one", "/two", "/two", "/one"],
         )
 
+    def test_a_block_that_changes_the_table_does_so_each_time(self) -> None:
+        adds, second_entry = b"\x40\x01a\x01b", b"\xbf"
+        events = begun().client_data(headers(1, adds) + headers(3, adds) + headers(5, second_entry))
+        self.assertEqual(events, [RequestHead(index, "", "", "") for index in range(3)])
+
     def test_many_remembered_blocks_are_bounded(self) -> None:
         observer = begun()
         for number in range(40):
