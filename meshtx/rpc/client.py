@@ -152,16 +152,14 @@ class RpcClient(Http2Protocol):
 
     def consumed(self, stream_id: int, size: int) -> None:
         """Let the server send more."""
-        if not self.closing:
-            self.acknowledge(stream_id, size)
-            self.pump()
+        self.acknowledge(stream_id, size)
+        self.pump()
 
     def finished(self, call: ClientCall) -> None:
         """Forget a call, and let the next have its turn."""
         if call.stream_id:
             del self._calls[call.stream_id]
-            if not self.closing:
-                self.reset_stream(call.stream_id, ErrorCodes.CANCEL)
+            self.reset_stream(call.stream_id, ErrorCodes.CANCEL)
         else:
             self._queue.remove(call)
         self._open_next()

@@ -40,15 +40,15 @@ class Connections:
     """The places of one listener.
 
     :param limit: how many there are.
+    :param limited: called whenever that costs somebody a connection.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limited: Callable[[], None] = lambda: None) -> None:
         self._limit = limit
+        self._limited = limited
         self.seats: set[Seat] = set()
         self.idle: dict[Seat, None] = {}
         """In the order in which they became idle."""
-        self.evicted = 0
-        """How many were closed to make room."""
 
     def enter(self, evict: Callable[[], None]) -> Seat:
         """Take a place for a connection; it holds it until it leaves or is evicted.
@@ -57,11 +57,11 @@ class Connections:
         :raises Full: nobody could be evicted.
         """
         if len(self.seats) >= self._limit:
+            self._limited()
             oldest = next(iter(self.idle), None)
             if oldest is None:
                 raise Full(f"{self._limit} connections, all at work")
             oldest.leave()
-            self.evicted += 1
             oldest.evict()
         seat = Seat(self, evict)
         self.seats.add(seat)

@@ -128,19 +128,22 @@ class Http2Protocol(Protocol):
     # Of the stream.
 
     def send_headers(self, stream_id: int, headers: Headers, *, end: bool = False) -> None:
-        """Send a header block."""
-        self._h2.send_headers(stream_id, headers, end_stream=end)
+        """Send a header block. Like all that sends, it does nothing once the connection is closing."""
+        if not self._closing:
+            self._h2.send_headers(stream_id, headers, end_stream=end)
 
     def send_data(self, stream_id: int, data: bytes) -> None:
         """Queue bytes behind those that wait."""
-        self._outgoing.setdefault(stream_id, _Outgoing()).data += data
-        self.pump()
+        if not self._closing:
+            self._outgoing.setdefault(stream_id, _Outgoing()).data += data
+            self.pump()
 
     def send_end(self, stream_id: int, trailers: Headers | None) -> None:
         """End our side of the stream once all that waits is sent, with a header block or without."""
-        outgoing = self._outgoing.setdefault(stream_id, _Outgoing())
-        outgoing.ended, outgoing.trailers = True, trailers
-        self.pump()
+        if not self._closing:
+            outgoing = self._outgoing.setdefault(stream_id, _Outgoing())
+            outgoing.ended, outgoing.trailers = True, trailers
+            self.pump()
 
     def waiting(self, stream_id: int) -> int:
         """Return the bytes that the stream has still to send."""
@@ -151,13 +154,13 @@ class Http2Protocol(Protocol):
         """End the stream both ways at once; a stream that is already over stays as it is."""
         self._outgoing.pop(stream_id, None)
         stream = self._h2.streams.get(stream_id)
-        if stream is not None and not stream.closed:
+        if stream is not None and not stream.closed and not self._closing:
             self._h2.reset_stream(stream_id, code)
         self.pump()
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """Let the peer send as many bytes more."""
-        if size:
+        if size and not self._closing:
             self._h2.acknowledge_received_data(size, stream_id)
 
     # Of the connection.

@@ -7,7 +7,7 @@ speaks HTTP/2. Idle connections may stay; past the bound the one that was idle l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
@@ -40,6 +40,7 @@ class RpcServer:
     :param max_connections: connections at once.
     :param max_held: bytes of requests held at once; default: 64 requests of the full size.
     :param request_timeout: seconds for a request to come, and for its answer to be taken.
+    :param limited: called whenever `max_connections` costs somebody a connection.
     """
 
     log = Logger()
@@ -54,13 +55,14 @@ class RpcServer:
         max_connections: int = 500,
         max_held: int | None = None,
         request_timeout: float = 20.0,
+        limited: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = clock
         self.routes = {method.path: (method, handler) for method, handler in handlers.items()}
         self.max_streams = max_streams
         self.limits = Limits(max_message, request_timeout, request_timeout)
         self.budget = Budget(64 * max_message if max_held is None else max_held)
-        self.connections = Connections(max_connections)
+        self.connections = Connections(max_connections, limited)
         self.open: set[ServerConnection] = set()
         self._stopped: Deferred[None] | None = None
         self._grace: IDelayedCall | None = None
@@ -78,7 +80,7 @@ class RpcServer:
         return ServerConnection(self, session.peer if session else None)
 
     def stop(self, grace: float) -> Deferred[None]:
-        """Take no new calls, let those that run end, and close all connections.
+        """Take no new calls, let those that run end, and close all connections. To be called once.
 
         :param grace: seconds after which what still runs is cut off.
         """
@@ -125,8 +127,7 @@ class ServerConnection(Http2Protocol):
         self._server.open.add(self)
         try:
             self._seat = self._server.connections.enter(self.drain)
-        except Full as full:
-            self.log.warn("a connection is refused: {reason}", reason=str(full))
+        except Full:
             self.transport.abortConnection()
             return
         silent = Http2Error("no HTTP/2 preface in time")

@@ -29,7 +29,7 @@ from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
-from meshtx.observe.flow import Direction
+from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.health import Health
 from meshtx.rpc.methods import CERTIFY
@@ -93,7 +93,12 @@ class IdentityService(MultiService):
             lifetime=config.lifetime,
             answered=self.metrics.certify,
         )
-        self.rpc = RpcServer({**certify.handlers(), **self.health.handlers()}, reactor, max_message=MAX_REQUEST)
+        self.rpc = RpcServer(
+            {**certify.handlers(), **self.health.handlers()},
+            reactor,
+            max_message=MAX_REQUEST,
+            limited=lambda: self.metrics.refused(Direction.IN, Refusal.LIMIT),
+        )
         tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=self._handshake_failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(

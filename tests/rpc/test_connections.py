@@ -7,8 +7,12 @@ from meshtx.rpc.connections import Connections, Full, Seat
 
 class ConnectionsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.connections = Connections(3)
+        self.limited = 0
+        self.connections = Connections(3, self.count)
         self.evicted: list[str] = []
+
+    def count(self) -> None:
+        self.limited += 1
 
     def enter(self, name: str) -> Seat:
         return self.connections.enter(lambda: self.evicted.append(name))
@@ -28,14 +32,14 @@ class ConnectionsTests(SynchronousTestCase):
         b.leave()
         self.enter("e")
         self.assertEqual(self.evicted, ["b", "c"])
-        self.assertEqual(self.connections.evicted, 2)
+        self.assertEqual(self.limited, 2)
 
     def test_nobody_at_work_goes(self) -> None:
         for name in "abc":
             self.enter(name).busy()
         with self.assertRaises(Full):
             self.enter("d")
-        self.assertEqual(self.evicted, [])
+        self.assertEqual((self.evicted, self.limited), ([], 1))
 
     def test_a_place_given_up_is_free(self) -> None:
         seats = [self.enter(name) for name in "abc"]

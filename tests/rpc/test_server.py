@@ -246,6 +246,15 @@ class Endings(ServerCase):
         caller.lose()
         self.assertEqual(self.cancelled, [b""])
 
+    def test_an_answer_to_a_connection_that_is_closing_goes_nowhere(self) -> None:
+        caller = self.caller(self.hang)
+        caller.call()
+        caller.protocol.shut()
+        self.waiting[0].callback(None)
+        self.assertEqual(bytes(caller.transport.written), b"")
+        caller.lose()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_a_handler_that_cancels_itself_is_a_defect(self) -> None:
         async def broken(_request: BytesValue, _call: Call) -> BytesValue:
             raise CancelledError

@@ -192,7 +192,7 @@ class Surviving(IdentityCase):
             await gatherResults([Deferred.fromCoroutine(self.idle()) for _ in range(100)])
         await self.certify()
         self.assertEqual(len(service.rpc.connections.seats), 500)
-        self.assertGreaterEqual(service.rpc.connections.evicted, 100)
+        self.assertIn(b'tcp_refused_total{direction="inbound",reason="limit"} 101.0', service.metrics.exposition())
 
     async def test_a_message_of_10_mb_is_refused_and_not_held(self) -> None:
         service = self.start()
