@@ -55,13 +55,14 @@ class TlsError(PeerError):
         self.detail = detail
 
 
-_RECEIVED_ALERT = re.compile(r"(?:tls|ssl)\S* alert .+")
-"""OpenSSL's texts for what the peer sent: ``tlsv13 alert …``, ``tls alert …``, ``ssl/tls alert …``."""
+_RECEIVED_ALERT = re.compile(r"tlsv1\S* .+|(?:tls|ssl)\S* alert .+")
+"""OpenSSL's texts for what the peer sent: ``tlsv13 alert …``, ``tls alert …``, or ``tlsv1 unrecognized name``."""
 
 _REASONS = {
     "unsupported protocol": TlsFailure.VERSION,
     "tlsv1 alert protocol version": TlsFailure.VERSION,  # said by a peer that only speaks an older one
     "peer did not return a certificate": TlsFailure.NO_CERTIFICATE,
+    "tlsv1 unrecognized name": TlsFailure.WRONG_NAME,  # said by a peer that is somebody else
     "no application protocol": TlsFailure.NO_ALPN,
     "tlsv1 alert no application protocol": TlsFailure.NO_ALPN,
 }

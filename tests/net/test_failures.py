@@ -26,7 +26,10 @@ class TranslateTests(SynchronousTestCase):
             ("tls alert certificate expired", TlsFailure.REJECTED),
             ("ssl/tls alert handshake failure", TlsFailure.REJECTED),
             ("sslv3 alert bad certificate", TlsFailure.REJECTED),
+            ("tlsv1 unrecognized name", TlsFailure.WRONG_NAME),
+            ("tlsv1 unsupported extension", TlsFailure.REJECTED),
             ("unknown alert type", TlsFailure.OTHER),
+            ("tls illegal exporter label", TlsFailure.OTHER),
             ("http request", TlsFailure.OTHER),
         ):
             self.check([text], reason, text)
