@@ -36,6 +36,10 @@ from meshtx.wire.leg_frames import Open
 from meshtx.wire.transport_header import TransportHeader
 
 
+UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
+"""A fatal alert in a record of its own (RFC 6066, section 3): it tells a peer with an old address what is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """What an accepted connection is addressed to.
@@ -115,6 +119,9 @@ class _Connection:
                 self._terminate(arrival)
             case Hello() if self._goal.direct and ours is None:
                 self._work.refuse(Refusal.NO_CREDENTIALS, self._parts.tls.missing)
+            case Hello(sni) if self._goal.direct:
+                self._work.closes_by(lambda _: self._unrecognized())
+                self._work.refuse(Refusal.TLS_REQUIRED, f"TLS to {sni or 'no name'}, and this is {ours}")
             case _ if self._goal.direct:
                 self._work.refuse(Refusal.TLS_REQUIRED, f"no TLS to {ours}")
             case Hello():
@@ -123,6 +130,10 @@ class _Connection:
                 self._work.refuse(Refusal.TLS_UNDECIDED, "a ClientHello was begun and not finished")
             case _:
                 self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)
+
+    def _unrecognized(self) -> None:
+        self._transport.write(UNRECOGNIZED_NAME)
+        self._transport.loseConnection()
 
     def plaintext(self, arrival: Arrival, reason: NoTlsReason) -> None:
         """Serve the bytes as they are."""

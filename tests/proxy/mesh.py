@@ -8,6 +8,7 @@ it. Nothing waits for time to pass: tests wait for what an application or a tap 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -177,12 +178,12 @@ class Facts:
         self.error: Exception | None = None
         self.silent = False
         self.asked: Deferred[Deferred[Target]] = Deferred()
+        """Fires after the first question that it is silent to, with the answer that is waited for."""
 
     def find(self, destination: Address) -> Deferred[Target]:
         answer: Deferred[Target] = Deferred()
-        if not self.asked.called:
-            self.asked.callback(answer)
         if self.silent:
+            reactor.callLater(0, self.asked.callback, answer)
             return answer
         if self.error is not None:
             return fail(self.error)
@@ -410,3 +411,10 @@ class MeshCase(TestCase):
         """Put an application into the mesh; return where the client's workload connects."""
         client.meshed(application.address, name, self.between(server.inbound()))
         return client.outbound(application.address)
+
+    def nobody(self) -> Address:
+        """Return an address at which nobody listens."""
+        sock = socket.socket()
+        sock.bind((str(SERVER), 0))  # bound and not listening: nobody else gets the port
+        self.addCleanup(sock.close)
+        return Address.of(*sock.getsockname())
