@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.wrappers_pb2 import BytesValue
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
-    PingAckReceived,
     ResponseReceived,
     StreamReset,
     TrailersReceived,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import CancelledError
 
-from meshtx.rpc.call import MAX_WAITING, Call
-from meshtx.rpc.frame_filter import PREFACE
+from meshtx.rpc.call import Call
 from meshtx.rpc.framing import encode_message
-from meshtx.rpc.http2 import LINGER, MAX_CONTROL
-from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
-from meshtx.rpc.status import RpcError, Status
-from tests.rpc.memory import Caller, MemoryTransport
-from tests.rpc.support import ECHO, REPEAT, message
-
-
-class ServerCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.waiting: list[Deferred[None]] = []
-        self.cancelled: list[bytes] = []
-        self.calls: list[Call] = []
-
-    async def echo(self, request: BytesValue, _call: Call) -> BytesValue:
-        return request
-
-    async def hang(self, request: BytesValue, call: Call) -> BytesValue:
-        """Answer when the test lets it."""
-        waiter: Deferred[None] = Deferred()
-        self.waiting.append(waiter)
-        self.calls.append(call)
-        try:
-            await waiter
-        except CancelledError:
-            self.cancelled.append(request.value)
-            raise
-        return request
-
-    def caller(self, handler: Any = None, **options: Any) -> Caller:
-        self.server = RpcServer({ECHO: handler or self.echo}, self.clock, **options)
-        return Caller(self.server, self.clock)
-
-    def tearDown(self) -> None:
-        self.assertEqual([call.func for call in self.clock.getDelayedCalls()], [], "a timer is left behind")
+from meshtx.rpc.http2 import LINGER
+from meshtx.rpc.server import RpcServer
+from tests.rpc.memory import Caller
+from tests.rpc.server_case import ServerCase
+from tests.rpc.support import ECHO, message
 
 
 class Requests(ServerCase):
@@ -161,61 +123,6 @@ class Requests(ServerCase):
         caller = self.caller(self.hang)
         caller.call()
         self.assertIsNone(self.calls[0].peer)
-        caller.lose()
-
-
-class Times(ServerCase):
-    def test_a_deadline_cancels_the_handler_and_ends_the_call(self) -> None:
-        caller = self.caller(self.hang)
-        stream_id = caller.call(grpc_timeout="1500m")
-        self.clock.advance(1.4)
-        self.assertEqual(self.cancelled, [])
-        self.clock.advance(0.2)
-        caller.flush()
-        self.assertEqual(self.cancelled, [b""])
-        self.assertEqual(caller.status(stream_id), ("4", "the caller's deadline has passed"))
-        caller.lose()
-
-    def test_a_deadline_of_years_is_no_timer(self) -> None:
-        caller = self.caller(self.hang)
-        caller.call(grpc_timeout="99999999H")
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        caller.lose()
-
-    def test_a_request_that_does_not_come_is_given_up(self) -> None:
-        caller = self.caller(request_timeout=20)
-        stream_id = caller.open()
-        caller.flush()
-        self.clock.advance(20)
-        caller.flush()
-        self.assertEqual(caller.status(stream_id), ("4", "the request did not come"))
-        caller.lose()
-
-    def test_an_answer_that_is_not_taken_is_given_up(self) -> None:
-        caller = self.caller(request_timeout=20)
-        caller.protocol.pauseProducing()
-        stream_id = caller.call(encode_message(message(b"x" * 1000).SerializeToString()))
-        self.clock.advance(20)
-        self.assertEqual([event.error_code for event in caller.of(StreamReset, stream_id)], [])
-        caller.flush()
-        self.assertEqual([event.error_code for event in caller.of(StreamReset)], [ErrorCodes.CANCEL])
-        self.assertTrue(self.server.budget.take(64 * 4 * 2**20))
-        caller.lose()
-
-    def test_a_client_that_says_nothing_is_cut_off(self) -> None:
-        server = RpcServer({}, self.clock)
-        caller = Caller(server, self.clock, greet=False)
-        self.clock.advance(PREFACE_TIMEOUT - 1)
-        self.assertFalse(caller.gone)
-        caller.protocol.dataReceived(PREFACE[:20])  # bytes are not a preface
-        self.clock.advance(1)
-        self.assertTrue(caller.transport.aborted)
-        caller.lose()
-
-    def test_an_idle_client_that_spoke_may_stay(self) -> None:
-        caller = self.caller()
-        self.clock.advance(100_000)
-        self.assertFalse(caller.gone)
         caller.lose()
 
 
@@ -342,192 +249,6 @@ class Endings(ServerCase):
         caller.lose()
 
 
-class Streams(ServerCase):
-    def stream(self, handler: Any) -> tuple[Caller, int]:
-        self.server = RpcServer({REPEAT: handler}, self.clock)
-        caller = Caller(self.server, self.clock)
-        return caller, caller.call(path=REPEAT.path)
-
-    def test_ready_waits_while_the_transport_is_full(self) -> None:
-        steps: list[str] = []
-
-        async def repeat(_request: BytesValue, call: Call) -> None:
-            call.send(message(b"first"))
-            self.calls.append(call)
-            await self.hang(message(), call)
-            call.send(message(b"x" * 100_000))
-            steps.append("sent")
-            await call.ready()
-            steps.append("ready")
-
-        caller, stream_id = self.stream(repeat)
-        caller.protocol.pauseProducing()
-        self.waiting[0].callback(None)
-        self.assertEqual(steps, ["sent"])
-        self.assertEqual(bytes(caller.transport.written), b"")
-        caller.protocol.resumeProducing()
-        self.assertEqual(steps, ["sent", "ready"])
-        while caller.status(stream_id) == (None, None):
-            for event in caller.of(DataReceived):
-                caller.h2.acknowledge_received_data(event.flow_controlled_length, stream_id)
-            caller.events.clear()
-            caller.flush()
-        caller.lose()
-
-    def test_ready_waits_while_the_window_is_shut(self) -> None:
-        sent = 0
-
-        async def repeat(_request: BytesValue, call: Call) -> None:
-            nonlocal sent
-            while sent < 100:
-                await call.ready()
-                call.send(message(b"x" * 10_000))
-                sent += 1
-
-        caller, stream_id = self.stream(repeat)
-        self.assertEqual(sent, 14)  # a window of 65,535 bytes, and as many waiting
-        caller.h2.increment_flow_control_window(2**20)
-        caller.h2.increment_flow_control_window(2**20, stream_id)
-        caller.flush()
-        self.assertEqual(sent, 100)
-        self.assertEqual(caller.status(stream_id), ("0", None))
-        caller.lose()
-
-    def test_a_handler_that_does_not_wait_is_stopped(self) -> None:
-        sent = 0
-
-        async def flood(_request: BytesValue, call: Call) -> None:
-            nonlocal sent
-            while True:
-                call.send(message(b"x" * 100_000))
-                sent += 1
-
-        caller, stream_id = self.stream(flood)
-        self.assertLess(sent * 100_000, MAX_WAITING + 300_000)
-        caller.h2.increment_flow_control_window(2**22)
-        caller.h2.increment_flow_control_window(2**22, stream_id)
-        caller.flush()
-        self.assertEqual(caller.status(stream_id), ("8", "the caller reads too slowly"))
-        caller.lose()
-
-    def test_nothing_can_be_sent_to_a_caller_who_is_gone(self) -> None:
-        errors: list[Status] = []
-
-        async def late(_request: BytesValue, call: Call) -> None:
-            self.calls.append(call)
-            try:
-                await Deferred()
-            except CancelledError:
-                for attempt in (call.ready, lambda: call.send(message())):
-                    try:
-                        await (attempt() or Deferred())
-                    except RpcError as error:
-                        errors.append(error.status)
-
-        caller, stream_id = self.stream(late)
-        caller.h2.reset_stream(stream_id)
-        caller.flush()
-        self.assertEqual(errors, [Status.CANCELLED, Status.CANCELLED])
-        caller.lose()
-
-    def test_who_waits_for_ready_is_cancelled_with_the_call(self) -> None:
-        ended: list[str] = []
-
-        async def repeat(_request: BytesValue, call: Call) -> None:
-            call.send(message(b"x" * 200_000))
-            other = call.ready()
-            other.addErrback(lambda failure: ended.append(failure.value.status.name))
-            try:
-                await call.ready()
-            finally:
-                ended.append("handler")
-
-        caller, _ = self.stream(repeat)
-        caller.lose()
-        self.assertEqual(ended, ["handler", "CANCELLED"])
-
-
-class Floods(ServerCase):
-    """Each costs its sender nothing, and us at most this much."""
-
-    def flooded(self, caller: Caller) -> bool:
-        """Say whether the server has told the client to calm down."""
-        caller.flush()
-        codes = [event.error_code for event in caller.of(ConnectionTerminated)]
-        return codes == [ErrorCodes.ENHANCE_YOUR_CALM] and caller.transport.disconnecting
-
-    def test_pings(self) -> None:
-        caller = self.caller()
-        for _ in range(900):
-            caller.h2.ping(b"12345678")
-        caller.flush()
-        self.assertEqual(len(caller.of(PingAckReceived)), 900)
-        self.assertFalse(caller.gone)
-        self.clock.advance(60)
-        for _ in range(1100):
-            caller.h2.ping(b"12345678")
-        self.assertTrue(self.flooded(caller))
-        caller.lose()
-
-    def test_settings(self) -> None:
-        caller = self.caller()
-        for _ in range(1100):
-            caller.protocol.dataReceived(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-            caller.transport.written.clear()
-            if caller.gone:
-                break
-        self.assertTrue(caller.transport.disconnecting)
-        caller.lose()
-
-    def test_rapid_resets(self) -> None:
-        caller = self.caller(self.hang)
-        for _ in range(1100):
-            caller.h2.reset_stream(caller.call())
-            caller.flush()
-            if caller.gone:
-                break
-        self.assertTrue(self.flooded(caller))
-        self.assertLess(len(self.waiting), 1010)
-        self.assertEqual(len(self.cancelled), len(self.waiting))
-        caller.lose()
-
-    def test_empty_data_frames(self) -> None:
-        caller = self.caller()
-        stream_id = caller.open()
-        for _ in range(1100):
-            caller.h2.send_data(stream_id, b"")
-        self.assertTrue(self.flooded(caller))
-        caller.lose()
-
-    def test_answers_to_a_client_that_does_not_read(self) -> None:
-        caller = self.caller()
-        caller.protocol.pauseProducing()
-        written = 0
-        ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"
-        for _ in range(100):
-            caller.protocol.dataReceived(ping * 100)
-            written = max(written, len(caller.transport.written))
-            self.clock.advance(60)  # never too many at once
-        self.assertTrue(caller.transport.aborted)
-        self.assertLessEqual(written, MAX_CONTROL)
-        caller.lose()
-
-    def test_the_encoder_remembers_no_more_than_it_did(self) -> None:
-        caller = self.caller()
-        caller.h2.update_settings({1: 2**30})
-        caller.flush()
-        self.assertEqual(caller.protocol._h2.encoder.header_table_size, 4096)
-        caller.lose()
-
-    def test_a_header_block_past_the_bound_ends_the_connection(self) -> None:
-        caller = self.caller()
-        caller.h2.max_outbound_frame_size = 2**14
-        caller.open(x_long="x" * 20_000)
-        caller.flush()
-        self.assertTrue(caller.gone)
-        caller.lose()
-
-
 class Connections(ServerCase):
     def test_the_connection_that_was_idle_longest_makes_room(self) -> None:
         server = RpcServer({ECHO: self.hang}, self.clock, max_connections=3)
@@ -552,39 +273,3 @@ class Connections(ServerCase):
         self.assertTrue(busy.gone)
         for connection in list(server.open):
             connection.connectionLost()
-
-
-class Garbage(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None)
-    @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
-    def test_random_bytes_never_raise(self, chunks: list[bytes], greet: bool) -> None:
-        clock = Clock()
-        server = RpcServer({}, clock)
-        protocol = server.protocol(None)
-        transport = MemoryTransport()
-        protocol.makeConnection(transport)  # type: ignore[arg-type]
-        if greet:
-            protocol.dataReceived(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-        for chunk in chunks:
-            protocol.dataReceived(chunk)
-        clock.advance(PREFACE_TIMEOUT + LINGER)
-        protocol.connectionLost(None)  # type: ignore[arg-type]
-
-    @settings(max_examples=500, deadline=None)
-    @given(
-        st.lists(
-            st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8
-        )
-    )
-    def test_random_frames_never_raise(self, frames: list[tuple[int, int, int, bytes]]) -> None:
-        clock = Clock()
-
-        async def echo(request: BytesValue, _call: Call) -> BytesValue:
-            return request
-
-        caller = Caller(RpcServer({ECHO: echo}, clock), clock)
-        caller.call()
-        for kind, flags, stream_id, payload in frames:
-            header = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big")
-            caller.protocol.dataReceived(header + payload)
-        caller.lose()

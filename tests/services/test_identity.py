@@ -210,7 +210,7 @@ class Surviving(IdentityCase):
         await self.certify()
 
     async def test_slow_clients(self) -> None:
-        """One in its handshake, one in its request; each is given up in its time (see tests.rpc.test_server)."""
+        """One in its handshake, one in its request; each is given up in its time (see tests.rpc.test_call)."""
         self.start()
         handshake = await self.raw()
         handshake.transport.write(b"\x16\x03\x01\x02\x00\x01")

@@ -1,0 +1,139 @@
+"""What both sides bound in HTTP/2 itself, seen at the server."""
+
+from __future__ import annotations
+
+from google.protobuf.wrappers_pb2 import BytesValue
+from h2.errors import ErrorCodes
+from h2.events import (
+    ConnectionTerminated,
+    PingAckReceived,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.rpc.call import Call
+from meshtx.rpc.frame_filter import PREFACE
+from meshtx.rpc.http2 import LINGER, MAX_CONTROL
+from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
+from tests.rpc.memory import Caller, MemoryTransport
+from tests.rpc.server_case import ServerCase
+from tests.rpc.support import ECHO
+
+
+class Floods(ServerCase):
+    """Each costs its sender nothing, and us at most this much."""
+
+    def flooded(self, caller: Caller) -> bool:
+        """Say whether the server has told the client to calm down."""
+        caller.flush()
+        codes = [event.error_code for event in caller.of(ConnectionTerminated)]
+        return codes == [ErrorCodes.ENHANCE_YOUR_CALM] and caller.transport.disconnecting
+
+    def test_pings(self) -> None:
+        caller = self.caller()
+        for _ in range(900):
+            caller.h2.ping(b"12345678")
+        caller.flush()
+        self.assertEqual(len(caller.of(PingAckReceived)), 900)
+        self.assertFalse(caller.gone)
+        self.clock.advance(60)
+        for _ in range(1100):
+            caller.h2.ping(b"12345678")
+        self.assertTrue(self.flooded(caller))
+        caller.lose()
+
+    def test_settings(self) -> None:
+        caller = self.caller()
+        for _ in range(1100):
+            caller.protocol.dataReceived(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+            caller.transport.written.clear()
+            if caller.gone:
+                break
+        self.assertTrue(caller.transport.disconnecting)
+        caller.lose()
+
+    def test_rapid_resets(self) -> None:
+        caller = self.caller(self.hang)
+        for _ in range(1100):
+            caller.h2.reset_stream(caller.call())
+            caller.flush()
+            if caller.gone:
+                break
+        self.assertTrue(self.flooded(caller))
+        self.assertLess(len(self.waiting), 1010)
+        self.assertEqual(len(self.cancelled), len(self.waiting))
+        caller.lose()
+
+    def test_empty_data_frames(self) -> None:
+        caller = self.caller()
+        stream_id = caller.open()
+        for _ in range(1100):
+            caller.h2.send_data(stream_id, b"")
+        self.assertTrue(self.flooded(caller))
+        caller.lose()
+
+    def test_answers_to_a_client_that_does_not_read(self) -> None:
+        caller = self.caller()
+        caller.protocol.pauseProducing()
+        written = 0
+        ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"
+        for _ in range(100):
+            caller.protocol.dataReceived(ping * 100)
+            written = max(written, len(caller.transport.written))
+            self.clock.advance(60)  # never too many at once
+        self.assertTrue(caller.transport.aborted)
+        self.assertLessEqual(written, MAX_CONTROL)
+        caller.lose()
+
+    def test_the_encoder_remembers_no_more_than_it_did(self) -> None:
+        caller = self.caller()
+        caller.h2.update_settings({1: 2**30})
+        caller.flush()
+        self.assertEqual(caller.protocol._h2.encoder.header_table_size, 4096)
+        caller.lose()
+
+    def test_a_header_block_past_the_bound_ends_the_connection(self) -> None:
+        caller = self.caller()
+        caller.h2.max_outbound_frame_size = 2**14
+        caller.open(x_long="x" * 20_000)
+        caller.flush()
+        self.assertTrue(caller.gone)
+        caller.lose()
+
+
+class Garbage(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
+    def test_random_bytes_never_raise(self, chunks: list[bytes], greet: bool) -> None:
+        clock = Clock()
+        server = RpcServer({}, clock)
+        protocol = server.protocol(None)
+        transport = MemoryTransport()
+        protocol.makeConnection(transport)  # type: ignore[arg-type]
+        if greet:
+            protocol.dataReceived(PREFACE + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        for chunk in chunks:
+            protocol.dataReceived(chunk)
+        clock.advance(PREFACE_TIMEOUT + LINGER)
+        protocol.connectionLost(None)  # type: ignore[arg-type]
+
+    @settings(max_examples=500, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8
+        )
+    )
+    def test_random_frames_never_raise(self, frames: list[tuple[int, int, int, bytes]]) -> None:
+        clock = Clock()
+
+        async def echo(request: BytesValue, _call: Call) -> BytesValue:
+            return request
+
+        caller = Caller(RpcServer({ECHO: echo}, clock), clock)
+        caller.call()
+        for kind, flags, stream_id, payload in frames:
+            header = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big")
+            caller.protocol.dataReceived(header + payload)
+        caller.lose()
