@@ -5,8 +5,8 @@
                        └─ ...
 
 Nothing here has a name in the system: a namespace is held by a process, and every process of a lab is in one
-process group whose leader reads a pipe from us. When we go, however we go, the pipe ends, the leader kills the
-group and removes the lab's folder, and the kernel takes the namespaces back.
+process group. A guard outside of it reads a pipe from us. When we go, however we go, the pipe ends, the guard kills
+the group and removes the lab's folder, and the kernel takes the namespaces back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import IO, Self
 
 from meshtx.errors import ConfigError, MeshtxError
 
-_GUARD = 'cat >/dev/null; rm -rf -- "$1"; kill -KILL -$$'
-"""The group's leader: waits for the end of the pipe."""
+_GUARD = 'cat >/dev/null; kill -KILL "-$1"; for try in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$2" && exit; sleep 0.1; done'
+"""Waits for the end of the pipe. What is killed may still end a write: then the folder is not empty at first."""
 PREFIX_LENGTH = 24
 PREFIX_LENGTH_6 = 64
 
@@ -94,8 +94,12 @@ class Lab:
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="meshtx-demo-"))
         self.folder.chmod(0o755)  # a sidecar with a uid of its own reads its configuration here
+        # The leader ends with us as the guard does: nothing is left if we are killed between the two.
+        self._leader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, process_group=0)
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "sh", str(self.folder)], stdin=subprocess.PIPE, process_group=0
+            ["/bin/sh", "-c", _GUARD, "sh", str(self._leader.pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            process_group=0,
         )
         return self
 
@@ -156,7 +160,7 @@ class Lab:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**_environment(), **(env or {})},
-                process_group=self._guard.pid,
+                process_group=self._leader.pid,
             )
         self._processes.append(process)
         return process
@@ -173,6 +177,7 @@ class Lab:
     ) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        self._guard.wait()
-        for process in self._processes:
+        for process in (self._guard, *self._processes, self._leader):
             process.wait()
+        assert self._leader.stdin is not None
+        self._leader.stdin.close()

@@ -37,6 +37,9 @@ from meshtx.pki.keys import key_to_pem, new_key
 READY = 30.0
 """Seconds for a program to be ready."""
 
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+"""twistd for this interpreter, wherever its script has been installed."""
+
 
 class Break(StrEnum):
     """What can be broken on purpose, to see the demo fail."""
@@ -186,8 +189,7 @@ class Mesh:
         wait_until(there, what, READY)
 
     def _twistd(self, host: str, options: Sequence[str], log: str) -> subprocess.Popen[bytes]:
-        twistd = str(Path(sys.executable).with_name("twistd"))
-        return self._start(host, [twistd, "--nodaemon", "--pidfile=", *options], log)
+        return self._start(host, [*TWISTD, "--nodaemon", "--pidfile=", *options], log)
 
     def _start(self, host: str, argv: Sequence[str], log: str) -> subprocess.Popen[bytes]:
         return self._ground.start(host, argv, log=log)

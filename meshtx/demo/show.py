@@ -35,7 +35,9 @@ def verdict(console: Console, judged: Verdict, reasons: dict[str, str]) -> None:
     """
     table = Table(title="Verdict: the raw capture held against the services' own counts", title_justify="left")
     for heading in ("from", "to", "requests", "connections", "mutual TLS", "plaintext, because"):
-        table.add_column(heading, justify="right" if heading in {"requests", "connections"} else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in {"requests", "connections"} else "left", overflow="fold"
+        )
     for row in judged.rows:
         table.add_row(*_cells(row, reasons), style=None if not row.problems else "red")
     console.print(table)
