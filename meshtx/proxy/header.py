@@ -51,7 +51,7 @@ class HeaderEnd(End):
             case TransportHeader(name=name) if name:
                 self._refuse(Refusal.PROTOCOL_ERROR, f"a gateway to {name} is asked for, and this is none")
             case TransportHeader():
-                self._stop()
+                self._settle()
                 self.transport.pauseProducing()
                 if rest := self._parser.rest():
                     self.dataReceived(rest)
@@ -79,11 +79,11 @@ class HeaderEnd(End):
 
     def _refuse(self, reason: Refusal, detail: str) -> None:
         refused = self._refused
-        self._stop()
+        self._settle()
         if refused is not None:
             refused(Refused(reason, detail))
 
-    def _stop(self) -> None:
+    def _settle(self) -> None:
         self._refused = None
         del self.dataReceived  # from now on the relay's own
         if self._deadline is not None and self._deadline.active():

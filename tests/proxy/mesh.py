@@ -324,7 +324,7 @@ class Host:
 class MeshCase(TestCase):
     """Makes hosts, applications and wires, and leaves nothing of them behind."""
 
-    timeout = 20
+    timeout = 10
 
     def setUp(self) -> None:
         self.hosts: list[Host] = []
@@ -390,21 +390,18 @@ class MeshCase(TestCase):
         """Return an address that leads to another over a wire that keeps what crosses it, in `wire`."""
         case = self
 
-        def ignore(_reason: Failure) -> None:
-            """The other end follows by itself."""
-
         class Near(RelayEnd):
             def connectionMade(self) -> None:
                 super().connectionMade()
                 case._transports.append(self.transport)
-                far = RelayEnd(case.wire.extend, ignore)
+                far = RelayEnd(case.wire.extend, _ignore)
                 join(self, far, lambda _: None)
                 dialled = Dialler(reactor, OPTIONS, 2.0).dial(address, far)
                 dialled.addErrback(lambda _: self.transport.abortConnection())
 
         factory = Factory()
         factory.noisy = False
-        factory.buildProtocol = lambda _: Near(case.wire.extend, ignore)  # type: ignore[method-assign]
+        factory.buildProtocol = lambda _: Near(case.wire.extend, _ignore)  # type: ignore[method-assign]
         return self.listen(address.ip, factory)
 
     def pair(self, application: Application, client: Host, server: Host, name: Name = VOTING) -> Address:
@@ -418,3 +415,16 @@ class MeshCase(TestCase):
         sock.bind((str(SERVER), 0))  # bound and not listening: nobody else gets the port
         self.addCleanup(sock.close)
         return Address.of(*sock.getsockname())
+
+    async def held(self) -> None:
+        """Wait until a proxy has read something that it keeps."""
+        while not any(getattr(getattr(each, "protocol", None), "held", b"") for each in reactor.getReaders()):
+            await self.turn()
+
+    async def turn(self) -> None:
+        """Let the reactor turn once."""
+        await deferLater(reactor, 0)
+
+
+def _ignore(_reason: Failure) -> None:
+    """One end of a wire is lost: the other follows by itself."""
