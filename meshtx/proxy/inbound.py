@@ -35,7 +35,6 @@ from meshtx.wire.client_hello import Hello, NotTls
 from meshtx.wire.leg_frames import Open
 from meshtx.wire.transport_header import TransportHeader
 
-
 UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
 """A fatal alert in a record of its own (RFC 6066, section 3): it tells a peer with an old address what is wrong."""
 
