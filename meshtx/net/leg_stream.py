@@ -121,6 +121,7 @@ class LegStream(OverTcp):
         """Take the end: an orderly one behind what is held, any other at once and instead of it."""
         if not reason.check(ConnectionDone):
             self._drop()
+        self._stop_producer()  # else the transport below could not close: what it waits for never comes
         self._ended, self._steers = True, False
         self._held.append(reason)
         if self._app is None and self.on_lost is not None:

@@ -273,7 +273,9 @@ class LegClient(_Leg):
         super().connectionMade()
         self._send(Input.SEND_OPEN, self._request)
         self._stream = LegStream(self)
-        self._stream.start(self._protocol)
+        protocol = self._protocol
+        del self._protocol  # it leads back here: no cycle is to be left
+        self._stream.start(protocol)
 
     def _received(self, frame: Frame) -> None:
         if not isinstance(frame, Refuse):

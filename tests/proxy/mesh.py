@@ -330,7 +330,8 @@ class MeshCase(TestCase):
         self.hosts: list[Host] = []
         self.lines: list[str] = []
         self.wire = bytearray()
-        self._transports: list[Any] = []
+        self.wires: list[RelayEnd] = []
+        self.transports: list[Any] = []
         globalLogPublisher.addObserver(self._line)
         self.addCleanup(globalLogPublisher.removeObserver, self._line)
         self.addCleanup(self.settle)
@@ -341,7 +342,7 @@ class MeshCase(TestCase):
 
     async def settle(self) -> None:
         """End what the test left open; then nothing may be left that is counted or open."""
-        for transport in self._transports:
+        for transport in self.transports:
             transport.abortConnection()
         for host in self.hosts:
             await host.live.empty()
@@ -371,7 +372,7 @@ class MeshCase(TestCase):
         return application
 
     def _accepted(self, application: Application, talker: Talker) -> None:
-        self._transports.append(talker.transport)
+        self.transports.append(talker.transport)
         waiting, application.waiting = application.waiting, []
         for deferred in waiting:
             deferred.callback(talker)
@@ -384,7 +385,7 @@ class MeshCase(TestCase):
 
     async def dial(self, address: Address, protocol: IProtocol) -> None:
         await Dialler(reactor, OPTIONS, 2.0).dial(address, protocol)
-        self._transports.append(protocol.transport)  # type: ignore[attr-defined]
+        self.transports.append(protocol.transport)  # type: ignore[attr-defined]
 
     def between(self, address: Address) -> Address:
         """Return an address that leads to another over a wire that keeps what crosses it, in `wire`."""
@@ -393,7 +394,8 @@ class MeshCase(TestCase):
         class Near(RelayEnd):
             def connectionMade(self) -> None:
                 super().connectionMade()
-                case._transports.append(self.transport)
+                case.wires.append(self)
+                case.transports.append(self.transport)
                 far = RelayEnd(case.wire.extend, _ignore)
                 join(self, far, lambda _: None)
                 dialled = Dialler(reactor, OPTIONS, 2.0).dial(address, far)
@@ -403,6 +405,17 @@ class MeshCase(TestCase):
         factory.noisy = False
         factory.buildProtocol = lambda _: Near(case.wire.extend, _ignore)  # type: ignore[method-assign]
         return self.listen(address.ip, factory)
+
+    def cut(self, *, orderly: bool = False) -> None:
+        """Break the wires off, or end them as TCP does when a process ends."""
+        for near in self.wires:
+            relay = near._relay
+            assert relay is not None
+            for end in (near, relay._far):
+                if orderly:
+                    end.close()
+                else:
+                    end.cut()
 
     def pair(self, application: Application, client: Host, server: Host, name: Name = VOTING) -> Address:
         """Put an application into the mesh; return where the client's workload connects."""

@@ -1,30 +1,398 @@
-"""Two proxies and what passes between them."""
+"""Two proxies and what passes between them: whole, in both directions, to its very end."""
 
 from __future__ import annotations
 
-from meshtx.observe.flow import Mtls
-from tests.net.certificates import VOTING, WEB
-from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+import gc
+import os
+import weakref
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock
+
+from meshtx.directory.target import Target
+from meshtx.observe.flow import Mtls, NoTls, NoTlsReason
+from meshtx.observe.tap import FlowRefused
+from meshtx.proxy.ends import End
+from meshtx.wire.leg_frames import Accept, Open, Refuse, encode
+from meshtx.wire.transport_header import TransportHeader, encode_header
+from tests.net.certificates import VOTING, WEB, make_leaf
+from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Application, Echo, Host, MeshCase, Talker
+from tests.proxy.peers import LINKERD, dial, serve
+
+BINARY = b"\0SECRET words"
+"""No detector takes it for the start of anything."""
+REQUEST = b"GET /SECRET HTTP/1.1\r\nHost: SECRET\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET"
+MIB = 2**20
 
 
-class MeshTests(MeshCase):
-    async def test_an_echo_passes_over_a_leg(self) -> None:
-        client, server = Host(self, CLIENT, WEB_LEAF), Host(self, SERVER, VOTING_LEAF)
+class LegTests(MeshCase):
+    """Both proxies are ours."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client, self.server = Host(self, CLIENT, WEB_LEAF), Host(self, SERVER, VOTING_LEAF)
+
+    async def over(self) -> None:
+        """Wait until both proxies are done."""
+        await gatherResults([self.client.live.empty(), self.server.live.empty()])
+
+    async def test_an_echo_is_seen_and_counted_on_both_sides_and_nowhere_between(self) -> None:
         app = self.application()
-        talker = await self.connect(self.pair(app, client, server))
-        talker.transport.write(b"SECRET words")
-        self.assertEqual(await talker.has(12), b"SECRET words")
+        talker = await self.connect(self.pair(app, self.client, self.server))
+        talker.transport.write(BINARY)
+        self.assertEqual(await talker.has(len(BINARY)), BINARY)
         talker.transport.loseWriteConnection()
-        self.assertEqual(await talker.lost, "closed")
-        self.assertEqual(app.got, b"SECRET words")
-        await client.live.empty()
-        await server.live.empty()
+        self.assertEqual((await talker.lost, app.got), ("closed", BINARY))
+        await self.over()
         self.assertNotIn(b"SECRET", self.wire)
         self.assertGreater(len(self.wire), 2000)
-        self.assertEqual(await client.opened(), Mtls(VOTING, "meshtx/1"))
-        self.assertEqual(await server.opened(), Mtls(WEB, "meshtx/1"))
-        for host, direction in ((client, "outbound"), (server, "inbound")):
+        self.assertEqual(await self.client.opened(), Mtls(VOTING, "meshtx/1"))
+        self.assertEqual(await self.server.opened(), Mtls(WEB, "meshtx/1"))
+        for host, direction in ((self.client, "outbound"), (self.server, "inbound")):
             self.assertEqual(host.count("tcp_open_total", tls="true", direction=direction), 1)
-            self.assertEqual(host.count("tcp_read_bytes_total", tls="true"), 12)
-            self.assertEqual(host.count("tcp_write_bytes_total", tls="true"), 12)
+            self.assertEqual(host.count("tcp_close_total", tls="true", direction=direction, errno=""), 1)
+            self.assertEqual(host.count("tcp_read_bytes_total", tls="true"), len(BINARY))
+            self.assertEqual(host.count("tcp_write_bytes_total", tls="true"), len(BINARY))
             self.assertEqual(host.count("meshtx_handshake_duration_seconds_count", direction=direction), 1)
+            end = await host.ended()
+            self.assertEqual((end.error, end.sent, end.received), (None, len(BINARY), len(BINARY)))
+        self.assertEqual([line for line in self.lines if "refused" in line], [])
+
+    async def test_a_request_is_seen_on_both_sides(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(REQUEST))
+        self.assertEqual(await talker.has(len(ANSWER)), ANSWER)
+        talker.transport.loseConnection()
+        await self.over()
+        for host in (self.client, self.server):
+            self.assertEqual(host.count("request_total", tls="true"), 1)
+            self.assertEqual(host.count("response_total", tls="true", status_code="200"), 1)
+        self.assertNotIn(b"SECRET", self.wire)
+
+    async def test_requests_to_an_opaque_port_are_not_looked_at(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        address = self.pair(app, self.client, self.server)
+        via = self.client.directory.targets[app.address].security.via
+        self.client.meshed(app.address, VOTING, via, opaque=True)
+        talker = await self.connect(address, Talker(REQUEST))
+        self.assertEqual(await talker.has(len(ANSWER)), ANSWER)
+        self.assertEqual(await self.client.opened(), Mtls(VOTING, "meshtx/1"))
+        self.assertEqual(self.client.count("request_total"), 0)
+
+    async def test_a_server_that_speaks_first(self) -> None:
+        app = self.application(lambda: Talker(b"220 ready"))
+        talker = await self.connect(self.pair(app, self.client, self.server))
+        self.assertEqual(await talker.has(9), b"220 ready")
+
+    async def test_a_half_closed_exchange_gets_its_whole_answer(self) -> None:
+        app = self.application(lambda: Talker(closes=False))
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        talker.transport.loseWriteConnection()
+        asked = await accepted
+        await asked.eof
+        answer = os.urandom(MIB)
+        asked.transport.write(answer)
+        asked.transport.loseConnection()
+        self.assertEqual((await talker.lost, bytes(talker.got), app.got), ("closed", answer, BINARY))
+        await self.over()
+
+    async def test_two_megabytes_each_way_at_once(self) -> None:
+        there, back = os.urandom(2 * MIB), os.urandom(2 * MIB)
+        app = self.application(lambda: Talker(back))
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(there))
+        got = await gatherResults([(await accepted).has(2 * MIB), talker.has(2 * MIB)])
+        self.assertEqual([got[0] == there, got[1] == back], [True, True])
+
+    async def test_a_reset_by_the_server_is_a_reset(self) -> None:
+        app = self.application()
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        (await accepted).transport.abortConnection()
+        self.assertEqual(await talker.lost, "reset")
+        await self.over()
+        for host in (self.client, self.server):
+            self.assertEqual((await host.ended()).error, "reset")
+            self.assertEqual(host.refused(), {})
+
+    async def test_a_reset_by_the_client_is_a_reset(self) -> None:
+        app = self.application()
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        talker.transport.abortConnection()
+        self.assertEqual(await (await accepted).lost, "reset")
+        await self.over()
+
+    async def test_a_wire_that_is_cut_is_a_reset_on_both_sides_and_no_refusal(self) -> None:
+        app = self.application()
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        self.cut()
+        self.assertEqual([await talker.lost, await (await accepted).lost], ["reset", "reset"])
+        await self.over()
+        self.assertEqual([self.client.refused(), self.server.refused()], [{}, {}])
+
+    async def test_a_peer_that_ends_tls_without_a_word_is_truncation_and_no_refusal(self) -> None:
+        app = self.application()
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        self.cut(orderly=True)
+        self.assertEqual([await talker.lost, await (await accepted).lost], ["reset", "reset"])
+        await self.over()
+        self.assertEqual([self.client.refused(), self.server.refused()], [{}, {}])
+        self.assertEqual((await self.client.ended()).error, "truncated")
+
+    async def test_a_connection_lives_on_with_its_credentials_and_the_next_has_the_new_ones(self) -> None:
+        app = self.application()
+        address = self.pair(app, self.client, self.server)
+        old = await self.connect(address, Talker(BINARY))
+        await old.has(len(BINARY))
+        renamed = make_leaf(CA, WEB.scope.name("emojivoto", "web2"))
+        self.client.source.replace(renamed)
+        self.server.source.replace(make_leaf(CA, VOTING))
+        new = await self.connect(address, Talker(BINARY))
+        await new.has(len(BINARY))
+        old.transport.write(b"more")
+        self.assertEqual(await old.has(len(BINARY) + 4), BINARY + b"more")
+        self.assertEqual(
+            [event.flow.security.peer for event in self.server.taps.events],  # type: ignore[union-attr]
+            [WEB, renamed.name],
+        )
+
+    async def test_credentials_that_have_gone_refuse_the_next_connection_alone(self) -> None:
+        app = self.application()
+        address = self.pair(app, self.client, self.server)
+        old = await self.connect(address, Talker(BINARY))
+        await old.has(len(BINARY))
+        self.client.source.replace(None)
+        self.assertEqual(await (await self.connect(address, Talker(BINARY))).lost, "reset")
+        old.transport.write(b"more")
+        self.assertEqual(await old.has(len(BINARY) + 4), BINARY + b"more")
+
+    async def test_finished_connections_leave_memory_without_the_collector(self) -> None:
+        app = self.application()
+        address = self.pair(app, self.client, self.server)
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        talker = await self.connect(address, Talker(BINARY))
+        await talker.has(len(BINARY))
+        ends = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, End)]
+        self.assertEqual(len(ends), 4)
+        talker.transport.loseConnection()
+        await self.over()
+        await self.turn()
+        self.assertEqual([each() for each in ends if each() is not None], [])
+
+
+class StopTests(MeshCase):
+    """A connection is ended by the proxy's own end, wherever it is on its way."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client, self.server = Host(self, CLIENT, WEB_LEAF), Host(self, SERVER, VOTING_LEAF)
+
+    async def stopped(self, host: Host) -> None:
+        self.assertEqual(len(host.live), 1)
+        host.live.abort()
+        reason, detail = await host.refusal()
+        self.assertEqual((reason, detail, len(host.live)), ("stopping", "the proxy stops", 0))
+
+    async def test_while_the_directory_is_asked(self) -> None:
+        self.client.directory.silent = True
+        talker = await self.connect(self.client.outbound(self.nobody()), Talker(BINARY))
+        asked = await self.client.directory.asked
+        await self.stopped(self.client)
+        self.assertEqual(await talker.lost, "reset")
+        self.assertTrue(asked.called)
+
+    async def test_while_the_peer_is_asked_for_its_handshake(self) -> None:
+        silent = self.application(Talker)
+        accepted = silent.next()
+        self.client.meshed(silent.address, VOTING, silent.address)
+        talker = await self.connect(self.client.outbound(silent.address), Talker(BINARY))
+        peer = await accepted
+        await peer.has(100)
+        await self.stopped(self.client)
+        self.assertEqual([await talker.lost, await peer.lost], ["reset", "reset"])
+
+    async def test_while_it_is_relayed(self) -> None:
+        app = self.application()
+        accepted = app.next()
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        self.server.live.abort()
+        self.assertEqual([await talker.lost, await (await accepted).lost], ["reset", "reset"])
+        self.assertEqual((await self.server.ended()).error, "reset")
+        self.assertEqual(self.server.refused(), {})
+
+    async def test_before_the_first_bytes(self) -> None:
+        talker = await self.connect(self.server.inbound(80))
+        while not self.server.live:
+            await self.turn()
+        await self.stopped(self.server)
+        self.assertEqual(await talker.lost, "reset")
+
+    async def test_in_the_handshake(self) -> None:
+        silent = await self.connect(self.server.inbound(), Talker(b"\x16\x03\x01"))
+        await self.held()
+        await self.stopped(self.server)
+        self.assertEqual(await silent.lost, "reset")
+
+    async def test_on_a_leg_that_has_asked_for_nothing(self) -> None:
+        peer = await dial(self, self.server.inbound(), WEB_LEAF)
+        while self.server.count("meshtx_handshake_duration_seconds_count") != 1:
+            await self.turn()
+        await self.stopped(self.server)
+        self.assertEqual(await peer.talker.lost, "reset")
+
+    async def test_while_the_workload_is_dialled(self) -> None:
+        dialled: Deferred[None] = Deferred()
+        self.server.parts.dialler.dial = lambda _address, _protocol: dialled  # type: ignore[method-assign]
+        peer = await dial(self, self.server.inbound(), WEB_LEAF)
+        peer.talker.made.addCallback(lambda _: peer.talker.transport.write(encode(Open(80))))
+        while not self.server.live or not dialled.callbacks:
+            await self.turn()
+        await self.stopped(self.server)
+        self.assertEqual(await peer.talker.has(1), encode(Refuse("stopping")))
+        self.assertTrue(dialled.called)
+
+
+class LinkerdTests(MeshCase):
+    """One of the two is a proxy of Linkerd's."""
+
+    async def test_its_client_asks_by_a_header(self) -> None:
+        server, app = Host(self, SERVER, VOTING_LEAF), self.application(lambda: Talker(closes=False))
+        accepted = app.next()
+        said = encode_header(TransportHeader(app.address.port)) + BINARY
+        peer = await dial(self, self.between(server.inbound()), WEB_LEAF, alpn=LINKERD, talker=Talker(said))
+        await peer.talker.made
+        peer.talker.transport.loseWriteConnection()
+        asked = await accepted
+        await asked.eof
+        answer = os.urandom(300_000)
+        asked.transport.write(answer)
+        asked.transport.loseConnection()
+        self.assertEqual((await peer.talker.lost, bytes(peer.talker.got)), ("closed", answer))
+        self.assertEqual(app.got, BINARY)
+        self.assertEqual(await server.opened(), Mtls(WEB, LINKERD[0]))
+        self.assertEqual(server.taps.events[0].flow.dst, app.address)
+        await server.live.empty()
+        self.assertEqual(server.count("tcp_read_bytes_total"), len(BINARY))
+        self.assertNotIn(b"SECRET", self.wire)
+
+    async def test_its_header_comes_byte_by_byte(self) -> None:
+        server, app = Host(self, SERVER, VOTING_LEAF), self.application()
+        peer = await dial(self, server.inbound(), WEB_LEAF, alpn=LINKERD)
+        await peer.talker.made
+        for byte in encode_header(TransportHeader(app.address.port)) + BINARY:
+            peer.talker.transport.write(bytes([byte]))
+            await self.turn()
+        self.assertEqual(await peer.talker.has(len(BINARY)), BINARY)
+
+    async def test_its_server_is_told_by_a_header(self) -> None:
+        client, talker = Host(self, CLIENT, WEB_LEAF), Talker(b"answer", closes=False)
+        via = serve(self, SERVER, VOTING_LEAF, LINKERD, [talker])
+        destination = self.nobody()
+        client.meshed(destination, VOTING, self.between(via))
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        header = encode_header(TransportHeader(destination.port))
+        self.assertEqual(await talker.has(len(header + BINARY)), header + BINARY)
+        app.transport.loseWriteConnection()
+        await talker.eof
+        talker.transport.write(b", the rest")
+        talker.transport.loseConnection()
+        self.assertEqual((await app.lost, bytes(app.got)), ("closed", b"answer, the rest"))
+        self.assertEqual(await client.opened(), Mtls(VOTING, LINKERD[0]))
+        self.assertNotIn(b"SECRET", self.wire)
+
+    async def test_a_peer_that_speaks_neither(self) -> None:
+        client = Host(self, CLIENT, WEB_LEAF)
+        via, destination = serve(self, SERVER, VOTING_LEAF, [], [Talker()]), self.nobody()
+        client.meshed(destination, VOTING, via)
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        self.assertEqual(await app.lost, "reset")
+        reason, detail = await client.refusal()
+        self.assertEqual(reason, "no_application_protocol")
+        self.assertIn(f"{via} takes neither of", detail)
+
+
+class BrokenPeerTests(MeshCase):
+    """The peer's proxy is authentic, and does not keep to the leg's protocol."""
+
+    async def check(self, said: bytes, reason: str) -> None:
+        client = Host(self, CLIENT, WEB_LEAF)
+        via, destination = serve(self, SERVER, VOTING_LEAF, ["meshtx/1"], [Talker(said)]), self.nobody()
+        client.meshed(destination, VOTING, via)
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        self.assertEqual(await app.lost, "reset")
+        self.assertEqual((await client.refusal())[0], reason)
+        await client.live.empty()
+
+    async def test_garbage(self) -> None:
+        await self.check(b"HTTP/1.1 400 Bad Request\r\n\r\n", "protocol_error")
+
+    async def test_an_answer_twice(self) -> None:
+        await self.check(encode(Accept()) * 2, "protocol_error")
+
+    async def test_a_refusal(self) -> None:
+        await self.check(encode(Refuse("no_rule")), "refused_by_peer")
+
+    async def test_a_defect_of_ours_behind_the_handshake_is_no_wait_for_ever(self) -> None:
+        client = Host(self, CLIENT, WEB_LEAF)
+        via, destination = serve(self, SERVER, VOTING_LEAF, ["meshtx/1"], [Talker()]), self.nobody()
+        client.meshed(destination, VOTING, via)
+        target = client.directory.targets[destination]
+        client.directory.targets[destination] = Target(destination, "a" * 1000, target.security)  # OPEN takes 320
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        self.assertEqual(await app.lost, "reset")
+        self.assertEqual((await client.refusal())[0], "internal")
+        self.assertEqual(len(self.flushLoggedErrors()), 2)
+
+
+class UnmeshedTests(MeshCase):
+    async def check(self, client: Host, application: Application, reason: NoTlsReason) -> None:
+        talker = await self.connect(client.outbound(application.address), Talker(BINARY))
+        self.assertEqual(await talker.has(len(BINARY)), BINARY)
+        self.assertEqual(await client.opened(), NoTls(reason))
+        self.assertEqual(client.count("tcp_open_total", tls="no_identity", no_tls_reason=reason.value), 1)
+
+    async def test_a_destination_that_is_not_meshed(self) -> None:
+        await self.check(Host(self, CLIENT, WEB_LEAF), self.application(), NoTlsReason.NOT_DISCOVERED)
+
+    async def test_a_destination_that_is_not_meshed_needs_no_credentials(self) -> None:
+        await self.check(Host(self, CLIENT, None), self.application(), NoTlsReason.NOT_DISCOVERED)
+
+    async def test_the_workload_itself(self) -> None:
+        await self.check(Host(self, CLIENT, WEB_LEAF), self.application(ip=CLIENT), NoTlsReason.LOOPBACK)
+
+    async def test_a_port_that_is_skipped(self) -> None:
+        client, application = Host(self, CLIENT, WEB_LEAF), self.application()
+        skipped = Target(application.address, "", NoTls(NoTlsReason.PORT_SKIPPED))
+        client.directory.targets[application.address] = skipped
+        await self.check(client, application, NoTlsReason.PORT_SKIPPED)
+
+    async def test_a_server_that_speaks_first(self) -> None:
+        application = self.application(lambda: Talker(b"220 ready"))
+        client = Host(self, CLIENT, WEB_LEAF, clock=Clock())
+        talker = await self.connect(client.outbound(application.address))
+        self.assertEqual(await talker.has(9), b"220 ready")
+
+    async def test_a_plaintext_connection_that_fails_is_refused(self) -> None:
+        client, nobody = Host(self, CLIENT, WEB_LEAF), self.nobody()
+        talker = await self.connect(client.outbound(nobody), Talker(BINARY))
+        self.assertEqual(await talker.lost, "reset")
+        event = await client.taps.saw(lambda event: isinstance(event.what, FlowRefused))
+        self.assertEqual(event.flow.dst, nobody)
+
+    async def test_half_closed(self) -> None:
+        application = self.application(Echo)
+        talker = await self.connect(Host(self, CLIENT, WEB_LEAF).outbound(application.address), Talker(BINARY))
+        talker.transport.loseWriteConnection()
+        self.assertEqual((await talker.lost, bytes(talker.got)), ("closed", BINARY))
