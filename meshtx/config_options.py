@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from getopt import GetoptError
 from pathlib import Path
@@ -16,11 +17,14 @@ from meshtx.errors import ConfigError, nearest
 
 C = TypeVar("C", bound=ProgramConfig)
 
+WRONG = 2
+"""Exit status of a program that was asked wrongly."""
+
 
 class ConfigOptions(usage.Options, Generic[C]):
     """Options whose result is a configuration: `config`, once they are parsed.
 
-    A mistake of the user's ends the command in one sentence, without the pages of ``--help``.
+    A mistake of the user's ends the program in one sentence: twistd would print its own usage before it.
     """
 
     program_config: ClassVar[type[ProgramConfig]]
@@ -31,7 +35,6 @@ class ConfigOptions(usage.Options, Generic[C]):
         super().__init__()
         self.flags: dict[str, str] = {}
         self._file: Path | None = None
-        self._wrong = False
 
     def opt_config(self, path: str) -> None:
         """Read this TOML file."""
@@ -47,10 +50,9 @@ class ConfigOptions(usage.Options, Generic[C]):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            self._wrong = True
-            if isinstance(error.__context__, GetoptError):
-                raise usage.UsageError(f"{error}{self._hint(error.__context__.opt)}") from None
-            raise
+            hint = self._hint(error.__context__.opt) if isinstance(error.__context__, GetoptError) else ""
+            print(f"{self.program_config.program}: {error}{hint}", file=sys.stderr)  # noqa: T201  # as usage.Options does
+            raise SystemExit(WRONG) from None
 
     def _hint(self, option: str) -> str:
         known = [each.flag for each in settings(self.program_config)]
@@ -62,12 +64,6 @@ class ConfigOptions(usage.Options, Generic[C]):
             self.config = load(self.program_config, self.flags, self.environ, self._file)  # type: ignore[assignment]  # C is a subclass's
         except ConfigError as error:
             raise usage.UsageError(str(error)) from None
-
-    def getUsage(self, width: int | None = None) -> str:
-        """Return the list of options, or after a mistake where to find it."""
-        if self._wrong:
-            return f"'twistd {self.program_config.program} --help' lists the options."
-        return super().getUsage(width)
 
 
 def options_class(config: type[C]) -> type[ConfigOptions[C]]:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
 from twisted.python import usage
@@ -67,17 +67,21 @@ class TestOptions(ConfigCase):
         options.parseOptions([f"--config={file}"])
         self.assertEqual(options.config, load(IdentityConfig, {}, {}, file))
 
+    def mistake(self, config: type[ProgramConfig], *arguments: str) -> str:
+        """Return what a mistake ends the program with."""
+        err = io.StringIO()
+        with redirect_stderr(err), redirect_stdout(err):
+            stopped = self.assertRaises(SystemExit, self.options(config).parseOptions, arguments)
+        self.assertEqual(stopped.code, 2)
+        return err.getvalue()
+
     def test_a_mistake_is_one_sentence_without_the_pages_of_help(self) -> None:
-        for arguments in (["--lifetime=soon"], ["--lifetim=1h", "--issue"], ["surplus"], ["--unknown"]):
-            options = self.options(IdentityConfig)
-            error = self.assertRaises(usage.UsageError, options.parseOptions, arguments)
-            self.assertNotIn("\n", str(error))
-            self.assertEqual(options.getUsage(), "'twistd meshidentity --help' lists the options.")
+        for arguments in (["--lifetime=soon"], ["--lifetim=1h", "--issue"], ["surplus"], ["--unknown"], []):
+            self.assertRegex(self.mistake(IdentityConfig, *arguments), r"\Ameshidentity: [^\n]+\n\Z")
 
     def test_a_misspelt_option_names_the_nearest(self) -> None:
         for argument, message in (
             ("--inbound-lisen=x", "option --inbound-lisen not recognized; did you mean '--inbound-listen'?"),
             ("--mark", "option --mark requires argument"),
         ):
-            error = self.assertRaises(usage.UsageError, self.options(ProxyConfig).parseOptions, [argument])
-            self.assertEqual(str(error), message)
+            self.assertEqual(self.mistake(ProxyConfig, argument), f"meshproxy: {message}\n")

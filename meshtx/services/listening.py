@@ -22,6 +22,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
+from meshtx.config_options import WRONG
 from meshtx.errors import ConfigError, MeshtxError
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
@@ -31,9 +32,6 @@ T = TypeVar("T")
 
 FAILED = 1
 """Exit status of a program that could not start."""
-
-WRONG = 2
-"""Exit status of a program that was asked wrongly."""
 
 _HINTS = {
     errno.EADDRINUSE: "stop what listens there, or choose another port",
