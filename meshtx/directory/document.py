@@ -17,7 +17,8 @@
 
 A workload without an identity is known and not meshed. Of several workloads that hold an address,
 the longest prefix counts. The document is the whole answer: an address that no workload holds is
-not meshed. A JSON document has the same keys. Text in, `Table` out; no I/O.
+not meshed. So one that lists none at all is a mistake, such as an emptied file, unless it says so: ``workload =
+[]``. A JSON document has the same keys. Text in, `Table` out; no I/O.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def parse(text: str, source: str) -> Table:
         skip_inbound=top.ports("skip_inbound_ports"),
         skip_outbound=top.ports("skip_outbound_ports"),
     )
+    if "workload" not in top.values:  # nothing would be meshed: plaintext everywhere
+        raise top.error("workload", "there is none", "list them, or write workload = [] if nobody is meshed")
     for number, values in enumerate(top.tables("workload"), 1):
         _add(table, networks, _Section(_place(source, number, values), values, _WORKLOAD))
     return table

@@ -324,7 +324,7 @@ class TapCommandTests(TapCommandCase):
         yield tap.until(b"the tap is open")
         self.exchange()
         self.assertEqual((yield tap.status), 0)
-        directory.write_text("")
+        directory.write_text("workload = []")
         line = yield self.refused(*arguments)
         self.assertIn(f"the directory file has no name for 127.0.0.1; write NAME@{self.address}", line)
 

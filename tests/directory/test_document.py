@@ -109,10 +109,10 @@ class TestFind(SynchronousTestCase):
             facts, [PortFacts(), PortFacts(opaque=True), PortFacts(skipped=True), PortFacts(skipped=True), PortFacts()]
         )
 
-    def test_an_empty_document_meshes_nothing(self) -> None:
-        self.assertEqual(
-            parse("", "mesh.toml").find(address("10.1.0.2:80")).security, NoTls(NoTlsReason.NOT_DISCOVERED)
-        )
+    def test_a_document_may_say_that_nobody_is_meshed(self) -> None:
+        for text in ("workload = []", '{"workload": []}'):
+            found = parse(text, "mesh.toml").find(address("10.1.0.2:80"))
+            self.assertEqual(found.security, NoTls(NoTlsReason.NOT_DISCOVERED))
 
     def test_json_says_the_same(self) -> None:
         table = parse(workload(identity=str(WEB)), "mesh.json")
@@ -184,6 +184,12 @@ class TestMistakes(SynchronousTestCase):
             "mesh.toml: workload 1 (['10.2.0.1']): addresses: 10.2.0.1/32 is outside mesh.networks; "
             "correct it, or add its network there",
         )
+
+    def test_an_emptied_document_does_not_mean_plaintext(self) -> None:
+        for text in ("", "\n# nothing\n", "{}", "opaque_ports = [25]", '[mesh]\nnetworks = ["10.0.0.0/8"]'):
+            self.assertMistake(
+                text, "mesh.toml: workload: there is none; list them, or write workload = [] if nobody is meshed"
+            )
 
     def test_a_workload_without_addresses(self) -> None:
         error = self.assertRaises(ConfigError, parse, workload(addresses=[]), "mesh.toml")
