@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from meshtx.config_values import Kind
 from meshtx.errors import ConfigError, nearest, said_by_system
+from meshtx.files import read_text
 
 T = TypeVar("T")
 C = TypeVar("C", bound="ProgramConfig")
@@ -119,11 +120,10 @@ def _from_file(file: Path, known: Mapping[str, Setting]) -> dict[str, tuple[str,
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
+    text = read_text(file, "name a TOML file that this user may read")
     try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(str(file), said_by_system(error), "name a TOML file that this user may read") from None
-    except ValueError as error:  # TOML's own and UnicodeDecodeError
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(file), str(error), "correct the TOML there") from None
 
 

@@ -11,6 +11,7 @@ PACKAGE = ROOT / "meshtx"
 
 LAYERS: list[set[str]] = [
     {"errors", "plugins"},
+    {"files", "extensions"},
     {"wire"},
     {"pki"},
     {"net"},

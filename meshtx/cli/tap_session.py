@@ -25,9 +25,9 @@ from meshtx.config_values import Endpoint
 from meshtx.directory.file import FileDirectory
 from meshtx.directory.target import Meshed
 from meshtx.errors import ConfigError, MeshtxError, PeerError
+from meshtx.files import read_file
 from meshtx.identity.certify import CertifyArguments
 from meshtx.identity.certify_client import CertifyClient, resolve
-from meshtx.identity.files import read_file
 from meshtx.identity.keeper_service import MAX_TOKEN
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import DialFailed, Dialler

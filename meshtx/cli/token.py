@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from meshtx.cli.options import DURATION
+from meshtx.files import write_file
 from meshtx.identity.ca_folder import create_token
-from meshtx.identity.files import write_file
 from meshtx.identity.local_tokens import LIFETIME
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from meshtx.directory.document import parse
+from meshtx.directory.file import load
 from meshtx.directory.target import Meshed, Target
-from meshtx.errors import ConfigError, said_by_system
 from meshtx.observe.flow import NoTlsReason
 from meshtx.wire.address import Address
 
@@ -37,11 +36,8 @@ def command(destination: str, directory_file: Path, output: str) -> None:
         address = Address.parse(destination)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="DESTINATION") from None
-    try:
-        text = directory_file.read_text("utf-8")
-    except OSError as error:
-        raise ConfigError(str(directory_file), said_by_system(error), "name the mesh's directory file") from None
-    target = parse(text, str(directory_file)).find(address)
+    _, table = load(directory_file)
+    target = table.find(address)
     facts = _facts(target)
     if output == "json":
         click.echo(json.dumps(facts))

@@ -18,12 +18,16 @@ from zope.interface import implementer
 from meshtx.directory.document import parse
 from meshtx.directory.table import Table
 from meshtx.directory.target import PortFacts, Target
-from meshtx.errors import ConfigError, said_by_system
+from meshtx.errors import ConfigError
+from meshtx.files import read_text
 from meshtx.interfaces import IDirectory
 from meshtx.wire.address import Address
 
 INTERVAL = 0.5
 """Seconds between two looks at the file."""
+
+MAX_LENGTH = 16 * 2**20
+"""Bytes of the file: some 100,000 workloads."""
 
 _Stamp = tuple[int, ...]
 """Differs once the file is another or has other content; empty while there is none."""
@@ -50,7 +54,7 @@ class FileDirectory(Service):
         self._subscribers: dict[object, Callable[[], None]] = {}
         self._seen: _Stamp | None = None
         self._judged: _Stamp | None = None
-        self._text, self._table = self._load()
+        self._text, self._table = load(self._path)
 
     def find(self, destination: Address) -> Deferred[Target]:
         """Return the target behind an address; the Deferred has fired."""
@@ -99,7 +103,7 @@ class FileDirectory(Service):
 
     def _read_again(self) -> None:
         try:
-            text, table = self._load()
+            text, table = load(self._path)
         except ConfigError as error:
             self.error = str(error)
             self.log.warn("{error}; the directory stays as it was", error=self.error)
@@ -112,13 +116,11 @@ class FileDirectory(Service):
         for changed in tuple(self._subscribers.values()):
             changed()
 
-    def _load(self) -> tuple[str, Table]:
-        try:
-            text = self._path.read_text("utf-8")
-        except OSError as error:
-            raise ConfigError(
-                str(self._path), said_by_system(error), "name a directory file that can be read"
-            ) from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(str(self._path), str(error), "write it in UTF-8") from None
-        return text, parse(text, str(self._path))
+
+def load(path: Path) -> tuple[str, Table]:
+    """Return what a directory file says, as text and as a table.
+
+    :raises ConfigError: it cannot be read, or its content is wrong.
+    """
+    text = read_text(path, "name a directory file that can be read", MAX_LENGTH)
+    return text, parse(text, str(path))

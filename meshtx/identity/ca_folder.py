@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import read_file, write_file, write_folder
+from meshtx.errors import ConfigError, CredentialsError, said_by_system
+from meshtx.files import read_file, write_file, write_folder
 from meshtx.identity.local_tokens import LIFETIME, mint
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME, Issuer, make_issuer, make_root
 from meshtx.pki.keys import IssuerKey, key_to_pem, new_key, public_to_pem, read_issuer_key, read_key
@@ -57,13 +57,13 @@ def init(
     :param now: aware.
     :raises ConfigError: the folder holds an anchor already, or cannot be written.
     """
+    _make_private(folder)
     for name in (ROOT, ROOT_KEY, BUNDLE, TOKEN_KEY, ISSUER):
         if (folder / name).exists():
             raise ConfigError(str(folder), f"holds a trust anchor already ({name})", "name an empty folder")
     root_key, root = make_root(scope, now, root_lifetime)
     made = make_issuer(root_key, root, scope, now, issuer_lifetime)
     token_key = new_key()
-    _make_private(folder)
     write_file(folder / TOKEN_KEY, key_to_pem(token_key), private=True)
     write_file(folder / TOKEN_PUBLIC, public_to_pem(token_key.public_key()), private=False)
     write_file(folder / ROOT_KEY, key_to_pem(root_key), private=True)
@@ -113,7 +113,7 @@ def _make_private(folder: Path) -> None:
         if not any(folder.iterdir()):  # what others have put there may be for others
             folder.chmod(0o700)
     except OSError as error:
-        raise ConfigError(str(folder), (error.strerror or str(error)).lower(), "name another folder") from error
+        raise ConfigError(str(folder), said_by_system(error), "name another folder") from error
 
 
 def _read_root(folder: Path) -> tuple[IssuerKey, x509.Certificate]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import read_file
+from meshtx.files import read_file
 from meshtx.identity.source import CredentialsService
 from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle

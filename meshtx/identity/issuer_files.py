@@ -18,7 +18,7 @@ from twisted.application.service import MultiService
 from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import ConfigError
-from meshtx.identity.files import read_file
+from meshtx.files import read_file
 from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import Issuer

@@ -19,8 +19,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.errors import CredentialsError, MeshtxError
+from meshtx.files import read_file
 from meshtx.identity.certify import Certify, CertifyArguments
-from meshtx.identity.files import read_file
 from meshtx.identity.keeper import (
     Certified,
     Command,

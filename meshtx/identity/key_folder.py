@@ -3,7 +3,7 @@
 A restarted sidecar with a certificate that still verifies serves at once, with or without the identity
 service. The folder must be on a tmpfs or ramfs: a key on a disk outlives its machine.
 
-    tls.crt  tls.key (0600)  ca.crt        in the kubelet's layout, see `meshtx.identity.files`
+    tls.crt  tls.key (0600)  ca.crt        in the kubelet's layout, see `meshtx.files`
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import read_file, write_folder
+from meshtx.files import read_file, write_folder
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from meshtx.config import ConfigOptions, IdentityConfig, options_class
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import read_file
+from meshtx.files import read_file
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.local_tokens import LocalValidator
 from meshtx.identity.own_certificate import OwnCertificate

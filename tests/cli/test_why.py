@@ -56,5 +56,10 @@ class WhyTests(SynchronousTestCase):
 
     def test_a_missing_file_is_one_sentence(self) -> None:
         self.file.unlink()
-        with self.assertRaisesRegex(ConfigError, "name the mesh's directory file"):
+        with self.assertRaisesRegex(ConfigError, "name a directory file that can be read"):
+            self.why("10.1.0.2:80")
+
+    def test_a_file_that_is_no_text_is_one_sentence(self) -> None:
+        self.file.write_bytes(b"\xff\xfe")
+        with self.assertRaisesRegex(ConfigError, "write it in UTF-8"):
             self.why("10.1.0.2:80")

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import write_folder
+from meshtx.files import write_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.watch import INTERVAL
 from meshtx.pki.issuer import Issuer

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.files import read_file
+from meshtx.files import read_file
 from meshtx.identity.watch import INTERVAL, Contents, FileWatch
 
 

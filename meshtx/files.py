@@ -8,17 +8,19 @@ rename moves ``..data`` to the next.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from meshtx.errors import ConfigError
+from meshtx.errors import ConfigError, said_by_system
 
 MAX_LENGTH = 1024 * 1024
 """Bytes that are read from one file: a bundle of 500 anchors has half."""
 DATA = "..data"
+_GENERATION = re.compile(r"\.\.[0-9a-f]{16}")
 
 
 def read_file(path: Path, hint: str = "name a file that this user can read", limit: int = MAX_LENGTH) -> bytes:
@@ -27,13 +29,30 @@ def read_file(path: Path, hint: str = "name a file that this user can read", lim
     :param limit: bytes.
     :raises ConfigError: it is missing, unreadable, empty or longer.
     """
+    data = _read(path, hint, limit)
+    if not data:
+        raise ConfigError(str(path), "the file is empty", hint)
+    return data
+
+
+def read_text(path: Path, hint: str, limit: int = MAX_LENGTH) -> str:
+    """Return the whole text of a file in UTF-8; it may be empty.
+
+    :param limit: bytes.
+    :raises ConfigError: it is missing, unreadable, longer or in no UTF-8.
+    """
+    try:
+        return _read(path, hint, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), str(error), "write it in UTF-8") from error
+
+
+def _read(path: Path, hint: str, limit: int) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(str(path), _problem(error), hint) from error
-    if not data:
-        raise ConfigError(str(path), "the file is empty", hint)
+        raise ConfigError(str(path), said_by_system(error), hint) from error
     if len(data) > limit:
         raise ConfigError(str(path), f"the file is longer than {limit} bytes", hint)
     return data
@@ -54,7 +73,7 @@ def write_file(path: Path, data: bytes, *, private: bool) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(str(path), _problem(error), "name a place that this user can write to") from error
+        raise ConfigError(str(path), said_by_system(error), "name a place that this user can write to") from error
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes], private: Collection[str]) -> None:
@@ -68,12 +87,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes], private: Collection[s
             folder.mkdir(mode=0o700)
         _swap(folder, files, private)
     except OSError as error:
-        raise ConfigError(str(folder), _problem(error), "name a folder that this user can write to") from error
+        raise ConfigError(str(folder), said_by_system(error), "name a folder that this user can write to") from error
 
 
 def _swap(folder: Path, files: Mapping[str, bytes], private: Collection[str]) -> None:
     data = folder / DATA
-    before = folder / data.readlink() if data.is_symlink() else None
+    before = _generation(data)
     generation = folder / f"..{secrets.token_hex(8)}"
     generation.mkdir(mode=0o700)
     for name, content in files.items():
@@ -86,6 +105,15 @@ def _swap(folder: Path, files: Mapping[str, bytes], private: Collection[str]) ->
     _sync_folder(folder)
     if before is not None:
         shutil.rmtree(before, ignore_errors=True)
+
+
+def _generation(data: Path) -> Path | None:
+    """Return the folder that `DATA` leads to if it is one of ours: what others have put there, nobody removes."""
+    if not data.is_symlink():
+        return None
+    name = str(data.readlink())
+    folder = data.parent / name
+    return folder if _GENERATION.fullmatch(name) and folder.is_dir() and not folder.is_symlink() else None
 
 
 def _create(path: Path, data: bytes, *, private: bool) -> None:
@@ -110,7 +138,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _problem(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError
-from meshtx.identity.files import read_file, write_file, write_folder
+from meshtx.files import read_file, read_text, write_file, write_folder
 
 
 def mode(path: Path) -> int:
@@ -39,6 +39,25 @@ class ReadFileTests(SynchronousTestCase):
     def test_an_error_names_the_file_and_what_to_do(self) -> None:
         error = self.assertRaises(ConfigError, read_file, self.path, "mend it")
         self.assertEqual(str(error), f"{self.path}: no such file or directory; mend it")
+
+
+class ReadTextTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def problem(self, **settings: int) -> str:
+        return str(self.assertRaises(ConfigError, read_text, self.path, "mend it", **settings))
+
+    def test_text_may_be_empty(self) -> None:
+        for text in ("", "née\n"):
+            self.path.write_text(text, "utf-8")
+            self.assertEqual(read_text(self.path, "mend it"), text)
+
+    def test_each_problem_is_one_sentence(self) -> None:
+        self.assertEqual(self.problem(), f"{self.path}: no such file or directory; mend it")
+        self.path.write_bytes(b"abc\xff")
+        self.assertRegex(self.problem(), "byte 0xff in position 3.*; write it in UTF-8$")
+        self.assertEqual(self.problem(limit=3), f"{self.path}: the file is longer than 3 bytes; mend it")
 
 
 class WriteFileTests(SynchronousTestCase):
@@ -107,6 +126,19 @@ class WriteFolderTests(SynchronousTestCase):
         self.write("two")
         names = [each.name for each in self.folder.iterdir()]
         self.assertEqual(len(names), 4, names)
+
+    def test_what_others_have_linked_to_is_not_removed(self) -> None:
+        """In a folder that others write to, such as /dev/shm, the link may be anybody's."""
+        victim, beside = Path(self.mktemp()), self.folder / "kept"
+        for each in (victim, beside):
+            each.mkdir(parents=True)
+            (each / "file").write_text("of somebody")
+        for target in (str(victim.absolute()), f"../{victim.name}", "kept", "."):
+            (self.folder / "..data").symlink_to(target)
+            self.write("one")
+            self.assertEqual(self.contents(), ["one", "ONE"])
+            self.assertTrue((victim / "file").exists() and (beside / "file").exists(), target)
+            (self.folder / "..data").unlink()
 
     def test_plain_files_of_before_become_links(self) -> None:
         self.folder.mkdir()
