@@ -10,20 +10,16 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twisted.logger import Logger
-from twisted.plugin import IPlugin, getPlugins
+from twisted.plugin import IPlugin
 from zope.interface import implementer
-from zope.interface.exceptions import Invalid
-from zope.interface.verify import verifyObject
 
-import meshtx.plugins
-from meshtx.errors import ConfigError, nearest
+from meshtx.extensions import Extensions
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Request, Response, ResponseEnd, Seen
 from meshtx.wire import http_events as wire
 from meshtx.wire.sniff import Verdict
 
-KEY = "detectors"
-"""The setting that names them."""
+DETECTORS = Extensions(IDetector, "detectors", "detector")
 
 _DETECTION = {Verdict.YES: Detection.YES, Verdict.NO: Detection.NO, Verdict.MORE: Detection.MORE}
 
@@ -116,24 +112,4 @@ def load_detectors(names: Sequence[str]) -> list[IDetector]:
 
     :raises ConfigError: a name is not known, is offered twice, or its detector does not fit the interface.
     """
-    if not names:
-        return []
-    offered: dict[str, list[IDetector]] = {}
-    for plugin in getPlugins(IDetector, meshtx.plugins):
-        offered.setdefault(str(getattr(plugin, "name", "")), []).append(plugin)
-    return [_named(name, offered) for name in dict.fromkeys(names)]
-
-
-def _named(name: str, offered: dict[str, list[IDetector]]) -> IDetector:
-    plugins = offered.get(name, [])
-    if not plugins:
-        raise ConfigError(KEY, f"there is no detector {name!r}", nearest(name, sorted(offered)))
-    if len(plugins) > 1:
-        where = " and ".join(sorted(type(plugin).__module__ for plugin in plugins))
-        raise ConfigError(KEY, f"{len(plugins)} detectors are called {name!r}", f"uninstall one of {where}")
-    try:
-        verifyObject(IDetector, plugins[0])
-    except Invalid as problem:
-        lacking = " ".join(str(problem).split())
-        raise ConfigError(KEY, f"detector {name!r} is broken: {lacking}", "see docs/plugins.md") from problem
-    return plugins[0]
+    return DETECTORS.load(names)

@@ -3,8 +3,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from meshtx import extensions
 from meshtx.errors import ConfigError
-from meshtx.identity import validators
 from meshtx.identity.validators import load_validator
 from meshtx.interfaces import ITokenValidator
 from meshtx.pki.name import MeshScope, Name
@@ -25,7 +25,7 @@ class Broken:
 
 class ValidatorsTests(SynchronousTestCase):
     def offer(self, *plugins: object) -> None:
-        self.patch(validators, "getPlugins", lambda *_: list(plugins))
+        self.patch(extensions, "getPlugins", lambda *_: list(plugins))
 
     def problem(self, name: str) -> str:
         with self.assertRaises(ConfigError) as caught:
