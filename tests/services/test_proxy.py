@@ -1,0 +1,283 @@
+"""``twistd meshproxy`` put together: in this process, by its own configuration."""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from meshtx.config import ProxyConfig
+from meshtx.config_load import load
+from meshtx.errors import ConfigError
+from meshtx.identity.keeper_service import KeeperService
+from meshtx.net.origdst import NoOriginalDestination, Original
+from meshtx.observe.flow import Mtls
+from meshtx.pki.credentials import Credentials
+from meshtx.services import proxy as module
+from meshtx.services.proxy import Options, ProxyService, makeService
+from meshtx.wire.address import Address
+from meshtx.wire.leg_frames import Open, Refuse, encode
+from tests.net.certificates import VOTING, WEB
+from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Application, MeshCase, Talker, Taps
+from tests.proxy.peers import dial
+
+BINARY = b"\0\1\2\3\4"
+"""No detector takes it for the start of anything."""
+
+
+class ProxyCase(MeshCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+
+    def file(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def flags(self, ip: Any, credentials: Credentials, **changed: str) -> dict[str, str]:
+        """Return options with which a proxy takes what comes to it, and nothing else."""
+        who = credentials.name.service_account
+        return {
+            "certificate_file": self.file(f"{who}.crt", credentials.chain_pem().decode()),
+            "key_file": self.file(f"{who}.key", credentials.key_pem().decode()),
+            "trust_anchors_file": self.file("ca.crt", CA.pem),
+            "inbound_listen": f"{ip}:0",
+            "outbound_listen": "",
+            "tap_listen": f"{ip}:0",
+            "admin_listen": f"{ip}:0",
+            "drain_timeout": "10s",
+        } | changed
+
+    def start(self, ip: Any, credentials: Credentials, **changed: str) -> ProxyService:
+        service = ProxyService(load(ProxyConfig, self.flags(ip, credentials, **changed), {}, None), reactor)
+        service.privilegedStartService()
+        service.startService()
+        self.addCleanup(self.stop, service)
+        return service
+
+    def stop(self, service: ProxyService) -> Deferred[None]:
+        """Stop it, with nothing left that it would wait for."""
+        for transport in self.transports:
+            transport.abortConnection()
+        return service.stopService()
+
+    def port(self, service: ProxyService, key: str) -> Address:
+        """Return where the service listens for what a setting names."""
+        index = [listener.key for listener in service.listeners.wanted].index(key)
+        host = service.listeners.ports[index].getHost()
+        return Address.of(host.host, host.port)
+
+    def pair_of(self, application: Application, **changed: str) -> tuple[ProxyService, ProxyService]:
+        """Start a proxy for the application and one for its client."""
+        server = self.start(SERVER, VOTING_LEAF, **changed)
+        directory = self.file(
+            "mesh.toml",
+            f'[[workload]]\naddresses = ["{SERVER}"]\nidentity = "{VOTING}"\n'
+            f"inbound_port = {self.port(server, 'inbound_listen').port}\n",
+        )
+        forward = f"{CLIENT}:0={application.address}"
+        return self.start(CLIENT, WEB_LEAF, directory_file=directory, outbound_forward=forward), server
+
+    async def talk(self, client: ProxyService) -> Talker:
+        talker = await self.connect(self.port(client, "outbound_forward"), Talker(BINARY))
+        self.assertEqual(await talker.has(len(BINARY)), BINARY)
+        return talker
+
+
+class WayTests(ProxyCase):
+    async def test_two_proxies_join_a_client_and_its_server(self) -> None:
+        client, server = self.pair_of(self.application())
+        taps = Taps(server.tap)
+        await self.talk(client)
+        event = await taps.saw(lambda _: True)
+        self.assertEqual(event.flow.security, Mtls(WEB, "meshtx/1"))
+        self.assertEqual(sample(server, "tcp_open_total", tls="true"), 1)
+        self.assertEqual(sample(client, "tcp_open_total", tls="true"), 1)
+        self.assertGreater(sample(server, "control_identity_cert_expiration_timestamp_seconds"), 0)
+        self.assertGreater(sample(server, "meshtx_trust_anchor_expiration_timestamp_seconds"), 0)
+
+    async def test_without_a_redirect_strangers_come_by_a_forward(self) -> None:
+        application = self.application()
+        server = self.start(SERVER, VOTING_LEAF, inbound_forward=f"{free(SERVER)}={application.address}")
+        talker = await self.connect(self.port(server, "inbound_forward"), Talker(BINARY))
+        self.assertEqual(await talker.has(len(BINARY)), BINARY)
+
+    async def test_a_peer_cannot_go_out_by_an_explicit_listener(self) -> None:
+        """It would reach others in this workload's name."""
+        application = self.application()
+        way_out = free(SERVER)
+        directory = self.file("nobody.toml", "workload = []")
+        server = self.start(
+            SERVER, VOTING_LEAF, directory_file=directory, outbound_forward=f"{way_out}={application.address}"
+        )
+        peer = await dial(self, self.port(server, "inbound_listen"), WEB_LEAF)
+        peer.talker.made.addCallback(lambda _: peer.talker.transport.write(encode(Open(way_out.port))))
+        self.assertEqual(await peer.talker.has(1), encode(Refuse("loop")))
+        self.assertEqual(application.connections, [])
+
+    async def test_redirected_connections_go_where_they_were_going(self) -> None:
+        application = self.application()
+        self.patch(module, "original_destination", lambda _sock, _local: Original(application.address, True))
+        directory = self.file("nobody.toml", "workload = []")
+        service = self.start(SERVER, VOTING_LEAF, directory_file=directory, outbound_listen=f"{SERVER}:0")
+        for key in ("inbound_listen", "outbound_listen"):
+            talker = await self.connect(self.port(service, key), Talker(BINARY))
+            self.assertEqual(await talker.has(len(BINARY)), BINARY)
+
+    async def test_what_was_not_redirected_came_to_the_proxy_itself(self) -> None:
+        self.patch(module, "original_destination", lambda _sock, local: Original(local, False))
+        directory = self.file("nobody.toml", "workload = []")
+        out = free(SERVER)
+        service = self.start(SERVER, VOTING_LEAF, directory_file=directory, outbound_listen=str(out))
+        taps = Taps(service.tap)
+        for key, reason in (("inbound_listen", "tls_required"), ("outbound_listen", "loop")):
+            talker = await self.connect(self.port(service, key), Talker(BINARY))
+            self.assertEqual(await talker.lost, "reset")
+            self.assertEqual(sample(service, "tcp_refused_total", reason=reason), 1)
+        self.assertIsNotNone(taps)
+
+    async def test_where_nothing_is_redirected_nothing_can_go_out(self) -> None:
+        def unknown(_sock: object, _local: Address) -> Original:
+            raise NoOriginalDestination("the kernel knows none")
+
+        self.patch(module, "original_destination", unknown)
+        directory = self.file("nobody.toml", "workload = []")
+        service = self.start(SERVER, VOTING_LEAF, directory_file=directory, outbound_listen=f"{SERVER}:0")
+        for key, reason in (("inbound_listen", "tls_required"), ("outbound_listen", "no_original_destination")):
+            talker = await self.connect(self.port(service, key), Talker(BINARY))
+            self.assertEqual(await talker.lost, "reset")
+            self.assertEqual(sample(service, "tcp_refused_total", reason=reason), 1)
+
+    async def test_the_tap_port_takes_no_stranger(self) -> None:
+        service = self.start(SERVER, VOTING_LEAF)
+        peer = await dial(self, self.port(service, "tap_listen"), None, alpn=["h2"])
+        self.assertEqual(await peer.talker.lost, "reset")
+        [line] = [line for line in self.lines if line.startswith("tap refused")]
+        self.assertIn("no_client_certificate", line)
+
+    async def test_the_admin_port_says_whether_it_is_ready(self) -> None:
+        service = self.start(SERVER, VOTING_LEAF)
+        talker = await self.connect(self.port(service, "admin_listen"), Talker(b"GET /ready HTTP/1.0\r\n\r\n"))
+        await talker.lost
+        self.assertIn(b" 200 ", talker.got)
+
+
+class StopTests(ProxyCase):
+    async def test_it_waits_for_what_runs(self) -> None:
+        client, server = self.pair_of(self.application())
+        talker = await self.talk(client)
+        inbound = self.port(server, "inbound_listen")
+        stopped = server.stopService()
+        self.assertEqual(server.ready_reason(), "the proxy is stopping")
+        await deferLater(reactor, 0)
+        self.assertFalse(stopped.called)
+        talker.transport.write(BINARY)
+        self.assertEqual(await talker.has(10), BINARY * 2)
+        late = socket.socket()
+        self.addCleanup(late.close)
+        self.assertRaises(ConnectionRefusedError, late.connect, (inbound.host, inbound.port))
+        talker.transport.loseConnection()
+        await stopped
+        self.assertEqual((len(server.live), await talker.lost), (0, "closed"))
+
+    async def test_it_waits_no_longer_than_it_may(self) -> None:
+        application = self.application()
+        accepted = application.next()
+        client, server = self.pair_of(application, drain_timeout="0.02s")
+        talker = await self.talk(client)
+        await server.stopService()
+        self.assertEqual(len(server.live), 0)
+        self.assertEqual([await talker.lost, await (await accepted).lost], ["reset", "reset"])
+        self.assertIn("1 connections did not end in time and are reset", self.lines)
+
+    async def test_a_stop_without_connections_is_at_once(self) -> None:
+        service = self.start(SERVER, VOTING_LEAF)
+        await service.stopService()
+        self.assertEqual([line for line in self.lines if "waiting" in line], [])
+
+
+class MakeTests(ProxyCase):
+    def test_it_says_that_it_has_not_started(self) -> None:
+        service = ProxyService(load(ProxyConfig, self.flags(SERVER, VOTING_LEAF), {}, None), reactor)
+        self.assertEqual(service.ready_reason(), "the proxy has not started")
+
+    def test_credentials_come_from_the_identity_service(self) -> None:
+        flags = self.flags(SERVER, VOTING_LEAF)
+        del flags["certificate_file"], flags["key_file"], flags["trust_anchors_file"]
+        flags |= {
+            "identity_address": "127.0.0.1:1",
+            "name": str(VOTING),
+            "token_file": self.file("token", "a token"),
+            "trust_anchors": CA.pem,
+        }
+        service = ProxyService(load(ProxyConfig, flags, {}, None), reactor)
+        self.assertIsInstance(service.source, KeeperService)
+        self.assertEqual((service.tls.contexts, service.source.trust.digest), (None, CA.trust.digest))
+
+    def test_anchors_that_are_none(self) -> None:
+        flags = self.flags(SERVER, VOTING_LEAF)
+        del flags["trust_anchors_file"]
+        config = load(
+            ProxyConfig,
+            flags | {"trust_anchors": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+            {},
+            None,
+        )
+        error = self.assertRaises(ConfigError, ProxyService, config, reactor)
+        self.assertIn("trust_anchors", str(error))
+
+    def refused(self, **changed: str) -> tuple[Any, str]:
+        """Return the status and the sentence with which the program does not start."""
+        options = Options()
+        options.parseOptions(
+            [f"--{key.replace('_', '-')}={value}" for key, value in self.flags(SERVER, VOTING_LEAF, **changed).items()]
+        )
+        said = io.StringIO()
+        self.patch(sys, "__stderr__", said)
+        end = self.assertRaises(SystemExit, makeService, options)
+        return end.code, said.getvalue()
+
+    def test_a_port_that_is_taken_is_told_before_the_program_leaves_the_terminal(self) -> None:
+        sock = socket.create_server((str(SERVER), 0))
+        self.addCleanup(sock.close)
+        taken = Address.of(*sock.getsockname())
+        status, said = self.refused(admin_listen=str(taken))
+        self.assertEqual(status, 2)
+        self.assertIn(f"admin_listen: cannot listen on {taken}: address already in use", said)
+        self.assertEqual(said.count("\n"), 1)
+
+    def test_a_directory_that_is_wrong_is_told(self) -> None:
+        status, said = self.refused(directory_file=self.file("wrong.toml", "workloads = []"))
+        self.assertEqual((status, said.count("\n")), (2, 1))
+        self.assertIn("workload", said)
+
+    def test_options_make_the_service(self) -> None:
+        options = Options()
+        options.parseOptions(
+            [f"--{key.replace('_', '-')}={value}" for key, value in self.flags(SERVER, VOTING_LEAF).items()]
+        )
+        self.assertIsInstance(makeService(options), ProxyService)
+
+
+def sample(service: ProxyService, name: str, **labels: str) -> float:
+    return sum(
+        each.value
+        for metric in service.metrics.registry.collect()
+        for each in metric.samples
+        if each.name == name and labels.items() <= each.labels.items()
+    )
+
+
+def free(ip: Any) -> Address:
+    """Return an address that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind((str(ip), 0))
+        return Address.of(*sock.getsockname())
