@@ -7,6 +7,7 @@ import sys
 import click
 from rich.console import Console
 
+from meshtx.demo import needs
 from meshtx.demo.ground import Namespaces
 from meshtx.demo.loopback import Loopback
 from meshtx.demo.mesh import Break
@@ -37,5 +38,7 @@ def command(*, rounds: int, broken: str | None, explicit: bool, keep: bool) -> i
             become_root_of_our_own([sys.executable, "-m", "meshtx", *sys.argv[1:]])
         console.print("This user may make no network namespaces: the demo runs with explicit listeners instead.\n")
         explicit = True
-    demo = Demo(console, Loopback if explicit else Namespaces, rounds, Break(broken) if broken else None, keep)
+    ground = Loopback if explicit else Namespaces
+    needs.check(ground.programs)
+    demo = Demo(console, ground, rounds, Break(broken) if broken else None, keep)
     return 0 if demo.run() else 1

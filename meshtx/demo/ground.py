@@ -27,6 +27,8 @@ class Ground(Protocol):
 
     about: str
     """For a person: what separates the hosts, and how traffic comes to the sidecars."""
+    programs: tuple[str, ...]
+    """The programs of other packages that it needs."""
     addresses: dict[str, str]
     """By host, its IP address on the wire."""
 
@@ -67,6 +69,7 @@ class Namespaces:
     """Each host is a network namespace on a bridge; the kernel redirects (nftables), a raw socket records."""
 
     about = "each in a network namespace of its own, its traffic turned to the sidecar by nftables"
+    programs: tuple[str, ...] = ("unshare", "nsenter", "ip", "nft", "curl")
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab

@@ -50,7 +50,7 @@ def wait_until(fact: Callable[[], bool], what: str, seconds: float) -> None:
         time.sleep(0.02)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return ours, with the folders of administration's commands, which an ordinary user's PATH lacks."""
     return {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"}
 
@@ -146,7 +146,7 @@ class Lab:
         self, argv: Sequence[str], *, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command beside the hosts; see `Host.run`."""
-        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, env=_environment())
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, env=environment())
         if check and done.returncode:
             raise LabError(f"{' '.join(argv)}: {done.stderr.strip() or done.stdout.strip()}")
         return done
@@ -159,7 +159,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**_environment(), **(env or {})},
+                env={**environment(), **(env or {})},
                 process_group=self._leader.pid,
             )
         self._processes.append(process)

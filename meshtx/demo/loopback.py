@@ -34,6 +34,7 @@ class Loopback:
     """Addresses of the loopback network, explicit listeners, and a forwarder as the wire."""
 
     about = "each at a loopback address of its own, connected to its sidecar by explicit listeners"
+    programs: tuple[str, ...] = ("curl",)
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshtx.demo.verdict import Pair, Party
+from meshtx.errors import ConfigError
 from meshtx.pki.name import MeshScope, Name
 
 SCOPE = MeshScope()
@@ -94,11 +95,13 @@ def _network(address: str) -> str:
 def examples() -> Path:
     """Return the folder of the example services: in a checkout, or where an installed package has put it.
 
-    :raises FileNotFoundError: it is in neither.
+    :raises ConfigError: it is in neither.
     """
     checkout = Path(__file__).parents[2] / "examples" / "emojivoto"
     installed = Path(sysconfig.get_path("data")) / "share" / "meshtx" / "examples" / "emojivoto"
     for folder in (checkout, installed):
         if (folder / "web.py").is_file():
             return folder
-    raise FileNotFoundError(f"the example services are neither in {checkout} nor in {installed}")
+    raise ConfigError(
+        "demo", f"the example services are neither in {checkout} nor in {installed}", "install meshtx anew"
+    )
