@@ -74,6 +74,7 @@ class Inbound(ServerFactory):
         src, local = endpoints(transport)
         flow = self._parts.flows.open(Direction.IN, src, local)
         work = Work(self._parts.live, flow, lambda _: transport.abortConnection())
+        work.undecided(self._parts.undecided)
         arrival.gone = work.client_gone
         work.attempt(lambda: self._begin(arrival, work))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 
@@ -12,7 +12,11 @@ from meshtx.observe.flows import Flows
 from meshtx.proxy.ends import Live
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.policy import Policy
+from meshtx.rpc.connections import Connections
 from meshtx.wire.address import Address
+
+MAX_UNDECIDED = 4096
+"""Accepted connections in their handshake or before it, at once: seconds of handshakes, up to 50 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Parts:
     """The rooms' objects that serve every connection.
 
     :param own_ports: ports of this proxy, which are no destination for anybody's connection.
+    :param undecided: the accepted connections that have not said yet what they want.
     """
 
     clock: IReactorTime
@@ -41,6 +46,7 @@ class Parts:
     policy: Policy
     own_ports: frozenset[int]
     patience: Patience = Patience()
+    undecided: Connections = field(default_factory=lambda: Connections(MAX_UNDECIDED))
 
 
 def endpoints(transport: ITCPTransport) -> tuple[Address, Address]:

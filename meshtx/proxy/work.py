@@ -23,6 +23,7 @@ from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.metrics import RESET
 from meshtx.proxy.ends import End, Live
+from meshtx.rpc.connections import Connections, Seat
 
 
 class Refused(Exception):
@@ -71,7 +72,12 @@ class Work:
         self._steps: Deferred[None] | None = None
         self._joined = False
         self._over = False
+        self._seat: Seat | None = None
         self._release = live.hold(self.abort)
+
+    def undecided(self, seats: Connections) -> None:
+        """Take a place among those that have not said what they want; past the bound the oldest of them goes."""
+        self._seat = seats.enter(lambda: self.refuse(Refusal.LIMIT, "too many have not said what they want"))
 
     def attempt(self, step: Callable[[], None]) -> None:
         """Do something that comes before the steps; what it raises is judged as theirs is."""
@@ -82,6 +88,7 @@ class Work:
 
     def start(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run the steps, whose last one is `relay`."""
+        self._leave()
         self._steps = ensureDeferred(steps)
         self._steps.addErrback(self._failed)
 
@@ -157,7 +164,13 @@ class Work:
         """Let go of everything, so that no cycle keeps a finished connection in memory."""
         self._over = True
         self._close = _closed
+        self._leave()
         self._release()
+
+    def _leave(self) -> None:
+        seat, self._seat = self._seat, None
+        if seat is not None:
+            seat.leave()
 
 
 def _closed(reason: str) -> None:

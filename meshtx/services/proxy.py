@@ -188,7 +188,10 @@ class ProxyService(MultiService):
     async def _stop(self) -> None:
         self.running = False
         await self.listeners.stopService()
-        if self.live and not await self._emptied(self._config.drain_timeout):
+        patience = self._config.drain_timeout
+        if self.live:
+            self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
+        if not await self._emptied(patience):
             self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
             self.live.abort()
             await self._emptied(RESET_GRACE)
@@ -198,7 +201,6 @@ class ProxyService(MultiService):
         await super().stopService()
 
     async def _emptied(self, patience: float) -> bool:
-        self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
         try:
             await self.live.empty().addTimeout(patience, self._reactor)
         except DeferredTimeout:

@@ -21,7 +21,8 @@ from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 from meshtx.wire.address import Address
 from tests.net.certificates import VOTING
-from tests.proxy.mesh import CA, MeshCase, Talker
+from tests.proxy.mesh import CA, MeshCase
+from tests.proxy.talkers import Talker
 
 LINKERD = ("transport.l5d.io/v1",)
 BOTH = ("meshtx/1", *LINKERD)

@@ -9,8 +9,9 @@ from meshtx.net.tls import Session
 from meshtx.observe.flow import Mtls, NoTls, NoTlsReason
 from tests.net.certificates import WEB, make_leaf
 from tests.pki.made import SCOPE
-from tests.proxy.mesh import CA, SERVER, VOTING_LEAF, WEB_LEAF, Echo, Host, MeshCase, Talker
+from tests.proxy.mesh import CA, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import dial, hello, serve
+from tests.proxy.talkers import Echo, Talker
 
 BINARY = b"\0\1\2\3\4"
 """No detector takes it for the start of anything."""

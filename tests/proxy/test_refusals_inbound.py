@@ -15,8 +15,9 @@ from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
 from meshtx.wire.transport_header import TransportHeader, encode_header
 from tests.net.certificates import DAY, VOTING, WEB, make_ca, make_leaf, now
-from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, Talker
+from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import LINKERD, Peer, dial, hello, tls_1_2
+from tests.proxy.talkers import Talker
 
 SECRET = b"GET /secret HTTP/1.1\r\nHost: secret.example\r\n\r\n"
 LISTED = Policy(Mode.LISTED, frozenset({str(WEB)}))
@@ -187,6 +188,23 @@ class StrangerTests(InboundCase):
         self.assertEqual(await peer.talker.lost, "closed")
         await server.live.empty()
         self.assertEqual(server.count("meshtx_silent_connections_total"), 1)
+
+
+class BoundTests(InboundCase):
+    async def test_past_the_bound_the_oldest_of_those_that_say_nothing_goes(self) -> None:
+        server, application = Host(self, SERVER, VOTING_LEAF), self.application()
+        server.parts.undecided.__init__(2)  # type: ignore[misc]
+        address = server.inbound(application.address.port)
+        decided = await self.connect(address, Talker(SECRET))
+        await decided.has(len(SECRET))
+        silent = [await self.connect(address) for _ in range(3)]
+        self.assertEqual(await silent[0].lost, "reset")
+        self.assertEqual(await server.refusal(), ("limit", "too many have not said what they want"))
+        self.assertEqual(server.refused(), {("inbound", "limit"): 1})
+        for each in silent[1:]:
+            each.transport.write(SECRET)
+            self.assertEqual(await each.has(len(SECRET)), SECRET)
+        self.assertEqual((len(server.live), server.parts.undecided.seats), (3, set()))
 
 
 class AskedForTests(InboundCase):

@@ -13,7 +13,8 @@ from meshtx.pki.credentials import Credentials
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from tests.net.certificates import DAY, VOTING, WEB, make_ca, make_leaf, now
-from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Application, Host, MeshCase, Talker
+from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+from tests.proxy.talkers import Application, Talker
 
 SECRET = b"GET /secret HTTP/1.1\r\nHost: secret.example\r\n\r\n"
 ROGUE = make_ca()

@@ -15,8 +15,9 @@ from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.services.admin_port import AdminPort
 from meshtx.wire.address import Address
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.proxy.mesh import CA, SERVER, VOTING_LEAF, WEB_LEAF, MeshCase, Source, Talker
+from tests.proxy.mesh import CA, SERVER, VOTING_LEAF, WEB_LEAF, MeshCase, Source
 from tests.proxy.peers import dial, hello
+from tests.proxy.talkers import Talker
 
 
 class AdminPortTests(MeshCase):

@@ -24,8 +24,9 @@ from meshtx.services.proxy import Options, ProxyService, makeService
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open, Refuse, encode
 from tests.net.certificates import VOTING, WEB
-from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Application, MeshCase, Talker, Taps
+from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, MeshCase, Taps
 from tests.proxy.peers import dial
+from tests.proxy.talkers import Application, Talker
 
 BINARY = b"\0\1\2\3\4"
 """No detector takes it for the start of anything."""
