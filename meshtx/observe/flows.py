@@ -24,6 +24,7 @@ from meshtx.observe.exchanges import Exchanges, TooManyOpen
 from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, NoTls, Request, Security, Seen, tls_label
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
+from meshtx.observe.sparing import Sparing
 from meshtx.observe.tap import FlowOpened, FlowRefused, TapEvent, TapHub, What
 from meshtx.observe.watcher import Detached, Watcher
 from meshtx.wire.address import Address
@@ -65,6 +66,7 @@ class Flows:
         self.debug = debug
         self._ids = count()
         self._failed: set[str] = set()
+        self._sparing = Sparing()
         self.relaying: set[FlowHandle] = set()
         metrics.before_exposition.append(self._account)
 
@@ -75,6 +77,22 @@ class Flows:
     def _account(self) -> None:
         for handle in self.relaying:
             handle.account()
+
+    def log_refusal(self, flow: Flow, reason: StrEnum, detail: str) -> None:
+        """Log it, unless many for the same reason were logged just now; `detail` may be empty."""
+        left_out = self._sparing.left_out((flow.direction, reason), self.clock.seconds())
+        if left_out is None:
+            return
+        text = "{direction} {src} -> {dst} refused: {reason}"
+        self.log.info(
+            text + (" ({detail})" if detail else "") + (", and {left_out} more before it" if left_out else ""),
+            direction="inbound" if flow.direction is Direction.IN else "outbound",
+            src=flow.src,
+            dst=flow.dst,
+            reason=reason.value,
+            detail=printable(detail),
+            left_out=left_out,
+        )
 
     def observer_failed(self, protocol: str) -> None:
         """Count the exception being handled, and log it once for each detector: it may come with every connection."""
@@ -169,16 +187,7 @@ class FlowHandle:
         self._flows.metrics.refused(flow.direction, reason)
         if self._series is not None:
             self._series.closed(reason)
-        self._flows.log.info(
-            "{direction} {src} -> {dst} refused: {reason} ({detail})"
-            if detail
-            else "{direction} {src} -> {dst} refused: {reason}",
-            direction="inbound" if flow.direction is Direction.IN else "outbound",
-            src=flow.src,
-            dst=flow.dst,
-            reason=reason.value,
-            detail=printable(detail),
-        )
+        self._flows.log_refusal(flow, reason, detail)
         self._publish(FlowRefused(reason.value, detail))
 
     def ended(self, sent: int, received: int, error: str | None = None, detail: str = "") -> None:

@@ -85,5 +85,5 @@ class TapService:
         try:
             return event_message(event, headers=headers)
         except (TypeError, ValueError):  # what a plugin's observer reported does not fit, e.g. a negative length
-            self.log.failure("an event cannot be sent to a tap: {event}", event=event)
+            self.log.failure("an event cannot be sent to a tap: {kind}", kind=type(event).__name__)
             return None
