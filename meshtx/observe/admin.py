@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from meshtx.observe.metrics import CONTENT_TYPE, Metrics
+from meshtx.rpc.connections import Connections, Seat
 from meshtx.wire.address import parse_ip
 
 MAX_BODY = 1024
@@ -29,7 +32,33 @@ MAX_BODY = 1024
 IDLE_TIMEOUT = 30.0
 """Seconds without a byte after which a connection is closed."""
 
+MAX_CONNECTIONS = 64
+"""At once; one more, and the one that was silent longest is cut off."""
+
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class _Channel(HTTPChannel):
+    """A connection that has one of the site's places."""
+
+    site: AdminSite
+    transport: ITCPTransport
+    _seat: Seat | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._seat = self.site.connections.enter(self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._seat is not None:
+            self._seat.busy()
+            self._seat.idle()  # from now on
+        super().dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._seat is not None:
+            self._seat.leave()
+        super().connectionLost(reason)
 
 
 class AdminSite(Site):
@@ -40,7 +69,7 @@ class AdminSite(Site):
     :param shutdown: ends the program; without it there is no ``/shutdown``.
     """
 
-    protocol = HTTPChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
+    protocol = _Channel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
 
     def __init__(
         self,
@@ -60,6 +89,7 @@ class AdminSite(Site):
         if shutdown is not None:
             posts[b"/shutdown"] = lambda request: _shutdown(request, shutdown)
         root = _Pages({b"GET": pages, b"HEAD": pages, b"POST": posts})
+        self.connections = Connections(MAX_CONNECTIONS)
         super().__init__(
             root, requestFactory=_Request, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
         )

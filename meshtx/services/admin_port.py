@@ -15,13 +15,19 @@ from twisted.logger import Logger
 from meshtx.net.failures import TlsError
 from meshtx.net.tls import Session, TlsProtocol
 from meshtx.observe.admin import AdminSite
+from meshtx.observe.printable import printable
+from meshtx.observe.sparing import Sparing
 from meshtx.pki.name import Name
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.mesh_tls import MeshTls
+from meshtx.rpc.connections import Connections, Seat
 from meshtx.wire.client_hello import Hello, NotTls
 
 PATIENCE = 10.0
 """Seconds for the first bytes and for the handshake."""
+
+MAX_UNDECIDED = 64
+"""Connections that have said nothing yet, or are in their handshake; one more, and the oldest is cut off."""
 
 
 class AdminPort(ServerFactory):
@@ -49,29 +55,46 @@ class AdminPort(ServerFactory):
         self._tls = tls
         self._clock = clock
         self._readers = frozenset(readers)
+        self._undecided = Connections(MAX_UNDECIDED)
+        self._sparing = Sparing()
 
     def buildProtocol(self, addr: IAddress | None) -> Arrival:  # noqa: ARG002 - Twisted's signature
         """Return the protocol that awaits the first bytes."""
-        return Arrival(lambda arrival: arrival.sniff(lambda seen: self._sniffed(arrival, seen)), self._clock, PATIENCE)
+        return Arrival(self._accepted, self._clock, PATIENCE)
 
-    def _sniffed(self, arrival: Arrival, seen: Hello | NotTls | None) -> None:
+    def _accepted(self, arrival: Arrival) -> None:
+        seat = self._undecided.enter(arrival.transport.abortConnection)
+        arrival.gone = seat.leave
+        arrival.sniff(lambda seen: self._sniffed(arrival, seat, seen))
+
+    def _sniffed(self, arrival: Arrival, seat: Seat, seen: Hello | NotTls | None) -> None:
         contexts = self._tls.contexts
         match seen:
             case NotTls():
+                seat.leave()
                 held = arrival.held
                 site = self._in_clear.buildProtocol(arrival.transport.getPeer())
                 arrival.become(site)
                 site.dataReceived(held)
             case Hello() if contexts is not None:
                 arrival.release()
-                tls = TlsProtocol(contexts.server(), self._established, self._failed, self._clock, PATIENCE)
+
+                def established(session: Session) -> IProtocol:
+                    seat.leave()
+                    site = self._open if session.peer in self._readers else self._closed
+                    return site.buildProtocol(None)
+
+                def failed(error: TlsError) -> None:
+                    seat.leave()
+                    self._failed(error)
+
+                tls = TlsProtocol(contexts.server(), established, failed, self._clock, PATIENCE)
                 tls.start_on(arrival.transport, arrival.held)
             case _:
                 arrival.transport.abortConnection()
 
-    def _established(self, session: Session) -> IProtocol:
-        site = self._open if session.peer in self._readers else self._closed
-        return site.buildProtocol(None)
-
     def _failed(self, error: TlsError) -> None:
-        self.log.info("admin: TLS refused: {reason} ({detail})", reason=error.reason.value, detail=error.detail)
+        if self._sparing.left_out(error.reason, self._clock.seconds()) is not None:
+            self.log.info(
+                "admin: TLS refused: {reason} ({detail})", reason=error.reason.value, detail=printable(error.detail)
+            )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -15,7 +16,7 @@ from meshtx.net.dial import Dialler
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.tls import TlsProtocol
-from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, AdminSite
+from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, MAX_CONNECTIONS, AdminSite
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.status import Status
@@ -51,6 +52,7 @@ class AdminSiteTests(SynchronousTestCase):
         self.addCleanup(site.doStop)
         self.channel = site.buildProtocol(peer)
         transport = StringTransport(peerAddress=peer)
+        transport.protocol = self.channel
         self.channel.makeConnection(transport)
         return transport
 
@@ -152,6 +154,20 @@ class AdminSiteTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         self.clock.advance(IDLE_TIMEOUT)
         self.assertTrue(transport.disconnecting)
+
+    def test_connections_are_bounded_and_the_one_silent_longest_makes_room(self) -> None:
+        site = self.site()
+        oldest, *others = [self.connect(site) for _ in range(MAX_CONNECTIONS)]
+        oldest.protocol.dataReceived(b"GET")
+        self.connect(site)
+        self.assertEqual([each.disconnected for each in (oldest, *others[:2])], [False, True, False])
+
+    def test_a_connection_that_ends_makes_room(self) -> None:
+        site = self.site()
+        first, *_ = [self.connect(site) for _ in range(MAX_CONNECTIONS)]
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.connect(site)
+        self.assertFalse(first.disconnected)
 
     def test_a_failing_reason_is_an_error_and_not_a_readiness(self) -> None:
         site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)
