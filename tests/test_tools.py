@@ -75,6 +75,7 @@ class TestMutants(SynchronousTestCase):
 
     def test_a_patch_that_breaks_the_source_proves_nothing(self) -> None:
         self.assertEqual(self.verdict(patch("    return (")), ("no test ran: SyntaxError", False))
+        self.assertEqual(self.verdict(patch("    return fortytwo")), ("no test ran: builtins.NameError", False))
 
     def test_a_patch_for_another_source_proves_nothing(self) -> None:
         verdict, good = self.verdict(patch("    return 43", old="    return 41"))

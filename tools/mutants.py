@@ -44,7 +44,15 @@ _NOT_COPIED = shutil.ignore_patterns(
     "dist",
 )
 _MARK = "Kills:"
-_NO_TEST = ("ModuleNotFoundError", "ImportError", "SyntaxError", "ObjectNotFound", "NoModuleNamed")
+_NO_TEST = (
+    "ModuleNotFoundError",
+    "ImportError",
+    "SyntaxError",
+    "builtins.NameError",
+    "ObjectNotFound",
+    "NoModuleNamed",
+)
+"""What a patch causes that breaks the source instead of removing something from it."""
 
 
 class BadPatch(Exception):
