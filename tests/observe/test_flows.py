@@ -11,7 +11,6 @@ from meshtx.observe.exchanges import MAX_OPEN
 from meshtx.observe.flow import Direction, FlowEnd, Refusal, Response, ResponseEnd
 from meshtx.observe.flows import FlowHandle, Flows
 from meshtx.observe.metrics import Metrics
-from meshtx.observe.sparing import BURST, WINDOW
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Subscription, TapEvent, TapHub, What
 from meshtx.observe.tap_match import TapMatch
 from meshtx.wire.address import Address
@@ -137,19 +136,6 @@ class RefusalTests(FlowCase):
     def test_what_a_stranger_wrote_cannot_forge_a_line_of_the_log(self) -> None:
         self.open().refuse(Refusal.PROTOCOL_ERROR, "bad\n\x1b[1mline")
         self.assertTrue(self.lines()[0].endswith(r"(bad\x0a\x1b[1mline)"))
-
-    def test_strangers_cannot_fill_the_log(self) -> None:
-        for _ in range(1000):
-            self.open().refuse(Refusal.TLS_REQUIRED, "no TLS")
-        self.open(Direction.OUT).refuse(Refusal.TLS_REQUIRED)
-        self.assertEqual(len(self.lines()), BURST + 1)
-        self.assertTrue(series(self.metrics, "tcp_refused_total")[0].endswith(" 1000.0"))
-        self.clock.advance(WINDOW)
-        self.open().refuse(Refusal.TLS_REQUIRED, "no TLS")
-        self.assertEqual(
-            self.lines()[-1],
-            "inbound 10.1.0.4:48210 -> 10.1.0.2:80 refused: tls_required (no TLS), and 980 more before it",
-        )
 
     def test_a_connection_is_refused_or_ends_once(self) -> None:
         tap = self.tap()

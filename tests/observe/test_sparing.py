@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.observe.sparing import Sparing
+from meshtx.observe.flow import Direction, Refusal
+from meshtx.observe.sparing import BURST, WINDOW, Sparing
+from tests.observe.cases import series
+from tests.observe.test_flows import FlowCase
 
 
 class SparingTests(SynchronousTestCase):
@@ -27,3 +30,18 @@ class SparingTests(SynchronousTestCase):
         self.ask(3, now=100.0)
         self.assertEqual(self.ask(1, now=50.0), [1])
         self.assertEqual(self.ask(2, now=51.0), [0, None])
+
+
+class RefusedFlowTests(FlowCase):
+    def test_strangers_cannot_fill_the_log(self) -> None:
+        for _ in range(1000):
+            self.open().refuse(Refusal.TLS_REQUIRED, "no TLS")
+        self.open(Direction.OUT).refuse(Refusal.TLS_REQUIRED)
+        self.assertEqual(len(self.lines()), BURST + 1)
+        self.assertTrue(series(self.metrics, "tcp_refused_total")[0].endswith(" 1000.0"))
+        self.clock.advance(WINDOW)
+        self.open().refuse(Refusal.TLS_REQUIRED, "no TLS")
+        self.assertEqual(
+            self.lines()[-1],
+            "inbound 10.1.0.4:48210 -> 10.1.0.2:80 refused: tls_required (no TLS), and 980 more before it",
+        )
