@@ -110,6 +110,11 @@ class ProxyConfig(ProgramConfig):
     mark: int | None = optional(MARK, "The socket mark (SO_MARK) of the proxy's own connections.")
     handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
     connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made.")
+    tcp_user_timeout: float = setting(
+        SECONDS,
+        "30s",
+        "After this long a connection ends whose peer acknowledges nothing, or whose reader takes nothing.",
+    )
     directory_timeout: float = setting(SECONDS, "5s", "Longest wait for the directory's answer.")
     drain_timeout: float = setting(SECONDS, "30s", "How long connections may go on after a stop was asked for.")
 

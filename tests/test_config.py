@@ -38,6 +38,7 @@ class TestSources(ConfigCase):
                 detectors=("http/1.1", "h2"),
                 handshake_timeout=10.0,
                 connect_timeout=3.0,
+                tcp_user_timeout=30.0,
                 directory_timeout=5.0,
                 drain_timeout=30.0,
             ),

@@ -6,7 +6,8 @@ disarms it. So an answer that was cut never looks whole.
 
 A peer that is gone is noticed within a minute: an idle one by keep-alive, one that acknowledges nothing or
 keeps its window shut by TCP_USER_TIMEOUT (Linux counts a shut window too, which is what bounds how long a
-stalled reader can hold a connection). Options that a platform lacks are left out: macOS has no
+stalled reader can hold a connection). With a longer one that is the bound for both: where it is set, Linux
+lets it decide instead of the number of probes (tcp(7)). Options that a platform lacks are left out: macOS has no
 TCP_USER_TIMEOUT and spells TCP_KEEPIDLE differently. A mark cannot be left out: it is Linux's SO_MARK, or
 an error.
 """
@@ -30,6 +31,8 @@ KEEPALIVE_PROBES = 3
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _ORDERLY_CLOSE = struct.pack("ii", 0, 0)
 
+_MOST_MILLISECONDS = 2**31 - 1
+
 _Option = tuple[int, int, int | bytes]
 
 
@@ -39,7 +42,8 @@ class SocketOptions:
 
     :param mark: SO_MARK of every socket, by which redirect rules tell the proxy's traffic apart; needs CAP_NET_ADMIN.
     :param keepalive: seconds of silence before the first probe; with the probes, a dead peer is noticed 30 s later.
-    :param user_timeout: seconds that sent bytes may stay unacknowledged, or the peer's window shut.
+    :param user_timeout: seconds that sent bytes may stay unacknowledged, or the peer's window shut; more than the
+        kernel takes (24 days) counts as that.
     """
 
     mark: int | None = None
@@ -91,7 +95,7 @@ def _connection_options(options: SocketOptions) -> tuple[_Option, ...]:
         "TCP_KEEPALIVE": options.keepalive,  # macOS's name for TCP_KEEPIDLE
         "TCP_KEEPINTVL": KEEPALIVE_INTERVAL,
         "TCP_KEEPCNT": KEEPALIVE_PROBES,
-        "TCP_USER_TIMEOUT": round(options.user_timeout * 1000),
+        "TCP_USER_TIMEOUT": min(max(round(options.user_timeout * 1000), 1), _MOST_MILLISECONDS),  # 0 means for ever
     }
     return (
         (socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE),

@@ -84,7 +84,7 @@ class ProxyService(MultiService):
         self.metrics = Metrics()
         self.live = Live()
         self.tap = TapHub(reactor, self.metrics)
-        self._sockets = SocketOptions(mark=config.mark)
+        self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
         self.source = self._credentials()
         self.directory = FileDirectory(config.directory_file, reactor) if config.directory_file else Nothing()
         self.tls = MeshTls(self.source)

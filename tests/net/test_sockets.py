@@ -60,6 +60,11 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(tcp_option(self.sock, "TCP_KEEPIDLE"), 7)
         self.assertEqual(tcp_option(self.sock, "TCP_USER_TIMEOUT"), 1500)
 
+    def test_a_user_timeout_that_the_kernel_cannot_hold_is_the_nearest(self) -> None:
+        for seconds, milliseconds in ((1e-9, 1), (1e9, 2**31 - 1)):
+            arm(self.sock, SocketOptions(user_timeout=seconds))
+            self.assertEqual(tcp_option(self.sock, "TCP_USER_TIMEOUT"), milliseconds)
+
     def test_a_mark_is_set_where_one_is_wanted(self) -> None:
         if os.geteuid() != 0:
             raise SkipTest("needs root, to mark a socket")
