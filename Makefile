@@ -28,7 +28,7 @@ mutants: $(READY) ## remove one mechanism at a time and see its test fail
 
 clean: ## remove what make has made
 	rm -rf .venv .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
-	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache
+	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache meshtx/plugins/dropin.cache
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A flat layout hides the twistd plugin from an ordinary editable installation; the compat mode does not.
