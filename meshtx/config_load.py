@@ -159,7 +159,7 @@ def _value(each: Setting, place: str, text: str) -> object:
     kind = each.kind
     try:
         value = kind.parse(text)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise ConfigError(place, str(error), f"write {kind.form}, such as {kind.example}") from None
     if kind.reads:
         _must_be_readable(place, cast("Path", value))

@@ -20,7 +20,11 @@ from meshtx.wire.address import Address
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
+LONGEST = timedelta(days=36525)
+"""Of all durations: so many days can be added to any date of our time."""
+
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_UNITS = (86400, 3600, 60, 1)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TRUE = {"true", "yes", "on", "1"}
@@ -116,13 +120,16 @@ def choice(values: type[E]) -> Kind[E]:
 
 
 def _duration(text: str) -> timedelta:
-    if _SECONDS.fullmatch(text):
-        return timedelta(seconds=float(text))
     match = _DURATION.fullmatch(text)
-    if not text or not match:
+    if _SECONDS.fullmatch(text):
+        length = float(text)
+    elif text and match:
+        length = sum(float(part or 0) * unit for part, unit in zip(match.groups(), _UNITS, strict=True))
+    else:
         raise ValueError(f"{text!r} is no duration")
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if length > LONGEST.total_seconds():
+        raise ValueError(f"{text!r} is longer than 100 years")
+    return timedelta(seconds=length)
 
 
 def _some_time(text: str) -> timedelta:
@@ -148,6 +155,8 @@ def _mark(text: str) -> int:
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("the path is empty")
+    if "\0" in text:
+        raise ValueError("the path holds a NUL")
     return Path(text).absolute()  # twistd changes its folder when it becomes a daemon
 
 

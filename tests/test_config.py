@@ -167,7 +167,16 @@ class TestValues(ConfigCase):
             self.assertTrue(hint.startswith("write "), hint)
 
     def test_a_duration_that_is_too_long(self) -> None:
-        self.assertRaises(ConfigError, load, IdentityConfig, self.identity(lifetime="99999999999d"), {})
+        """No date could be computed from it."""
+        for text in ("36525d1s", "99999999999d", "9" * 400):
+            hint = self.assertMistake(
+                IdentityConfig, self.identity(lifetime=text), "--lifetime", f"{text!r} is longer than 100 years"
+            )
+            self.assertEqual(hint, "write DURATION, such as 24h")
+        load(IdentityConfig, self.identity(lifetime="36525d"), {})
+
+    def test_a_path_with_a_nul(self) -> None:
+        self.assertMistake(ProxyConfig, self.proxy(token_file="a\0b"), "--token-file", "the path holds a NUL")
 
     def test_an_empty_value_is_a_value(self) -> None:
         """Above all it is not the default: an unset shell variable must not open anything."""

@@ -73,3 +73,6 @@ class CaTests(Case):
         status, _, err = self.run_line("ca", "init", str(self.folder), "--root-lifetime=3y")
         self.assertEqual(status, 2)
         self.assertIn("'3y' is no duration; write it like '24h'", err)
+        status, _, err = self.run_line("ca", "init", str(self.folder), "--root-lifetime", "9999999d")
+        self.assertEqual((status, err.count("\n")), (2, 1))
+        self.assertIn("'9999999d' is longer than 100 years", err)
