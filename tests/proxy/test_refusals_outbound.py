@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from cryptography import x509
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory
 from twisted.internet.task import Clock
 
 from meshtx.directory.target import NotReady, Target
 from meshtx.net.origdst import NoOriginalDestination
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.credentials import Credentials
+from meshtx.proxy.outbound import Outbound
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from tests.net.certificates import DAY, VOTING, WEB, make_ca, make_leaf, now
@@ -141,6 +144,19 @@ class NoWayTests(OutboundCase):
         client = Host(self, CLIENT, WEB_LEAF)
         own = client.inbound()
         await self.refuses(self.application(), client, client.outbound(own), "loop", "is this proxy itself")
+
+    async def test_a_loop_behind_a_redirect(self) -> None:
+        """A redirect brings it to another address than the workload's, which is where it comes from."""
+        client = Host(self, CLIENT, WEB_LEAF)
+        own = client.inbound()
+        outbound = Outbound(client.parts, lambda _: own)
+        talker = Talker(SECRET)
+        factory = ClientFactory.forProtocol(lambda: talker)
+        factory.noisy = False
+        where = self.listen(SERVER, outbound)
+        reactor.connectTCP(where.host, where.port, factory, bindAddress=(str(CLIENT), 0))  # type: ignore[attr-defined]
+        self.assertEqual(await talker.lost, "reset")
+        self.assertEqual((await client.refusal())[0], "loop")
 
     async def test_no_original_destination(self) -> None:
         client = Host(self, CLIENT, WEB_LEAF)
