@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 BODY = "the same again"
+PAUSE = 0.01
+"""Seconds between two rounds: it is no load test."""
 
 
 def ask(connection: HTTPConnection) -> None:
@@ -38,6 +41,7 @@ def main(host: str, port: int, stop: Path) -> None:
                 errors.append(repr(error))
         new.close()
         print(f"asked {answered}", flush=True)
+        time.sleep(PAUSE)
     print(json.dumps({"answered": answered, "errors": errors}), flush=True)
 
 

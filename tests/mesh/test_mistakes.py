@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshtx.demo.mesh import TWISTD
 from meshtx.identity import ca_folder
-from tests.mesh.town import PATIENCE, ROOT, SCOPE, name, path, whole_root, why_not
+from tests.mesh.town import PATIENCE, SCOPE, environment, name, whole_root, why_not
 
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 """Still root by name, but what is not its own is closed to it."""
@@ -42,7 +41,7 @@ class Case(SynchronousTestCase):
         return subprocess.run(
             argv,
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path(), **env},
+            env={**environment(), **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
 from types import ModuleType
 
-from meshtx.demo import capture
+from meshtx.demo import capture, lab
 from meshtx.demo.lab import Host, Lab, TimedOut, wait_until
 from meshtx.demo.mesh import TWISTD
 from meshtx.demo.privilege import in_user_namespace, may_make_namespaces
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
 """Seconds until a fact must be true: many times what it takes, for the machine may be busy."""
 MARK = 0x6D
+MESHTX = (sys.executable, "-m", "meshtx")
 SCOPE = MeshScope()
 NAMESPACE = "town"
 
@@ -46,9 +47,18 @@ def whole_root() -> str | None:
     return "needs root outside of any user namespace" if in_user_namespace() else None
 
 
+def environment(packages: Path | None = None) -> dict[str, str]:
+    """Return what programs are started with: the project to import, and the folders of administration's commands.
+
+    :param packages: a folder of Python packages beside the project.
+    """
+    python_path = os.pathsep.join(str(each) for each in (packages, ROOT) if each)
+    return {**os.environ, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", "PATH": path()}
+
+
 def path() -> str:
     """Return PATH with the folders of administration's commands."""
-    return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
+    return lab.environment()["PATH"]
 
 
 def twistd(*options: str) -> list[str]:
@@ -134,10 +144,12 @@ class Town:
 
     :param meshed: hosts that are to have a sidecar, by name.
     :param plain: other hosts.
+    :param packages: a folder of Python packages that all programs find, beside the project.
     """
 
-    def __init__(self, meshed: Sequence[str], plain: Sequence[str] = ()) -> None:
+    def __init__(self, meshed: Sequence[str], plain: Sequence[str] = (), packages: Path | None = None) -> None:
         self.meshed = tuple(meshed)
+        self._environment = environment(packages)
         self._logs = 0
         self._lab = Lab()
         self._lab.__enter__()
@@ -156,6 +168,7 @@ class Town:
             self._lab.add_host(host, self.addresses[host], self.addresses6[host])
         self.ca = self.folder / "ca"
         ca_folder.init(self.ca, SCOPE, datetime.now(UTC))
+        self.write("ca-bundle.crt", (self.ca / "ca-bundle.crt").read_text())
         for account in (*self.meshed, "operator"):
             token = ca_folder.create_token(self.ca, NAMESPACE, account, time.time())
             self.write(f"{account}.token", token)
@@ -189,15 +202,14 @@ class Town:
         ]
         return self.write("mesh.toml", "\n".join([*lines, *workloads]))
 
-    def start(self, host: str, *argv: str, env: Mapping[str, str] | None = None, ready: str = "") -> Program:
+    def start(self, host: str, *argv: str, ready: str = "") -> Program:
         """Start a program on a host.
 
         :param ready: what it writes once others may go on.
         """
         self._logs += 1
         log = f"{self._logs:03}-{Path(argv[0]).name}"
-        environment = {"PYTHONPATH": str(ROOT), "PATH": path(), "PYTHONUNBUFFERED": "1", **(env or {})}
-        process = self.hosts(host).start(*argv, log=log, env=environment)
+        process = self.hosts(host).start(*argv, log=log, env=self._environment)
         program = Program(f"{' '.join(argv[:6])} on {host}", process, self.folder / f"{host}-{log}.log")
         if ready:
             program.says(ready)
@@ -213,12 +225,15 @@ class Town:
 
     def identity(self, *options: str) -> Program:
         """Start the identity service and wait until it is ready."""
-        own = self.addresses["identity"]
-        address = ["--listen", f"{own}:8080", "--admin-listen", f"{own}:9990"]
-        files = ["--issuer", f"{self.ca}/issuer", "--token-key-file", f"{self.ca}/token.pub"]
-        program = self.start("identity", *twistd("meshidentity", *address, *files, *options))
+        program = self.start("identity", *twistd("meshidentity", *self.identity_options(), *options))
         self.ready(program, "identity", 9990)
         return program
+
+    def identity_options(self) -> list[str]:
+        """Return the options of the identity service."""
+        own = self.addresses["identity"]
+        address = ["--listen", f"{own}:8080", "--admin-listen", f"{own}:9990"]
+        return [*address, "--issuer", f"{self.ca}/issuer", "--token-key-file", f"{self.ca}/token.pub"]
 
     def sidecars(self, *options: str) -> dict[str, Program]:
         """Start the sidecar of every meshed host, wait until they are ready and turn the traffic to them.
@@ -231,12 +246,13 @@ class Town:
             self.redirect(host, RedirectRules(mark=MARK))
         return started
 
-    def sidecar(self, host: str) -> list[str]:
+    def sidecar(self, host: str, mark: int | None = MARK) -> list[str]:
         """Return the options of a host's sidecar."""
         return [
-            *("--name", str(name(host)), "--token-file", f"{self.folder}/{host}.token", "--mark", str(MARK)),
+            *("--name", str(name(host)), "--token-file", f"{self.folder}/{host}.token"),
+            *(("--mark", str(mark)) if mark is not None else ()),
             *("--identity-address", f"{self.addresses['identity']}:8080", "--tap-identity", str(name("operator"))),
-            *("--trust-anchors-file", f"{self.ca}/ca-bundle.crt", "--directory-file", f"{self.folder}/mesh.toml"),
+            *("--trust-anchors-file", f"{self.folder}/ca-bundle.crt", "--directory-file", f"{self.folder}/mesh.toml"),
         ]
 
     def redirect(self, host: str, rules: RedirectRules) -> None:
@@ -245,23 +261,28 @@ class Town:
 
     def ready(self, program: Program, host: str, port: int) -> None:
         """Wait until a program says at its admin port that it is ready."""
-        url = f"http://{self.addresses[host]}:{port}/ready"
-        program.until(lambda: self._curl(host, url).returncode == 0, f"{url} says so")
+        program.until(lambda: self.is_ready(host, port), f"port {port} of {host} says that it is ready")
 
-    def _curl(self, host: str, url: str) -> subprocess.CompletedProcess[str]:
-        return self.hosts(host).run("curl", "--noproxy", "*", "-sf", "-m", "5", url, check=False)
+    def is_ready(self, host: str, port: int) -> bool:
+        """Tell whether a program says that it is ready."""
+        return self._admin(host, port, "ready").returncode == 0
 
-    def metrics(self, host: str, port: int = 4191) -> str:
+    def metrics(self, host: str, port: int = 4191) -> dict[str, float]:
         """Return what a program measures; it needs --admin-plaintext-metrics."""
-        return self._curl(host, f"http://{self.addresses[host]}:{port}/metrics").stdout
+        lines = self._admin(host, port, "metrics").stdout.splitlines()
+        return {key: float(value) for key, _, value in (line.rpartition(" ") for line in lines) if key[:1] != "#"}
+
+    def _admin(self, host: str, port: int, page: str) -> subprocess.CompletedProcess[str]:
+        url = f"http://{self.addresses[host]}:{port}/{page}"
+        return self.hosts(host).run("curl", "--noproxy", "*", "-sf", "-m", "5", url, check=False)
 
     def tap(self, *hosts: str, options: Sequence[str] = ()) -> Program:
         """Start a tap on some hosts' sidecars, as the operator, and wait until it is open."""
         targets = [f"{host}.{NAMESPACE}@{self.addresses[host]}" for host in hosts]
         own = ["--name", str(name("operator")), "--token-file", f"{self.folder}/operator.token"]
         where = ["--identity-address", f"{self.addresses['identity']}:8080"]
-        trust = ["--trust-anchors-file", f"{self.ca}/ca-bundle.crt"]
-        command = [sys.executable, "-m", "meshtx", "tap", *targets, *own, *where, *trust, *options]
+        trust = ["--trust-anchors-file", f"{self.folder}/ca-bundle.crt"]
+        command = [*MESHTX, "tap", *targets, *own, *where, *trust, *options]
         return self.start("operator", *command, ready="the tap is open")
 
     def capture(self, file: str = "wire.pcap") -> Capture:
