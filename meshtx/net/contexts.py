@@ -122,9 +122,7 @@ class Contexts:
         store = context.get_cert_store()
         if store is None:
             raise CredentialsError("OpenSSL has no place for the trust anchors")
-        for anchor in self.trust.anchors:
-            store.add_cert(crypto.X509.from_cryptography(anchor))
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # an intermediate may be an anchor
+        self.trust.put_into(store)
 
 
 def peer_check(connection: SSL.Connection) -> PeerCheck:

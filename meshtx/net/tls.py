@@ -48,7 +48,7 @@ class Session:
     :param peer: the workload that the peer has proved to be; ``None`` only where a client may be anonymous.
     :param alpn: the application protocol, ``""`` where none was negotiated.
     :param server_name: the SNI that the client sent.
-    :param peer_expires: when the peer's certificate does; nobody looks at it after the handshake but us.
+    :param peer_expires: when the peer's certificate does; TLS does not look at it after the handshake.
     """
 
     peer: Name | None

@@ -20,7 +20,7 @@ class TrustBundle:
     """One or more anchors, each a certificate authority.
 
     An anchor need not be self-signed: what stands here is trusted as it stands (RFC 5280, section
-    6.1.1 d). Use `store` for every check, so that each verifier of the mesh gives the same verdict.
+    6.1.1 d). Use `store` or `put_into` for every check, so that each verifier of the mesh gives the same verdict.
     """
 
     anchors: tuple[x509.Certificate, ...]
@@ -61,12 +61,16 @@ class TrustBundle:
         return b"".join(anchor.public_bytes(Encoding.PEM) for anchor in self.anchors)
 
     def store(self) -> crypto.X509Store:
-        """Return a new OpenSSL store of the anchors, for `SSL.Context.set_cert_store` and for chains."""
+        """Return a new OpenSSL store of the anchors."""
         store = crypto.X509Store()
+        self.put_into(store)
+        return store
+
+    def put_into(self, store: crypto.X509Store) -> None:
+        """Make a store, such as that of a TLS context, verify against the anchors."""
         for anchor in self.anchors:
             store.add_cert(crypto.X509.from_cryptography(anchor))
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # an intermediate may be an anchor
-        return store
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
