@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from meshtx.interfaces import IDetector
 from meshtx.observe.exchanges import Exchanges, TooManyOpen
-from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, NoTls, Request, Security, Seen, tls_label
+from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, NoTls, Request, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
 from meshtx.observe.sparing import Sparing
@@ -51,19 +51,15 @@ class Flows:
     """Makes a `FlowHandle` for each connection.
 
     :param detectors: asked in this order; without any, no connection is looked into.
-    :param debug: also log the end of each connection, at debug level.
     """
 
     log = Logger()
 
-    def __init__(
-        self, clock: Clock, metrics: Metrics, tap: TapHub, detectors: Sequence[IDetector], *, debug: bool = False
-    ) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics, tap: TapHub, detectors: Sequence[IDetector]) -> None:
         self.clock = clock
         self.metrics = metrics
         self.tap = tap
         self.detectors = tuple(detectors)
-        self.debug = debug
         self._ids = count()
         self._failed: set[str] = set()
         self._sparing = Sparing()
@@ -210,8 +206,6 @@ class FlowHandle:
             self._moved(sent, received)
             self._series.closed(error)
         duration = max(0.0, self._flows.clock.seconds() - self.flow.opened)
-        if self._flows.debug:
-            self._log_end(sent, received, error, duration)
         if not self._has_requests:
             self._publish(FlowEnd(error, detail, duration, sent, received))
 
@@ -223,20 +217,6 @@ class FlowHandle:
         if self._series is not None:
             self._series.moved(sent - self._counted[0], received - self._counted[1])
             self._counted = sent, received
-
-    def _log_end(self, sent: int, received: int, error: str | None, duration: float) -> None:
-        self._flows.log.debug(
-            "{direction} {src} -> {dst} tls={tls} ended after {duration:.3f} s, {sent} B sent, {received} B received,"
-            " error {error}",
-            direction=self.flow.direction.value,
-            src=self.flow.src,
-            dst=self.flow.dst,
-            tls=tls_label(self.flow.security),
-            duration=duration,
-            sent=sent,
-            received=received,
-            error=error,
-        )
 
     def _decided(self, security: Security) -> None:
         if self._over or self._series is not None:

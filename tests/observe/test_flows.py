@@ -102,19 +102,6 @@ class FlowHandleTests(FlowCase):
         )
         self.assertEqual((self.events(tap), self.lines()), ([], []))
 
-    def test_the_end_is_logged_at_debug_level_if_asked_for(self) -> None:
-        flows = Flows(self.clock, self.metrics, self.hub, [], debug=True)
-        for each in (self.flows, flows):
-            handle = each.open(Direction.IN, CLIENT, SERVER)
-            handle.plaintext(PLAIN)
-            handle.ended(5, 7, Refusal.CONNECT_FAILED)
-        (line,) = self.lines(LogLevel.debug)
-        self.assertEqual(
-            line,
-            "in 10.1.0.4:48210 -> 10.1.0.2:80 tls=no_tls_from_remote ended after 0.000 s, 5 B sent, 7 B received,"
-            " error connect_failed",
-        )
-
 
 class RefusalTests(FlowCase):
     def test_a_refusal_is_counted_logged_and_shown(self) -> None:
