@@ -111,7 +111,7 @@ class _Answer:
 _Page = Callable[[Request], _Answer]
 
 _NOT_FOUND = _Answer(HTTPStatus.NOT_FOUND, "no such page; there are /live, /ready and /metrics\n")
-_NOT_IN_CLEAR = _Answer(HTTPStatus.FORBIDDEN, "metrics are shown over mutual TLS only\n")
+_NOT_IN_CLEAR = _Answer(HTTPStatus.FORBIDDEN, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
 _NOT_YOURS = _Answer(HTTPStatus.FORBIDDEN, "only a process of this host may do that\n")
 
 

@@ -10,13 +10,10 @@ from collections.abc import Callable, Collection
 
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 
 from meshtx.net.failures import TlsError
 from meshtx.net.tls import Session, TlsProtocol
 from meshtx.observe.admin import AdminSite
-from meshtx.observe.printable import printable
-from meshtx.observe.sparing import Sparing
 from meshtx.pki.name import Name
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.mesh_tls import MeshTls
@@ -36,10 +33,10 @@ class AdminPort(ServerFactory):
     :param site: makes the site; its argument says whether the metrics are shown.
     :param plaintext_metrics: show them in clear as well.
     :param readers: the names that may read them over mutual TLS; empty, and nobody may.
+    :param failed: called with each failed handshake.
     """
 
     noisy = False
-    log = Logger()
 
     def __init__(
         self,
@@ -49,14 +46,15 @@ class AdminPort(ServerFactory):
         *,
         plaintext_metrics: bool,
         readers: Collection[Name],
+        failed: Callable[[TlsError], None],
     ) -> None:
         self._open, self._closed = site(True), site(False)
         self._in_clear = self._open if plaintext_metrics else self._closed
         self._tls = tls
         self._clock = clock
         self._readers = frozenset(readers)
+        self._failed = failed
         self._undecided = Connections(MAX_UNDECIDED)
-        self._sparing = Sparing()
 
     def buildProtocol(self, addr: IAddress | None) -> Arrival:  # noqa: ARG002 - Twisted's signature
         """Return the protocol that awaits the first bytes."""
@@ -92,9 +90,3 @@ class AdminPort(ServerFactory):
                 tls.start_on(arrival.transport, arrival.held)
             case _:
                 arrival.transport.abortConnection()
-
-    def _failed(self, error: TlsError) -> None:
-        if self._sparing.left_out(error.reason, self._clock.seconds()) is not None:
-            self.log.info(
-                "admin: TLS refused: {reason} ({detail})", reason=error.reason.value, detail=printable(error.detail)
-            )

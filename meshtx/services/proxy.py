@@ -23,7 +23,6 @@ from meshtx.identity.certify_client import CertifyClient
 from meshtx.identity.keeper_service import KeeperService, Refresh
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.net.dial import Dialler
-from meshtx.net.failures import TlsError
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
@@ -43,6 +42,7 @@ from meshtx.proxy.workload import Workload
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
+from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.wire.address import Address
 
@@ -152,10 +152,10 @@ class ProxyService(MultiService):
         ]
 
     def _tap_port(self) -> TlsListener:
-        def failed(error: TlsError) -> None:
-            self.log.info("tap refused: {reason} ({detail})", reason=error.reason.value, detail=error.detail)
-
-        return TlsListener(self._taps, lambda: self.tls.contexts, self._reactor, require_peer=True, failed=failed)
+        failures = FailedHandshakes("tap refused", self.metrics, self._reactor)
+        return TlsListener(
+            self._taps, lambda: self.tls.contexts, self._reactor, require_peer=True, failed=failures.failed
+        )
 
     def _admin(self) -> AdminPort:
         def site(shows_metrics: bool) -> AdminSite:
@@ -173,6 +173,7 @@ class ProxyService(MultiService):
             self._reactor,
             plaintext_metrics=self._config.admin_plaintext_metrics,
             readers=self._config.metrics_identity,
+            failed=FailedHandshakes("admin: TLS refused", self.metrics, self._reactor).failed,
         )
 
     def ready_reason(self) -> str | None:

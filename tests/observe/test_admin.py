@@ -94,7 +94,9 @@ class AdminSiteTests(SynchronousTestCase):
 
     def test_metrics_are_not_shown_in_clear(self) -> None:
         self.metrics.tap_refused(Status.PERMISSION_DENIED)
-        self.assertEqual(self.ask("GET /metrics"), (403, "metrics are shown over mutual TLS only\n"))
+        self.assertEqual(
+            self.ask("GET /metrics"), (403, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
+        )
 
     def test_there_is_nothing_else(self) -> None:
         for path in ("/", "/live/", "/live/x", "//live", "/favicon.ico", "/%6cive"):

@@ -13,6 +13,7 @@ from meshtx.observe.metrics import Metrics
 from meshtx.pki.credentials import Credentials
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.services.admin_port import AdminPort
+from meshtx.services.handshakes import FailedHandshakes
 from meshtx.wire.address import Address
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.proxy.mesh import CA, SERVER, VOTING_LEAF, WEB_LEAF, MeshCase, Source
@@ -30,7 +31,10 @@ class AdminPortTests(MeshCase):
             return AdminSite(metrics, lambda: None, reactor=reactor, expose_metrics=shows_metrics)
 
         tls = MeshTls(Source(credentials, CA.trust))
-        return self.listen(SERVER, AdminPort(site, tls, clock, plaintext_metrics=plaintext_metrics, readers=[WEB]))
+        failed = FailedHandshakes("admin: TLS refused", metrics, clock).failed
+        return self.listen(
+            SERVER, AdminPort(site, tls, clock, plaintext_metrics=plaintext_metrics, readers=[WEB], failed=failed)
+        )
 
     def asking(self, path: str) -> Talker:
         return Talker(f"GET {path} HTTP/1.0\r\n\r\n".encode())
