@@ -35,7 +35,7 @@ _SYN, _ACK = 2, 16
 class Stream:
     """One TCP connection, seen from outside. `client` sent the first SYN.
 
-    :param sent: the client's bytes in order, as far as they are without a gap; `received`: the server's.
+    :param sent: the client's bytes in order; what the capture has missed is left out. `received`: the server's.
     """
 
     client: Address
@@ -57,11 +57,12 @@ class _Half:
             self.segments[at] = payload
 
     def bytes(self) -> bytes:
-        out = bytearray()
+        out, end = bytearray(), 0
         for at in sorted(self.segments):
-            if at > len(out):
-                break  # a gap: what follows is not in order
-            out += self.segments[at][len(out) - at :]
+            segment = self.segments[at]
+            if at + len(segment) > end:
+                out += segment[max(end - at, 0) :]
+                end = at + len(segment)
         return bytes(out)
 
 

@@ -97,7 +97,7 @@ class Demo:
         asked = {client.name: mesh.counts(client) for client in CLIENTS}
         served = {server.name: mesh.counts(server) for server in SERVERS}
         verdict = judge(pairs(ground.addresses), streams, asked, served, (*SECRETS, *mesh.tokens))
-        problems = [*verdict.problems, *_tap_problems(lines.all), *self._knock(ground)]
+        problems = [*verdict.problems, *tap_problems(lines.all), *self._knock(ground)]
         return replace(verdict, problems=tuple(problems))
 
     def _knock(self, ground: Ground) -> list[str]:
@@ -115,17 +115,17 @@ class Demo:
 
 
 def _complete(lines: list[str]) -> bool:
-    return not _tap_problems(lines)
+    return not tap_problems(lines)
 
 
-def _tap_problems(lines: list[str]) -> list[str]:
+def tap_problems(lines: list[str]) -> list[str]:
     """Say which of the requests that must have been seen on both sides were not seen over mutual TLS."""
     problems = []
     for request in (LIST, LIST_ALL):
         method, path = request.split(" ")
         for proxy in ("proxy=out ", "proxy=in "):
-            wanted = (proxy, "tls=true", f":method={method} ", f":path={path}")
-            if not any(line.startswith("req") and all(part in line for part in wanted) for line in lines):
+            wanted = (proxy, "tls=true", f":method={method} ", f":path={path} ")
+            if not any(line.startswith("req") and all(part in f"{line} " for part in wanted) for line in lines):
                 problems.append(f"the tap has shown no {proxy.strip()} tls=true line of {request}")
     return problems
 

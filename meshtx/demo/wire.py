@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,16 +57,25 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, copy
     writer.write_eof()
 
 
+def _reset_on_close(writer: asyncio.StreamWriter, *, on: bool) -> None:
+    """Say what a close looks like to the peer: asyncio's abort alone is an end like any other."""
+    linger = struct.pack("ii", on, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
 async def _serve(copy: _Copy, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    _reset_on_close(writer, on=True)
     try:
         far_reader, far_writer = await asyncio.open_connection(*_split(copy.route.connect))
     except OSError:
         writer.transport.abort()
         return
+    _reset_on_close(far_writer, on=True)
     try:
         await asyncio.gather(_pump(reader, far_writer, copy.sent), _pump(far_reader, writer, copy.received))
-        writer.close()
-        far_writer.close()
+        for each in (writer, far_writer):
+            _reset_on_close(each, on=False)
+            each.close()
     except OSError:
         writer.transport.abort()
         far_writer.transport.abort()
