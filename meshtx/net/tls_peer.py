@@ -60,11 +60,13 @@ class PeerCheck:
         """
         try:
             if not ok:
-                self.refused = _verdict(certificate.to_cryptography(), errno, depth)
+                self.refused = _verdict(certificate, errno, depth)
             elif depth == 0:
                 self._read_leaf(certificate.to_cryptography())
         except PeerNameError as error:
             self.refused = TlsError(TlsFailure(error.reason.value), error.detail)
+        except ValueError as error:  # cryptography's; not logged: who may connect could fill the log with it
+            self.refused = TlsError(TlsFailure.UNSUITABLE, f"the certificate cannot be read: {error}"[:256])
         except Exception:  # noqa: BLE001  the border to whatever a peer sends: closed
             self.log.failure("the peer's certificate cannot be judged; refused")
             self.refused = TlsError(TlsFailure.UNSUITABLE, "the certificate cannot be judged")
@@ -76,9 +78,18 @@ class PeerCheck:
         self.found = name
 
 
-def _verdict(certificate: x509.Certificate, errno: int, depth: int) -> TlsError:
+def _verdict(certificate: crypto.X509, errno: int, depth: int) -> TlsError:
     reason = _VERDICTS.get(errno, TlsFailure.UNSUITABLE)
     whose = "certificate" if depth == 0 else f"issuer's certificate at depth {depth}"
-    issuer = certificate.issuer.rfc4514_string()[:256]
-    dates = f"{certificate.not_valid_before_utc:{_DATE}} to {certificate.not_valid_after_utc:{_DATE}}"
-    return TlsError(reason, f"{_CODE_NAMES.get(errno, errno)}: {whose}, issued by {issuer!r}, valid from {dates}")
+    return TlsError(reason, f"{_CODE_NAMES.get(errno, errno)}: {whose}, {_described(certificate)}")
+
+
+def _described(certificate: crypto.X509) -> str:
+    """Return who issued it and when; a stranger's may be one that OpenSSL reads and cryptography does not."""
+    try:
+        read = certificate.to_cryptography()
+        issuer = read.issuer.rfc4514_string()[:256]
+        dates = f"{read.not_valid_before_utc:{_DATE}} to {read.not_valid_after_utc:{_DATE}}"
+    except ValueError:
+        return "whose content cannot be read"
+    return f"issued by {issuer!r}, valid from {dates}"

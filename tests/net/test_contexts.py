@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, _util, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -156,6 +157,23 @@ class PeerCheckTests(SynchronousTestCase):
         assert check.refused is not None
         self.assertEqual((check.refused.reason, check.found), (TlsFailure.UNSUITABLE, None))
         self.assertEqual([failure.type for failure in self.flushLoggedErrors()], [AttributeError])
+
+    def test_a_certificate_that_only_openssl_can_read_keeps_its_reason_and_fills_no_log(self) -> None:
+        whole = make_leaf(make_ca()).chain[0].public_bytes(Encoding.DER)
+        for tag in (0x13, 0x16):  # PrintableString fails when it is read, IA5String when the name is looked at
+            octets = whole.replace(b"\x0c\x19root.meshtx", bytes([tag]) + b"\x19\xff\xff\xff\xff.meshtx")
+            certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, octets)
+            check = peer_check(SERVER.server())
+            self.assertFalse(check.judge(certificate, SSL.X509VerificationCodes.ERR_CERT_HAS_EXPIRED, 0, 0))
+            assert check.refused is not None
+            self.assertEqual(check.refused.reason, TlsFailure.EXPIRED)
+            self.assertEqual(check.refused.detail, "cert has expired: certificate, whose content cannot be read")
+        certificate = crypto.load_certificate(crypto.FILETYPE_ASN1, octets.replace(b"\x16\x19", b"\x13\x19"))
+        check = peer_check(SERVER.server())
+        self.assertFalse(check.judge(certificate, 0, 0, 1))
+        assert check.refused is not None
+        self.assertEqual((check.refused.reason, check.found), (TlsFailure.UNSUITABLE, None))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_openssl_s_verdict_comes_first(self) -> None:
         """A right name in a chain that OpenSSL refuses is refused, for whatever reason."""
