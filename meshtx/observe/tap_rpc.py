@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from twisted.logger import Logger
 
+from meshtx.observe.sparing import Sparing
 from meshtx.observe.tap import Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
 from meshtx.observe.tap_match import BadMatch
 from meshtx.observe.tap_messages import event_message, match_of
@@ -33,6 +34,7 @@ class TapService:
     def __init__(self, hub: TapHub, allowed: Collection[Name]) -> None:
         self._hub = hub
         self._allowed = frozenset(allowed)
+        self._sparing = Sparing()
 
     def handlers(self) -> dict[AnyMethod, Handler]:
         """Return what a `meshtx.rpc.server.RpcServer` is to serve."""
@@ -45,7 +47,8 @@ class TapService:
             subscription = self._subscribe(request)
         except RpcError as error:
             self._hub.metrics.tap_refused(error.status)
-            self.log.info("tap by {peer} refused: {reason}", peer=str(call.peer), reason=str(error))
+            if self._sparing.left_out(error.status, self._hub.clock.seconds()) is not None:
+                self.log.info("tap by {peer} refused: {reason}", peer=str(call.peer), reason=str(error))
             raise
         self.log.info("tap opened by {peer}", peer=str(peer))
         try:

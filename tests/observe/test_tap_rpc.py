@@ -4,10 +4,12 @@ from collections.abc import Collection
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.observe.flow import ResponseEnd
 from meshtx.observe.metrics import Metrics
+from meshtx.observe.sparing import BURST
 from meshtx.observe.tap import Finished, FlowOpened, TapEvent, TapHub
 from meshtx.observe.tap_rpc import TapService
 from meshtx.pki.name import Name
@@ -73,6 +75,15 @@ class TapServiceTests(SynchronousTestCase):
 
     def test_who_has_no_name_is_refused(self) -> None:
         self.assertRefused(Status.UNAUTHENTICATED, None)
+
+    def test_refusals_do_not_fill_the_log(self) -> None:
+        lines: list[object] = []
+        globalLogPublisher.addObserver(lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, lines.append)
+        observe = TapService(self.hub, ()).observe
+        for _ in range(1000):
+            self.failureResultOf(ensureDeferred(observe(tap_pb2.ObserveRequest(), FakeCall(WEB))), RpcError)
+        self.assertEqual(len(lines), BURST)
 
     def test_a_filter_that_cannot_be_read_is_refused(self) -> None:
         self.assertRefused(Status.INVALID_ARGUMENT, request=tap_pb2.ObserveRequest(match=tap_pb2.Match(peer="nobody")))
