@@ -1,4 +1,4 @@
-"""Keeps key and certificate over a restart of the program, in memory that no disk ever sees.
+"""Keeps key and certificate over a restart of the program, in memory: on no disk, but that which a machine swaps to.
 
 A restarted sidecar with a certificate that still verifies serves at once, with or without the identity
 service. The folder must be on a tmpfs or ramfs: a key on a disk outlives its machine.
