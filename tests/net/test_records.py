@@ -54,7 +54,7 @@ class Outcomes:
     def test_records_cut_anywhere_come_out_whole(self) -> None:
         a, b = self.pair()
 
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(st.binary(max_size=50_000), st.lists(st.integers(0, 60_000), max_size=6))
         def check(data: bytes, cuts: list[int]) -> None:
             cipher = a.seal(data)

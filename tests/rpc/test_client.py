@@ -338,7 +338,7 @@ class Streams(ClientCase):
 
 
 class Garbage(SynchronousTestCase):
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(
         st.lists(
             st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8

@@ -38,7 +38,7 @@ class FilterTests(SynchronousTestCase):
             for pieces in cuts(data):
                 self.assertEqual(feed(pieces), expected)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(st.data())
     def test_random_bytes_pass_or_are_held_and_never_many(self, draw: st.DataObject) -> None:
         data = draw.draw(

@@ -42,7 +42,7 @@ class ParserTests(SynchronousTestCase):
             for pieces in cuts(data):
                 self.assertEqual(parse(pieces), expected)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(st.data())
     def test_every_split_gives_the_same_and_holds_little(self, draw: st.DataObject) -> None:
         data = draw.draw(st.binary(max_size=120) | st.lists(st.sampled_from(list(CORPUS)), max_size=3).map(b"".join))

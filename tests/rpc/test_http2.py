@@ -104,7 +104,7 @@ class Floods(ServerCase):
 
 
 class Garbage(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
     def test_random_bytes_never_raise(self, chunks: list[bytes], greet: bool) -> None:
         clock = Clock()
@@ -119,7 +119,7 @@ class Garbage(SynchronousTestCase):
         clock.advance(PREFACE_TIMEOUT + LINGER)
         protocol.connectionLost(None)  # type: ignore[arg-type]
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(
         st.lists(
             st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8

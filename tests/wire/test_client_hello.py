@@ -288,13 +288,13 @@ class SplitTests(SynchronousTestCase):
                 if sniff(*pieces) != verdict:
                     self.fail(f"{[len(piece) for piece in pieces]}: not {verdict}")
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_every_split_gives_the_same_verdict(self, draw: st.DataObject) -> None:
         data = draw.draw(st.sampled_from([*ALL, *(data for data, _ in LONG.values())]))
         self.assertEqual(sniff(*draw.draw(splits(data))), sniff(data))
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_a_mutilated_hello_never_raises_and_every_split_agrees(self, draw: st.DataObject) -> None:
         data = bytearray(draw.draw(st.sampled_from([data for data, _ in HELLOS.values()])))
@@ -302,7 +302,7 @@ class SplitTests(SynchronousTestCase):
             data[at] = byte
         self.assertEqual(sniff(*draw.draw(splits(bytes(data)))), sniff(bytes(data)))
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.sampled_from([b"", b"\x16", b"\x16\3\1\x40\0\1\0\x3f\0"]))
     def test_random_bytes_never_raise_and_are_not_kept(self, pieces: list[bytes], start: bytes) -> None:
         sniffer = ClientHelloSniffer()

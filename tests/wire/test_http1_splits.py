@@ -41,13 +41,13 @@ class SplitTests(SynchronousTestCase):
         for name, (exchange, _) in CORPUS.items():
             self.assertEqual(differing(Http1Observer, exchange, all_cuts(exchange)), [], name)
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_random_cuts_of_the_corpus_give_the_same_events(self, data: st.DataObject) -> None:
         exchange, events = CORPUS[data.draw(st.sampled_from(sorted(CORPUS)))]
         self.assertEqual(observe(Http1Observer(), data.draw(some_cuts(exchange))), events)
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=1000)
     @given(garbage)
     def test_anything_at_all_is_read_without_raising_within_the_bound(self, said: list[Said]) -> None:
         observer = Http1Observer()
@@ -60,7 +60,7 @@ class SplitTests(SynchronousTestCase):
         observer.ended(True)
         self.assertEqual(observer.held, 0)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(st.data())
     def test_random_cuts_of_anything_give_the_same_events(self, data: st.DataObject) -> None:
         said = data.draw(garbage)

@@ -34,13 +34,13 @@ class SplitTests(SynchronousTestCase):
         for name, (exchange, _) in CORPUS.items():
             self.assertEqual(differing(Http2Observer, exchange, all_cuts(exchange)), [], name)
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_random_cuts_of_the_corpus_give_the_same_events(self, data: st.DataObject) -> None:
         exchange, events = CORPUS[data.draw(st.sampled_from(sorted(CORPUS)))]
         self.assertEqual(observe(Http2Observer(), data.draw(some_cuts(exchange))), events)
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=1000)
     @given(garbage, st.booleans())
     def test_anything_at_all_is_read_without_raising_within_the_bound(self, said: list[Said], begin: bool) -> None:
         observer = Http2Observer()
@@ -52,7 +52,7 @@ class SplitTests(SynchronousTestCase):
             self.assertLessEqual(observer.held, BOUND)
         observer.ended(True)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(garbage.map(lambda said: [*BEGIN, *said]), st.data())
     def test_random_cuts_of_anything_give_the_same_events(self, said: list[Said], data: st.DataObject) -> None:
         self.assertEqual(observe(Http2Observer(), data.draw(some_cuts(said))), observe(Http2Observer(), said))

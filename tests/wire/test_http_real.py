@@ -168,7 +168,7 @@ class _Real:
     def test_random_cuts_give_the_same_events(self) -> None:
         expected = self.events()
 
-        @settings(max_examples=200, deadline=None)
+        @settings(max_examples=200)
         @given(some_cuts(self.said))
         def check(way: list[Said]) -> None:
             self.assertEqual(observe(type(self).observer(), way), expected)

@@ -155,7 +155,7 @@ class FrameSplitTests(SynchronousTestCase):
                 if parse(*pieces) != whole:
                     self.fail(f"{pieces}: not {whole}")
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_every_split_gives_the_same_events(self, draw: st.DataObject) -> None:
         frames = draw.draw(st.lists(st.sampled_from(CORPUS), max_size=6))
@@ -163,7 +163,7 @@ class FrameSplitTests(SynchronousTestCase):
         data = encode_data(bytes(size)) + b"".join(frames)
         self.assertEqual(parse(*draw.draw(splits(data))), parse(data))
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.sampled_from([b"", b"\1\0\1\0", b"\4\0\x3f\xfc"]))
     def test_random_bytes_never_raise_and_one_frame_at_most_is_kept(self, pieces: list[bytes], start: bytes) -> None:
         parser = FrameParser()

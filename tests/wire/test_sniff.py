@@ -69,7 +69,7 @@ class Http1Tests(SynchronousTestCase):
         line = b"REPORT /" + b"a" * LIMIT + b" HTTP/1.1\r\n"
         self.assertIs(detect_http1(line), NO)
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.one_of(st.binary(max_size=80), st.sampled_from(HTTP1 + OTHERS)), st.binary(max_size=8))
     def test_an_answer_is_final_and_comes_by_the_limit(self, data: bytes, more: bytes) -> None:
         for detect in (detect_http1, detect_h2):

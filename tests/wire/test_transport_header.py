@@ -107,7 +107,7 @@ class TransportHeaderSplitTests(SynchronousTestCase):
             for pieces in cuts(data):
                 self.assertEqual(parse(*pieces), whole)
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_every_split_gives_the_same(self, draw: st.DataObject) -> None:
         header = draw.draw(st.sampled_from([*WIRE, TransportHeader(4143, NAME, "http2")]))
@@ -115,7 +115,7 @@ class TransportHeaderSplitTests(SynchronousTestCase):
         pieces = draw.draw(splits(encode_header(header) + rest))
         self.assertEqual(parse(*pieces), (header, rest))
 
-    @settings(max_examples=2000, deadline=None)
+    @settings(max_examples=2000)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.sampled_from([b"", PREFACE, PREFACE + b"\0\0\4\0"]))
     def test_random_bytes_never_raise_and_are_not_kept(self, pieces: list[bytes], start: bytes) -> None:
         parser = TransportHeaderParser()
