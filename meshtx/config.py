@@ -184,6 +184,10 @@ def _check_distinct(listeners: list[Address]) -> None:
             raise ConfigError(str(address), f"{times} listeners have this address", "give each one its own port")
 
 
+SHORTEST_LIFETIME = timedelta(seconds=15)
+"""A certificate that lives shorter cannot be renewed in time."""
+
+
 @dataclass(frozen=True)
 class IdentityConfig(ProgramConfig):
     """The certificate authority, ``twistd meshidentity``."""
@@ -219,6 +223,8 @@ class IdentityConfig(ProgramConfig):
             _ = self.own_name
         except InvalidName as error:
             raise ConfigError("control_namespace, trust_domain", str(error), "write DNS labels") from None
+        if self.lifetime < SHORTEST_LIFETIME:
+            raise ConfigError("lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time")
         if self.validator == "local":
             _needs(self, "the validator 'local'", "token_key_file")
         else:

@@ -166,7 +166,7 @@ class TestValues(ConfigCase):
             hint = self.assertMistake(ProxyConfig, {}, variable, problem, environ={variable: text})
             self.assertTrue(hint.startswith("write "), hint)
 
-    def test_a_duration_that_is_too_long(self) -> None:
+    def test_a_duration_that_is_too_long_or_too_short(self) -> None:
         """No date could be computed from it."""
         for text in ("36525d1s", "99999999999d", "9" * 400):
             hint = self.assertMistake(
@@ -174,6 +174,7 @@ class TestValues(ConfigCase):
             )
             self.assertEqual(hint, "write DURATION, such as 24h")
         load(IdentityConfig, self.identity(lifetime="36525d"), {})
+        self.assertMistake(IdentityConfig, self.identity(lifetime="14s"), "lifetime", "shorter than 15 s")
 
     def test_a_path_with_a_nul(self) -> None:
         self.assertMistake(ProxyConfig, self.proxy(token_file="a\0b"), "--token-file", "the path holds a NUL")

@@ -31,6 +31,7 @@ from meshtx.errors import CredentialsError
 from meshtx.identity.issuer_files import Loaded
 from meshtx.identity.validator import TokenMalformed, TokenRejected, ValidatorUnavailable
 from meshtx.interfaces import ITokenValidator
+from meshtx.observe.sparing import Sparing
 from meshtx.pki.authority import LIFETIME, Authority, AuthorityError, IssuedChain
 from meshtx.pki.csr import CsrMalformed, CsrNotAllowed, CsrRequest, parse_csr
 from meshtx.pki.name import MeshScope, Name
@@ -83,6 +84,7 @@ class CertifyService:
         self._lifetime = lifetime
         self._answered = answered
         self._slots = DeferredSemaphore(VALIDATIONS)
+        self._sparing = Sparing()
 
     def handlers(self) -> Mapping[AnyMethod, Handler]:
         """Return what `RpcServer` takes."""
@@ -97,12 +99,13 @@ class CertifyService:
             chain = await self._certify(request)
         except RpcError as error:
             self._answered(error.status)
-            self.log.info(
-                "no certificate for {identity!r}: {status}: {reason}",
-                identity=request.identity[:253],
-                status=error.status.name,
-                reason=_without(request.token, error.message),
-            )
+            if self._sparing.left_out(error.status, self._wall()) is not None:
+                self.log.info(
+                    "no certificate for {identity!r}: {status}: {reason}",
+                    identity=request.identity[:253],
+                    status=error.status.name,
+                    reason=_without(request.token, error.message),
+                )
             raise
         self._answered(Status.OK)
         leaf, *intermediates = chain.ders()

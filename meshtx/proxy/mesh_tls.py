@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from meshtx.identity.source import ICredentialsSource
 from meshtx.net.contexts import Contexts
 from meshtx.net.tls import TlsProtocol
+from meshtx.pki.name import Name
 
 MESHTX = "meshtx/1"
 """ALPN of our own leg."""
@@ -27,13 +28,16 @@ PROTOCOLS = (MESHTX, LINKERD)
 class MeshTls:
     """The contexts of whatever credentials the source has now.
 
-    `contexts` is ``None`` before the first credentials and once they have expired; `name` is then still the last.
+    `contexts` is ``None`` before the first credentials and once they have expired; `server_name` is then the
+    configured or the last one, for what is addressed to it is ours to refuse.
+
+    :param name: the workload's, if it is known before the first credentials.
     """
 
-    def __init__(self, source: ICredentialsSource) -> None:
+    def __init__(self, source: ICredentialsSource, name: Name | None = None) -> None:
         self._source = source
         self.contexts: Contexts | None = None
-        self.server_name: str | None = None
+        self.server_name: str | None = str(name) if name else None
         self._renew()
         self.close = source.subscribe(self._renew)
 

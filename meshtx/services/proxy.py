@@ -27,6 +27,7 @@ from meshtx.net.origdst import NoOriginalDestination, Original, original_destina
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.detectors import load_detectors
+from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import Flows
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import TapHub
@@ -38,6 +39,7 @@ from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Destination, Outbound
 from meshtx.proxy.parts import Parts, Patience, endpoints
 from meshtx.proxy.policy import Policy
+from meshtx.proxy.work import Refused
 from meshtx.proxy.workload import Workload
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
@@ -87,7 +89,7 @@ class ProxyService(MultiService):
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
         self.source = self._credentials()
         self.directory = FileDirectory(config.directory_file, reactor) if config.directory_file else Nothing()
-        self.tls = MeshTls(self.source)
+        self.tls = MeshTls(self.source, config.name)
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._measure_credentials()
         self.source.subscribe(self._measure_credentials)
@@ -223,7 +225,10 @@ def _policy(config: ProxyConfig) -> Policy:
 def _redirected(transport: ITCPTransport) -> Address:
     """Return where an outbound connection was going before the kernel brought it here."""
     _, local = endpoints(transport)
-    return _original(transport, local).address
+    original = _original(transport, local)
+    if not original.redirected:
+        raise Refused(Refusal.LOOP, f"{local} is this proxy itself")
+    return original.address
 
 
 def _original(transport: ITCPTransport, local: Address) -> Original:

@@ -20,6 +20,7 @@ from meshtx.identity.issuer_files import Loaded
 from meshtx.identity.service import MAX_WAITING, TIMEOUT, VALIDATIONS, CertifyService
 from meshtx.identity.validator import TokenMalformed, TokenRejected, ValidatorUnavailable
 from meshtx.interfaces import ITokenValidator
+from meshtx.observe.sparing import BURST
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr
@@ -140,6 +141,13 @@ class Refused(ServiceCase):
         self.loaded = None
         self.service()
         self.assertEqual(self.refused(CertifyRequest()), (Status.UNAVAILABLE, "the issuer is not loaded yet"))
+
+    def test_refusals_without_end_are_counted_and_not_all_logged(self) -> None:
+        self.service()
+        with capturedLogs() as events:
+            for _ in range(BURST + 5):
+                self.refused(CertifyRequest())
+        self.assertEqual((len(events), len(self.answered)), (BURST, BURST + 5))
 
     def test_each_missing_field(self) -> None:
         self.service()
