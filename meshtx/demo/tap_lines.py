@@ -8,7 +8,9 @@ from pathlib import Path
 ALIKE = 2
 """How many requests of one kind are shown, with all their lines."""
 
-_LINE = re.compile(r"(?P<kind>\S+) +id=(?P<id>\S+) +proxy=(?P<proxy>in|out) .*?src=(?P<src>\S+) dst=(?P<dst>\S+)")
+_LINE = re.compile(
+    r"(?P<kind>\S+) +id=(?P<id>\S+) +proxy=(?P<proxy>in|out) .*?src=(?P<src>\S+) dst=(?P<dst>\S+) tls=(?P<tls>\S+)"
+)
 _WHAT = re.compile(r":method=(?P<method>\S+) .*:path=(?P<path>\S+)")
 
 
@@ -41,7 +43,8 @@ class TapLines:
         same = (match["proxy"], match["id"], match["src"], match["dst"])
         if match["kind"] in {"rsp", "end"}:
             return same in self._shown
-        kind = (match["kind"], match["proxy"], match["dst"], what["method"] + what["path"] if what else "")
+        asked = what["method"] + what["path"] if what else ""
+        kind = (match["kind"], match["proxy"], match["dst"], match["tls"], asked)
         self._alike[kind] = self._alike.get(kind, 0) + 1
         if self._alike[kind] > ALIKE:
             return False

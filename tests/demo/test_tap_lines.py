@@ -12,9 +12,9 @@ from meshtx.demo.tap_lines import TapLines
 OPEN = "meshtx: 10.1.0.2:4190: the tap is open\n"
 
 
-def line(kind: str, number: int, proxy: str = "out", path: str = "/api/list") -> str:
+def line(kind: str, number: int, proxy: str = "out", path: str = "/api/list", tls: str = "true") -> str:
     what = f":method=GET :authority=web :path={path}" if kind == "req" else ":status=200 latency=1µs"
-    return f"{kind} id=0:{number} proxy={proxy:3} src=10.1.0.4:40000 dst=10.1.0.2:80 tls=true {what}\n"
+    return f"{kind} id=0:{number} proxy={proxy:3} src=10.1.0.4:40000 dst=10.1.0.2:80 tls={tls} {what}\n"
 
 
 class TapLinesTests(SynchronousTestCase):
@@ -41,6 +41,12 @@ class TapLinesTests(SynchronousTestCase):
     def test_another_path_or_side_is_another_kind(self) -> None:
         shown = [line("req", 0), line("req", 1, "in"), line("req", 2, path="/api/vote")]
         shown += [line("req", number, path="/") for number in (3, 4)]
+        self.assertEqual(self.write(*shown), shown)
+
+    def test_plaintext_does_not_use_up_the_place_of_mutual_tls(self) -> None:
+        """The unmeshed client may be the faster one."""
+        shown = [line("req", number, "in", tls="no_tls_from_remote") for number in range(2)]
+        shown += [line("req", number, "in") for number in range(2, 4)]
         self.assertEqual(self.write(*shown), shown)
 
     def test_a_line_is_shown_once_and_whole(self) -> None:
