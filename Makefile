@@ -7,7 +7,7 @@ BREAK ?=
 PATHS := meshtx twisted tests tools examples
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint mutants clean
+.PHONY: help demo test lab lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS
 
 test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests, coverage
 	$(BIN)/python -m tools.run_tests
+
+lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
+	$(BIN)/python -m tests.mesh.loadbalancer.lab
 
 lint: $(READY) ## check style, format and types
 	$(BIN)/ruff check $(PATHS)

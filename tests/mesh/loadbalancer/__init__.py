@@ -1,0 +1,1 @@
+"""The stall behind load balancers: a lab that shows it, and that measures its absence."""

@@ -1,0 +1,67 @@
+"""`make lab`: what a client waits for behind a load balancer, and whether that is little enough.
+
+    python -m tests.mesh.loadbalancer.lab [stall] [banner] [dribble] [silent] [--rounds N] [--seconds S]
+
+Without a name it measures all. It prints tables and then, for each bar, PASS or FAIL; it fails if one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Callable, Sequence
+
+from tests.mesh.loadbalancer import more
+from tests.mesh.loadbalancer.figures import KINDS, Bar, Cell, Figures, bars, table
+from tests.mesh.loadbalancer.street import Proxy, Street, Traffic, answers
+from tests.mesh.town import why_not
+
+SILENT = 200
+DEADLINE = 3.0
+"""Seconds that each hello is waited for."""
+
+
+def stall(rounds: int, seconds: float) -> list[Bar]:
+    """Measure policy by proxy, in rounds of all four: what disturbs the machine disturbs them alike."""
+    street = Street()
+    try:
+        pairs = list(itertools.product(Traffic, Proxy))
+        cells: dict[Cell, Figures] = {(*pair, kind): Figures(DEADLINE) for pair in pairs for kind in KINDS}
+        for number in range(rounds):
+            for traffic, proxy in pairs[number % 4 :] + pairs[: number % 4]:
+                with street.besieged(traffic, proxy, SILENT):
+                    found = answers(street.ask(traffic, proxy, seconds=seconds, deadline=DEADLINE))
+                for kind in KINDS:
+                    cells[traffic, proxy, kind].add(each for each in found if each.kind == kind)
+            print(f"round {number + 1} of {rounds} is done", file=sys.stderr, flush=True)
+    finally:
+        street.town.remove()
+    print(table(cells), flush=True)
+    return bars(cells)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="lab")
+    doings: dict[str, Callable[[int, float], list[Bar]]] = {
+        "stall": stall,
+        "banner": lambda *_: more.banner(),
+        "dribble": lambda *_: more.dribble(),
+        "silent": lambda *_: more.silent(),
+    }
+    parser.add_argument("what", nargs="*", help=f"of {', '.join(doings)}; all without")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each cell of each round")
+    options = parser.parse_args(argv)
+    if unknown := [each for each in options.what if each not in doings]:
+        parser.error(f"no {', '.join(unknown)}; there are {', '.join(doings)}")
+    if reason := why_not():
+        print(f"lab: {reason}", file=sys.stderr)
+        return 2
+    found = [bar for each in options.what or doings for bar in doings[each](options.rounds, options.seconds)]
+    print("", *found, sep="\n")
+    return 0 if all(bar.met for bar in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
