@@ -109,7 +109,7 @@ class ProxyConfig(ProgramConfig):
     )
     mark: int | None = optional(MARK, "The socket mark (SO_MARK) of the proxy's own connections.")
     handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
-    connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made.")
+    connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made; 8s at most.")
     tcp_user_timeout: float = setting(
         SECONDS,
         "30s",

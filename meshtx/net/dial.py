@@ -1,22 +1,44 @@
-"""The one dialler: a connection to an address, or the reason why there is none, within a deadline."""
+"""The one dialler: a connection to an address, or the reason why there is none, within a deadline.
+
+A SYN that is lost costs its connection a whole second: only then does the kernel send it again. So a dial
+that has no answer yet sends another, from a socket and so a port of its own, and the first answer wins:
+
+    0 ms          200 ms            450 ms                       the deadline
+    SYN ──────────┬─────────────────┬─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ timed out
+                  └ hedge: SYN ─────┼─ SYN-ACK ▶ the protocol's; the others are closed
+                                    └ hedge: SYN
+
+The port of its own also gets past a translation of addresses in which the first collided with another's. A
+hedge that lost is closed before it is connected, as a rule: its SYN-ACK meets a reset, and the server's
+application never hears of it. A refusal is an answer too, and ends the dial at once, as "unreachable" does.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import error, tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IConnector, IProtocol
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol
 from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from meshtx.errors import PeerError
-from meshtx.net.sockets import SocketOptions
+from meshtx.net.sockets import SocketOptions, retransmits
 from meshtx.net.transports import Client
 from meshtx.wire.address import Address
+
+HEDGES = (0.2, 0.45)
+"""Seconds after the first attempt at which another is made, unless there was an answer. With each tenth SYN
+lost, one connection in a hundred waits for the second of them, one in a thousand longer."""
+
+LONGEST = 8.0
+"""Seconds after which every dial gives up: the kernel has sent its third retry after 7, the next would go at 15."""
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """No way there: no route, the router or a neighbour says so, or this host lacks the address family."""
@@ -44,17 +66,42 @@ class DialFailed(PeerError):
         self.detail = detail
 
 
+class HedgeOutcome(StrEnum):
+    """What became of an attempt that was made beside the first."""
+
+    WON = "won"
+    """It is the connection."""
+    LOST = "lost"
+    """Another attempt is."""
+    FAILED = "failed"
+    """No attempt is, or this one could not be made."""
+
+
 class Dialler:
     """Connects protocols to addresses.
 
     :param reactor: `IReactorFDSet` and `IReactorTime`. (Any: a reactor has no one type.)
-    :param timeout: seconds for a connection to come about.
+    :param timeout: seconds for a connection to come about, `LONGEST` at most.
+    :param hedges: seconds after the first attempt, ascending, at which another is made. None for dials that no
+        network lies behind: on the way to this host's own workload a SYN is lost only if its backlog is full, and
+        more of them would be the last thing that it needs.
+    :param hedged: called with the outcome of each hedge.
+    :param retransmitted: called with the number of SYNs that the kernel had sent again, if any, on a connection.
     """
 
-    def __init__(self, reactor: Any, options: SocketOptions, timeout: float) -> None:
-        self._reactor = reactor
-        self._options = options
-        self._timeout = timeout
+    def __init__(
+        self,
+        reactor: Any,
+        options: SocketOptions,
+        timeout: float,
+        *,
+        hedges: Sequence[float] = HEDGES,
+        hedged: Callable[[HedgeOutcome], None] = lambda _: None,
+        retransmitted: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        patience = min(timeout, LONGEST)
+        moments = (*(moment for moment in hedges if moment < patience), patience)
+        self._terms = _Terms(reactor, options, moments, hedged, retransmitted)
 
     def dial(self, address: Address, protocol: IProtocol) -> Deferred[IProtocol]:
         """Connect the protocol.
@@ -62,66 +109,163 @@ class Dialler:
         :returns: fires with the protocol once its `connectionMade` has returned; cancelling it gives up.
         :raises DialFailed: in the Deferred; the protocol is then not connected.
         """
-        deferred: Deferred[IProtocol] = Deferred(lambda _: connector.give_up())
-        outcome = _Outcome(address, protocol, deferred)
-        connector = _Connector(address.host, address.port, outcome, self._timeout, None, self._reactor)
-        connector.options, connector.outcome = self._options, outcome
-        connector.connect()
-        return deferred
+        return _Race(address, protocol, self._terms).start()
 
 
-class _Connector(tcp.Connector):
-    """Makes our transports; hears from them when the protocol is connected."""
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What is the same for all dials of a dialler.
 
+    :param moments: seconds after the first attempt: of each hedge, and last of the deadline.
+    """
+
+    reactor: Any
     options: SocketOptions
-    outcome: _Outcome
+    moments: Sequence[float]
+    hedged: Callable[[HedgeOutcome], None]
+    retransmitted: Callable[[int], None]
+
+
+class _Attempt(tcp.Connector):
+    """One socket that connects. Makes our transports; hears from them when the protocol is connected.
+
+    :param hedge: whether it was made beside an earlier one.
+    """
+
+    def __init__(self, race: _Race, address: Address, terms: _Terms, *, hedge: bool) -> None:
+        never = cast("float", None)  # the race has the one deadline
+        super().__init__(address.host, address.port, race, never, None, terms.reactor)
+        self.options = terms.options
+        self.hedge = hedge
+        self._race = race
 
     def _makeTransport(self) -> Client:
         return Client(self.host, self.port, self.bindAddress, self, self.reactor)
 
+    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+        """There is a connection; the others are closed before the protocol hears of it."""
+        self._race.won(self)
+        return super().buildProtocol(addr)
+
     def connected(self) -> None:
         """The transport says: the protocol has it."""
-        self.outcome.succeed()
-
-    def give_up(self) -> None:
-        """Stop connecting; the Deferred's own cancellation says so."""
-        self.outcome.forget()
-        self.disconnect()
+        self._race.succeed()
 
 
-class _Outcome(ClientFactory[Any]):  # Any: a factory of any protocol
-    """Gives the protocol to the transport, and the outcome to the Deferred, once."""
+class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
+    """Attempts to connect one protocol: gives it to the first that succeeds, and the outcome to the Deferred, once.
+
+    There is one delayed call at a time, for the next attempt or the deadline: a dial that needs no hedge pays
+    for none.
+    """
 
     noisy = False
 
-    def __init__(self, address: Address, protocol: IProtocol, deferred: Deferred[IProtocol]) -> None:
+    def __init__(self, address: Address, protocol: IProtocol, terms: _Terms) -> None:
         self._address = address
         self._protocol = protocol
-        self._deferred: Deferred[IProtocol] | None = deferred
+        self._terms = terms
+        self._begun: float = terms.reactor.seconds()
+        self._deferred: Deferred[IProtocol] | None = Deferred(lambda _: self._give_up())
+        self._made = 0
+        self._running: list[_Attempt] = []
+        self._winner: _Attempt | None = None
+
+    def start(self) -> Deferred[IProtocol]:
+        """Make the first attempt."""
+        deferred = self._deferred
+        assert deferred is not None
+        self._attempt()
+        return deferred
+
+    def _attempt(self) -> None:
+        """Send a SYN from a new socket, and come back when it has waited long enough."""
+        terms = self._terms
+        wait = self._begun + terms.moments[self._made] - terms.reactor.seconds()
+        self._next: IDelayedCall = terms.reactor.callLater(max(wait, 0), self._waited)
+        attempt = _Attempt(self, self._address, terms, hedge=self._made > 0)
+        self._made += 1
+        self._running.append(attempt)
+        attempt.connect()
+
+    def _waited(self) -> None:
+        if self._made < len(self._terms.moments):
+            self._attempt()
+        else:
+            self._fail(error.TimeoutError())
+
+    def won(self, winner: _Attempt) -> None:
+        """Close the losers, and report what the network has cost."""
+        self._winner = winner
+        self._settle()
+        assert winner.transport is not None
+        again = retransmits(winner.transport.getHandle())
+        if again:
+            self._terms.retransmitted(again)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         return self._protocol
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002
-        self._fail(reason)
-
-    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002
-        self._fail(reason)  # the protocol's connectionMade raised: it never worked. Else: told already
-
     def succeed(self) -> None:
-        deferred = self.forget()
+        """The protocol is connected."""
+        deferred = self._forget()
         if deferred is not None:
+            self._winner = None  # it holds this, and would keep the protocol until the garbage is collected
             deferred.callback(self._protocol)
 
-    def forget(self) -> Deferred[IProtocol] | None:
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """One attempt has failed; the others may still succeed, unless it was the other side that said no."""
+        assert isinstance(connector, _Attempt)
+        if connector not in self._running:
+            return  # we closed it
+        self._running.remove(connector)
+        if connector.hedge:
+            self._terms.hedged(HedgeOutcome.FAILED)
+        if not self._running or _is_answer(reason.value):
+            self._fail(reason.value)
+
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002
+        self._fail(reason.value)  # the protocol's connectionMade raised: it never worked. Else: told already
+
+    def _fail(self, why: BaseException | None) -> None:
+        deferred = self._forget()
+        if deferred is not None:
+            self._settle()
+            deferred.errback(DialFailed(self._address, _reason(why), _detail(why)))
+
+    def _give_up(self) -> None:
+        """Close whatever there is; the Deferred's own cancellation says so."""
+        self._forget()
+        self._settle()
+        if self._winner is not None:
+            self._winner.disconnect()
+
+    def _forget(self) -> Deferred[IProtocol] | None:
         deferred, self._deferred = self._deferred, None
         return deferred
 
-    def _fail(self, failure: Failure) -> None:
-        deferred = self.forget()
-        if deferred is not None:
-            why = failure.value
-            deferred.errback(DialFailed(self._address, _reason(why), _detail(why)))
+    def _settle(self) -> None:
+        """Try nothing more, and close what still runs, but for the winner."""
+        if self._next.active():
+            self._next.cancel()
+        running, self._running = self._running, []
+        for attempt in running:
+            if attempt is not self._winner:
+                attempt.disconnect()
+            if attempt.hedge:
+                self._terms.hedged(_outcome(attempt, self._winner))
+
+
+def _outcome(attempt: _Attempt, winner: _Attempt | None) -> HedgeOutcome:
+    if winner is None:
+        return HedgeOutcome.FAILED
+    return HedgeOutcome.WON if attempt is winner else HedgeOutcome.LOST
+
+
+def _is_answer(why: BaseException | None) -> bool:
+    """Say whether the network or the other side has answered; else it was this host that failed one socket."""
+    ports_used_up = isinstance(why, error.ConnectError) and why.osError == errno.EADDRNOTAVAIL
+    return _reason(why) in {DialFailure.REFUSED, DialFailure.UNREACHABLE} and not ports_used_up
 
 
 def _reason(why: BaseException | None) -> DialFailure:

@@ -18,6 +18,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ KEEPALIVE_PROBES = 3
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _ORDERLY_CLOSE = struct.pack("ii", 0, 0)
+
+_TOTAL_RETRANSMITS = struct.Struct("100xI")
+"""Of Linux's struct tcp_info, as far as tcpi_total_retrans (linux/tcp.h); what comes later differs by kernel."""
 
 _MOST_MILLISECONDS = 2**31 - 1
 
@@ -75,6 +79,17 @@ def set_mark(sock: socket.socket, options: SocketOptions) -> None:
     if not hasattr(socket, "SO_MARK"):
         raise OSError(errno.ENOPROTOOPT, f"{os.strerror(errno.ENOPROTOOPT)}: this platform has no socket marks")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, options.mark)
+
+
+def retransmits(sock: socket.socket) -> int:
+    """Return how many segments the kernel has sent again on a connection, its SYN included.
+
+    0 where it does not say: on other platforms than Linux, and in sandboxes that show a shorter struct.
+    """
+    if sys.platform != "linux":
+        return 0
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANSMITS.size)
+    return int(_TOTAL_RETRANSMITS.unpack(info)[0]) if len(info) == _TOTAL_RETRANSMITS.size else 0
 
 
 @contextmanager

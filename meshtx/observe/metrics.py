@@ -122,6 +122,17 @@ class Metrics:
             ("direction",),
             registry=registry,
         )
+        self._hedges = Counter(
+            "meshtx_connect_hedges",
+            "Further attempts to connect, made because the first had no answer yet, by what became of them.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._retransmits = Counter(
+            "meshtx_connect_retransmits",
+            "SYNs that the kernel had sent again on connections that then came about.",
+            registry=registry,
+        )
         self._handshake = Histogram(
             "meshtx_handshake_duration_seconds",
             "TLS handshakes that succeeded.",
@@ -197,6 +208,14 @@ class Metrics:
     def silent(self, direction: Direction) -> None:
         """Count a connection that ended undecided."""
         self._silent.labels(_DIRECTIONS[direction][0]).inc()
+
+    def hedged(self, outcome: StrEnum) -> None:
+        """Count an attempt to connect that was made beside the first."""
+        self._hedges.labels(outcome.value).inc()
+
+    def retransmitted(self, count: int) -> None:
+        """Count SYNs that had to be sent again."""
+        self._retransmits.inc(count)
 
     def handshake(self, direction: Direction, seconds: float) -> None:
         """Note how long a TLS handshake took."""

@@ -129,13 +129,20 @@ class ProxyService(MultiService):
             live=self.live,
             flows=Flows(self._reactor, self.metrics, self.tap, load_detectors(config.detectors)),
             directory=self.directory,
-            dialler=Dialler(self._reactor, self._sockets, config.connect_timeout),
+            dialler=Dialler(
+                self._reactor,
+                self._sockets,
+                config.connect_timeout,
+                hedged=self.metrics.hedged,
+                retransmitted=self.metrics.retransmitted,
+            ),
             tls=self.tls,
             policy=_policy(config),
             own_ports=frozenset(address.port for address in own),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
         )
-        workload = Workload(parts.dialler, {f.listen.port: f.destination for f in config.inbound_forward})
+        to_workload = Dialler(self._reactor, self._sockets, config.connect_timeout, hedges=())
+        workload = Workload(to_workload, {f.listen.port: f.destination for f in config.inbound_forward})
         inbound = Inbound(parts, workload, _redirected_goal)
         outbound = Outbound(parts, _redirected)
         return [

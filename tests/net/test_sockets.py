@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
 from types import SimpleNamespace
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshtx.net import sockets
-from meshtx.net.sockets import SocketOptions, arm, closed_on_error, disarm, set_mark
+from meshtx.net.sockets import SocketOptions, arm, closed_on_error, disarm, retransmits, set_mark
 
 
 def linger(sock: socket.socket) -> tuple[int, int]:
@@ -77,6 +78,17 @@ class SocketTests(SynchronousTestCase):
         with self.assertRaises(OSError), closed_on_error(self.sock):
             raise OSError
         self.assertEqual(self.sock.fileno(), -1)
+
+    def test_what_was_sent_again_is_none_where_nothing_was_or_nobody_says(self) -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as listener,
+            socket.create_connection(listener.getsockname()) as sock,
+        ):
+            self.assertEqual(retransmits(sock), 0)
+        short = SimpleNamespace(getsockopt=lambda *_: bytes(96))
+        self.assertEqual(retransmits(short), 0)  # type: ignore[arg-type]  # a stand-in
+        self.patch(sys, "platform", "darwin")
+        self.assertEqual(retransmits(sock), 0)  # closed: it is not even asked
 
 
 class PlatformTests(SynchronousTestCase):

@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshtx.net.dial import HedgeOutcome
 from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal, ResponseEnd
 from meshtx.observe.metrics import Metrics, flow_labels, succeeded
 from meshtx.observe.watcher import Detached
@@ -140,6 +141,8 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.silent(Direction.IN)
         self.metrics.handshake(Direction.IN, 0.004)
         self.metrics.observer_detached("h2", Detached.GAVE_UP)
+        self.metrics.hedged(HedgeOutcome.WON)
+        self.metrics.retransmitted(2)
         self.metrics.tap_refused(Status.PERMISSION_DENIED)
         self.metrics.certify(Status.OK)
         lines = self.metrics.exposition().decode().splitlines()
@@ -148,6 +151,8 @@ class MetricsTests(SynchronousTestCase):
             'meshtx_handshake_duration_seconds_bucket{direction="inbound",le="0.005"} 1.0',
             'meshtx_handshake_duration_seconds_bucket{direction="inbound",le="0.0025"} 0.0',
             'meshtx_observers_detached_total{protocol="h2",why="gave_up"} 1.0',
+            'meshtx_connect_hedges_total{outcome="won"} 1.0',
+            "meshtx_connect_retransmits_total 2.0",
             'meshtx_tap_refused_total{status="PERMISSION_DENIED"} 1.0',
             'meshtx_identity_certify_total{status="OK"} 1.0',
         ):

@@ -1,0 +1,85 @@
+"""Between two hosts, SYNs are lost: nobody waits for the kernel to send them again."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.demo.lab import Lab
+from tests.mesh import bytes_peer, dial_many
+from tests.mesh.town import PATIENCE, Program, environment, why_not
+
+CLIENT, SERVER = "10.1.0.1", "10.1.0.2"
+RULES = """
+table inet lossy {{
+  chain prerouting {{
+    type filter hook prerouting priority raw;
+    tcp dport 80 tcp flags & (syn | ack) == syn numgen {which} counter drop
+  }}
+}}
+"""
+
+
+class Tale(SynchronousTestCase):
+    skip = why_not()
+
+    def setUp(self) -> None:
+        self.lab = Lab()
+        self.lab.__enter__()
+        self.addCleanup(self.lab.__exit__, None, None, None)
+        self.lab.build_fabric()
+        self.client = self.lab.add_host("client", CLIENT)
+        self.server = self.lab.add_host("server", SERVER)
+        listener = self.python("server", bytes_peer, "listen", SERVER, "80", "hold")
+        listener.says("listening")
+
+    def python(self, host: str, module: Any, *argv: str) -> Program:
+        """Start a module of the tests on a host."""
+        command = [sys.executable, "-m", module.__name__, *argv]
+        process = self.lab.hosts[host].start(*command, log=module.__name__, env=environment())
+        return Program(f"{module.__name__} on {host}", process, self.lab.folder / f"{host}-{module.__name__}.log")
+
+    def dial(self, connections: int, at_once: int) -> dict[str, Any]:
+        """Dial the server, and return what it cost."""
+        dialling = self.python("client", dial_many, SERVER, "80", str(connections), str(at_once))
+        said: dict[str, Any] = json.loads(dialling.answer(PATIENCE))
+        self.assertEqual((said["connected"], said["failed"]), (connections, {}), said)
+        return said
+
+    def lose(self, which: str) -> None:
+        """Lose SYNs from now on.
+
+        :param which: by their number (`nft`'s ``numgen``).
+        """
+        self.server.run("nft", "-f", "-", stdin=RULES.format(which=which))
+
+    def lost(self) -> int:
+        """Count the SYNs that were lost."""
+        found = re.search(r"counter packets (\d+)", self.server.run("nft", "list", "table", "inet", "lossy").stdout)
+        assert found
+        return int(found[1])
+
+    def test_a_connection_whose_first_syn_is_lost_is_made_by_the_hedge(self) -> None:
+        self.lose("inc mod 2 0")  # of two SYNs the first
+        said = self.dial(10, 1)
+        self.assertEqual((said["hedges"], said["retransmits"], self.lost()), ({"won": 10}, 0, 10))
+
+    def test_a_connection_whose_first_two_syns_are_lost_is_made_by_the_second_hedge(self) -> None:
+        self.lose("inc mod 3 < 2")
+        said = self.dial(5, 1)
+        self.assertEqual((said["hedges"], said["retransmits"], self.lost()), ({"lost": 5, "won": 5}, 0, 10))
+
+    def test_what_the_kernel_had_to_send_again_is_counted(self) -> None:
+        self.lose("inc mod 4 < 3")  # both hedges as well
+        said = self.dial(2, 1)
+        self.assertEqual((said["hedges"], said["retransmits"], self.lost()), ({"lost": 4}, 2, 6))
+
+    def test_of_many_at_once_with_each_tenth_syn_lost_all_connect(self) -> None:
+        self.lose("inc mod 10 0")
+        said = self.dial(300, 100)
+        self.assertGreaterEqual(self.lost(), 30)
+        self.assertGreater(said["hedges"]["won"], 0)
