@@ -122,6 +122,12 @@ class Metrics:
             ("direction",),
             registry=registry,
         )
+        self._early_dials = Counter(
+            "meshtx_early_dials",
+            "Connections to the workload made, or not for their number, before its client had said anything.",
+            ("result",),
+            registry=registry,
+        )
         self._hedges = Counter(
             "meshtx_connect_hedges",
             "Further attempts to connect, made because the first had no answer yet, by what became of them.",
@@ -208,6 +214,10 @@ class Metrics:
     def silent(self, direction: Direction) -> None:
         """Count a connection that ended undecided."""
         self._silent.labels(_DIRECTIONS[direction][0]).inc()
+
+    def early_dial(self, result: StrEnum) -> None:
+        """Count what has become of a connection to the workload that was made on a guess."""
+        self._early_dials.labels(result.value).inc()
 
     def hedged(self, outcome: StrEnum) -> None:
         """Count an attempt to connect that was made beside the first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -25,6 +26,10 @@ class Arrival(Protocol):
         """What has been read so far; at most what the sniffer takes for a hello."""
         self.gone: Callable[[], None] | None = None
         """Called if the connection is lost before it was given away."""
+        self.begins: Callable[[], None] | None = None
+        """Called when bytes have come that do not say yet what they are."""
+        self.orderly = False
+        """The connection was lost, and in order."""
         self._accepted = accepted
         self._clock = clock
         self._patience = patience
@@ -50,7 +55,7 @@ class Arrival(Protocol):
 
     def release(self) -> None:
         """Wait no more: somebody else takes the transport."""
-        self._seen = self.gone = None
+        self._seen = self.gone = self.begins = None
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
 
@@ -64,9 +69,12 @@ class Arrival(Protocol):
         seen = self._sniffer.receive_data(data)
         if seen is not None:
             self._judge(seen)
+        elif self.begins is not None:
+            self.begins()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - whatever it was
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that nothing more comes."""
+        self.orderly = reason.check(ConnectionDone) is not None
         gone = self.gone
         self.release()
         if gone is not None:

@@ -1,11 +1,14 @@
 """Inbound: from wherever to the workload.
 
-    accepted ─▶ first bytes ─┬─ ClientHello for us ─▶ mutual TLS ─▶ leg, header, or the port itself ─┬▶ policy ─▶ Permit
-                             ├─ anything else, to a port of the workload ────────────────────────────┘         │
-                             └─ anything else, to our own port ─▶ refused        relay ◀─ the workload ◀─ dial ┘
+    accepted ─▶ who speaks ─┬─ ClientHello for us ─▶ mutual TLS ─▶ leg, header, or the port itself ─┬▶ policy ─▶ Permit
+                            ├─ anything else, to a port of the workload ────────────────────────────┤         │
+                            ├─ the workload, dialled early: it is plaintext ────────────────────────┘         │
+                            └─ anything else, to our own port ─▶ refused        relay ◀─ the workload ◀─ dial ┘
 
-Nothing is decided by waiting, but a ClientHello that was begun: those bytes are ours to read or nobody's. Ports
-that are opaque or skipped are not looked at.
+Whoever speaks first decides; nobody is waited for. While a client is silent the workload is dialled (`early`), if a
+peer that proves nothing may come to it. One thing is waited for, within a bound: the rest of a ClientHello that was
+begun, for those bytes are ours to read or nobody's; what the workload says meanwhile stays unread. A client that has
+said nothing by then goes to the workload as it is. Ports that are opaque or skipped are not looked at.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.early import EarlyDial
 from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
 from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import Hangup
-from meshtx.proxy.policy import Denied, decide
+from meshtx.proxy.policy import Denied, Permit, decide
 from meshtx.proxy.work import Refused, Work
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
@@ -84,7 +88,7 @@ class Inbound(ServerFactory):
         if not goal.direct and connection.opaque():
             connection.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
         else:
-            arrival.sniff(lambda seen: work.attempt(lambda: connection.sniffed(arrival, seen)))
+            connection.listen(arrival)
 
 
 class _Connection:
@@ -97,6 +101,7 @@ class _Connection:
         self._transport = transport
         self._goal = goal
         self._src, self._local = endpoints(transport)
+        self._early: EarlyDial | None = None
 
     def opaque(self) -> bool:
         """Note the port of the workload that is meant; return whether its bytes are not to be looked at."""
@@ -106,13 +111,39 @@ class _Connection:
             self._work.flow.opaque()
         return opaque
 
-    # What the first bytes say.
+    # Who speaks first, and what.
+
+    def listen(self, arrival: Arrival) -> None:
+        """Listen to the client and, where that is allowed, to the workload."""
+        arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
+        permit = self._early_permit()
+        if permit is None:
+            return
+        early = self._early = EarlyDial(
+            self._parts.early,
+            permit.port,
+            lambda far: self._workload.connect(permit, self._local.ip, far),
+            lambda: self._work.attempt(lambda: self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)),
+            self._work.failed,
+        )
+        arrival.begins = early.hush
+        self._work.at_end(lambda: early.give_up(orderly=arrival.orderly))
+        early.wait(self._parts.clock)
+
+    def _early_permit(self) -> Permit | None:
+        """Return the leave of a peer that proves nothing; there is none to a peer that will say which port it means."""
+        if self._goal.direct or self._goal.port in self._parts.own_ports:
+            return None
+        permit = decide(self._parts.policy, NoTls(NoTlsReason.NO_TLS_FROM_REMOTE), self._goal.port)
+        return permit if isinstance(permit, Permit) else None
 
     def sniffed(self, arrival: Arrival, seen: Hello | NotTls | None) -> None:
         """Go on by the first bytes.
 
         :param seen: ``None``: not enough in time.
         """
+        if self._early is not None:
+            self._early.hush()
         ours = self._parts.tls.server_name
         match seen:
             case Hello(sni) if sni is not None and sni == ours:
@@ -137,6 +168,8 @@ class _Connection:
 
     def plaintext(self, arrival: Arrival, reason: NoTlsReason) -> None:
         """Serve the bytes as they are."""
+        if self._early is not None and arrival.held:
+            self._early.client_spoke()
         near = End()
         near.gone = self._work.client_gone
         arrival.become(near)
@@ -156,6 +189,10 @@ class _Connection:
         permit = decide(self._parts.policy, security, port)
         if isinstance(permit, Denied):
             raise Refused(permit.reason, permit.detail)
+        if self._early is not None:
+            made = await self._early.take(unspoken=isinstance(security, Mtls))
+            if made is not None:
+                return made
         far = End()
         await self._workload.connect(permit, self._local.ip, far)
         return far

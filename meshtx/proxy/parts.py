@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from meshtx.interfaces import IDirectory
 from meshtx.net.dial import Dialler
 from meshtx.observe.flows import Flows
+from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.policy import Policy
@@ -34,6 +35,7 @@ class Parts:
     """The rooms' objects that serve every connection.
 
     :param own_ports: ports of this proxy, which are no destination for anybody's connection.
+    :param early: the connections to the workload that are made before their clients have said what they want.
     :param undecided: the accepted connections that have not said yet what they want.
     """
 
@@ -45,6 +47,7 @@ class Parts:
     tls: MeshTls
     policy: Policy
     own_ports: frozenset[int]
+    early: EarlyDials
     patience: Patience = Patience()
     undecided: Connections = field(default_factory=lambda: Connections(MAX_UNDECIDED))
 

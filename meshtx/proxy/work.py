@@ -73,11 +73,16 @@ class Work:
         self._joined = False
         self._over = False
         self._seat: Seat | None = None
+        self._at_end: Callable[[], None] = _nothing
         self._release = live.hold(self.abort)
 
     def undecided(self, seats: Connections) -> None:
         """Take a place among those that have not said what they want; past the bound the oldest of them goes."""
         self._seat = seats.enter(lambda: self.refuse(Refusal.LIMIT, "too many have not said what they want"))
+
+    def at_end(self, release: Callable[[], None]) -> None:
+        """Have something let go of when it ends, however that is."""
+        self._at_end = release
 
     def attempt(self, step: Callable[[], None]) -> None:
         """Do something that comes before the steps; what it raises is judged as theirs is."""
@@ -164,6 +169,8 @@ class Work:
         """Let go of everything, so that no cycle keeps a finished connection in memory."""
         self._over = True
         self._close = _closed
+        release, self._at_end = self._at_end, _nothing
+        release()
         self._leave()
         self._release()
 
@@ -171,6 +178,10 @@ class Work:
         seat, self._seat = self._seat, None
         if seat is not None:
             seat.leave()
+
+
+def _nothing() -> None:
+    """Take the place of what is let go of at the end, once that has had its turn."""
 
 
 def _closed(reason: str) -> None:

@@ -33,6 +33,7 @@ from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import TapHub
 from meshtx.observe.tap_rpc import TapService
 from meshtx.pki.bundle import TrustBundle
+from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Goals, Inbound
 from meshtx.proxy.mesh_tls import MeshTls
@@ -139,6 +140,7 @@ class ProxyService(MultiService):
             tls=self.tls,
             policy=_policy(config),
             own_ports=frozenset(address.port for address in own),
+            early=EarlyDials(self.metrics),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
         )
         to_workload = Dialler(self._reactor, self._sockets, config.connect_timeout, hedges=())

@@ -38,6 +38,7 @@ from meshtx.observe.tap_match import TapMatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
+from meshtx.proxy.early import MAX_EARLY_DIALS, EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Inbound
 from meshtx.proxy.mesh_tls import MeshTls
@@ -158,6 +159,7 @@ class Host:
         policy: Policy = EVERYBODY,
         patience: Patience = PATIENCE,
         clock: Any = reactor,
+        early_dials: int = MAX_EARLY_DIALS,
     ) -> None:
         self.case, self.ip = case, ip
         self.metrics, self.live, self.directory = Metrics(), Live(), Facts()
@@ -174,6 +176,7 @@ class Host:
             tls=MeshTls(self.source),
             policy=policy,
             own_ports=self.own_ports,  # type: ignore[arg-type]  # grows with the listeners
+            early=EarlyDials(self.metrics, early_dials),
             patience=patience,
         )
         case.hosts.append(self)
