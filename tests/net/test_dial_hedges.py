@@ -16,6 +16,7 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshtx.net import dial
 from meshtx.net.dial import HEDGES, LONGEST, DialFailed, DialFailure, Dialler, HedgeOutcome
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.transports import Client
@@ -162,6 +163,18 @@ class HedgeTests(Case):
         self.dialling = dialler.dial(self.address, self.end)
         self.reactor.advance(0)
         self.reactor.advance(HEDGES[0])
+
+    def test_what_the_kernel_had_to_send_again_is_told_of_the_winner(self) -> None:
+        told: list[int] = []
+        for again in (0, 2):
+            self.patch(dial, "retransmits", lambda sock, again=again: again if sock.fileno() >= 0 else -1)
+            dialler = Dialler(self.reactor, SocketOptions(), 3.0, retransmitted=told.append)
+            self.end = Ends()
+            self.dialling = dialler.dial(self.address, self.end)
+            self.reactor.turn()
+            self.reactor.turn()
+            self.connected()
+        self.assertEqual(told, [2])
 
     def test_losers_leave_no_descriptor(self) -> None:
         self.full()
