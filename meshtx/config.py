@@ -16,6 +16,7 @@ from meshtx.config_load import ProgramConfig, load, optional, setting, settings
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.config_values import (
     ADDRESS,
+    BALANCER,
     DURATION,
     ENDPOINT,
     FILE,
@@ -25,6 +26,7 @@ from meshtx.config_values import (
     MARK,
     NAME,
     PEM,
+    PORTS,
     SECONDS,
     WORD,
     Endpoint,
@@ -34,6 +36,8 @@ from meshtx.config_values import (
 )
 from meshtx.errors import ConfigError
 from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.proxy.balancers import Balancer, PortRange
+from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 
@@ -95,6 +99,21 @@ class ProxyConfig(ProgramConfig):
 
     inbound_policy: Mode = setting(choice(Mode), "all-unauthenticated", "Who may connect to the workload.")
     inbound_allow: tuple[Name, ...] = setting(listed(NAME), "", "The names that the policy 'listed' lets in.")
+
+    proxy_protocol_from: tuple[Balancer, ...] = setting(
+        listed(BALANCER),
+        "",
+        "Balancers that begin connections with a PROXY header (v1, v2), by their address and the workload's port: there"
+        " it is mandatory and says who the client is; elsewhere none is looked for.",
+    )
+    proxy_protocol_to: tuple[PortRange, ...] = setting(
+        listed(PORTS), "", "Ports where the workload expects a PROXY header (v2), which tells it who the client is."
+    )
+    proxy_protocol_tlvs: tuple[Extra, ...] = setting(
+        listed(choice(Extra)),
+        "alpn,authority,identity",
+        "What that header has beside the addresses; nginx before 1.23.2 resets one that is longer than 107 bytes.",
+    )
 
     tap_listen: Address = setting(ADDRESS, "0.0.0.0:4190", "Where tap is served, over mutual TLS.")
     tap_identity: tuple[Name, ...] = setting(listed(NAME), "", "The names that may tap; none, and nobody may.")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from meshtx.pki.name import Name
+from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.wire.address import Address
 
 T = TypeVar("T")
@@ -175,6 +176,8 @@ def _pem(text: str) -> str:
 ADDRESS = Kind("ADDRESS:PORT", "0.0.0.0:4143", Address.parse)
 ENDPOINT = Kind("HOST:PORT", "meshtx-identity.meshtx:8080", Endpoint.parse)
 FORWARD = Kind("LISTEN=DESTINATION", "127.0.0.1:8001=10.0.0.2:80", Forward.parse)
+BALANCER = Kind("CIDR=PORT[-PORT]", "10.0.0.0/24=8080", Balancer.parse)
+PORTS = Kind("PORT[-PORT]", "8080", PortRange.parse)
 NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)
 WORD = Kind("WORD", "http/1.1", _word)
 PEM = Kind("PEM", "-----BEGIN CERTIFICATE-----...", _pem)

@@ -14,6 +14,7 @@ from meshtx.config import (
 )
 from meshtx.errors import ConfigError
 from meshtx.pki.name import Name
+from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 from tests.config_case import BOT, PEM, WEB, ConfigCase
@@ -151,6 +152,10 @@ class TestValues(ConfigCase):
             ("identity_address", "identity.mesh:0", "'0' is no port"),
             ("identity_address", "10.0.0:8080", "'10.0.0' does not appear to be an IPv4 or IPv6 address"),
             ("outbound_forward", "127.0.0.1:1", "'127.0.0.1:1' has no '='"),
+            ("proxy_protocol_from", "8080", "'8080' has no '=' and no port behind it"),
+            ("proxy_protocol_from", "10.0.0.1/8=80", "10.0.0.1/8 has host bits set"),
+            ("proxy_protocol_to", "http", "'http' is neither a port nor two with a '-'"),
+            ("proxy_protocol_tlvs", "sni", "'sni' is none of alpn, authority, identity"),
             ("name", "web", "'web' is not SA.NS.serviceaccount.identity.CONTROL-NS.TRUST-DOMAIN"),
             ("inbound_policy", "all", "'all' is none of all-unauthenticated, all-authenticated, listed"),
             ("connect_timeout", "soon", "'soon' is no duration"),
@@ -201,6 +206,18 @@ class TestValues(ConfigCase):
         for text in ("identity.mesh:8080", "10.0.0.1:8080", "[fd00::1]:8080", "localhost:1"):
             self.assertEqual(str(Endpoint.parse(text)), text)
         self.assertEqual(str(Forward.parse("127.0.0.1:1=[fd00::1]:2")), "127.0.0.1:1=[fd00::1]:2")
+
+    def test_balancers_and_whom_they_lead_to(self) -> None:
+        flags = self.proxy(proxy_protocol_from="10.0.0.0/24=8080,fd00::9=80-90", proxy_protocol_to="8080,90-99")
+        config = load(ProxyConfig, flags, {"MESHTX_PROXY_PROXY_PROTOCOL_TLVS": ""})
+        self.assertEqual([str(each) for each in config.proxy_protocol_from], ["10.0.0.0/24=8080", "fd00::9/128=80-90"])
+        self.assertEqual([str(each) for each in config.proxy_protocol_to], ["8080", "90-99"])
+        self.assertEqual(config.proxy_protocol_tlvs, ())
+
+    def test_no_balancer_is_believed_and_no_workload_told_unless_told_so(self) -> None:
+        config = load(ProxyConfig, self.proxy(), {})
+        self.assertEqual((config.proxy_protocol_from, config.proxy_protocol_to), ((), ()))
+        self.assertEqual(config.proxy_protocol_tlvs, tuple(Extra))
 
     def test_a_table_is_no_value(self) -> None:
         file = self.file("proxy.toml", "[mark]")

@@ -15,6 +15,9 @@ need openssl openssl
 need curl curl
 need wrk wrk
 need h2load nghttp2-client
+need haproxy haproxy
+need nginx nginx-light
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
 [ -n "$missing" ] || exit 0
@@ -28,3 +31,9 @@ echo "Installing$missing"
 $sudo apt-get update -q
 # shellcheck disable=SC2086  # one word a package
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+
+# The tests start these themselves; none of them is to serve on this machine only because of that.
+[ -d /run/systemd/system ] || exit 0
+for service in haproxy nginx; do
+    case "$missing " in *" $service "* | *" $service-light "*) $sudo systemctl disable --now "$service" ;; esac
+done

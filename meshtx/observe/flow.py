@@ -52,6 +52,8 @@ class Refusal(StrEnum):
     """Plaintext, or TLS to another name, came to the port that takes only mutual TLS."""
     TLS_UNDECIDED = "tls_undecided"
     """A ClientHello that was begun and not finished within the deadline."""
+    PROXY_HEADER = "proxy_header"
+    """A declared balancer did not begin with a PROXY header, or not in time."""
     CONNECT_FAILED = "connect_failed"
     """The workload or the peer refused the connection, or did not answer in time."""
     PROTOCOL_ERROR = "protocol_error"

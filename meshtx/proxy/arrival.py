@@ -53,6 +53,10 @@ class Arrival(Protocol):
         self.transport.protocol = protocol  # type: ignore[attr-defined]  # of every transport, of no interface
         protocol.makeConnection(self.transport)
 
+    def take_back(self) -> None:
+        """Have the transport again, from one that is done with it."""
+        self.transport.protocol = self  # type: ignore[attr-defined]  # of every transport, of no interface
+
     def release(self) -> None:
         """Wait no more: somebody else takes the transport."""
         self._seen = self.gone = self.begins = None

@@ -25,9 +25,12 @@ from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.balancer_header import BalancerHeader
+from meshtx.proxy.balancers import sends_header
 from meshtx.proxy.early import EarlyDial
 from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
+from meshtx.proxy.introduction import Client
 from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import Hangup
@@ -37,6 +40,7 @@ from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
 from meshtx.wire.client_hello import Hello, NotTls
 from meshtx.wire.leg_frames import Open
+from meshtx.wire.proxy_header import NOBODY, ProxyHeader
 from meshtx.wire.transport_header import TransportHeader
 
 UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
@@ -84,11 +88,7 @@ class Inbound(ServerFactory):
 
     def _begin(self, arrival: Arrival, work: Work) -> None:
         goal = self._goal(arrival.transport)
-        connection = _Connection(self._parts, self._workload, work, arrival.transport, goal)
-        if not goal.direct and connection.opaque():
-            connection.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
-        else:
-            connection.listen(arrival)
+        _Connection(self._parts, self._workload, work, arrival.transport, goal).begin(arrival)
 
 
 class _Connection:
@@ -102,10 +102,45 @@ class _Connection:
         self._goal = goal
         self._src, self._local = endpoints(transport)
         self._early: EarlyDial | None = None
+        self._header = NOBODY
 
-    def opaque(self) -> bool:
-        """Note the port of the workload that is meant; return whether its bytes are not to be looked at."""
+    def begin(self, arrival: Arrival) -> None:
+        """Find out who is connecting, where a balancer says it, then who speaks first."""
+        if self._goal.direct:
+            self._listen(arrival)
+            return
         self._work.flow.addressed(dst=self._workload.address(self._local.ip, self._goal.port))
+        if sends_header(self._parts.balancers, self._src.ip, self._goal.port):
+            self._await_header(arrival)
+        else:
+            self._go_on(arrival)
+
+    def _await_header(self, arrival: Arrival) -> None:
+        def arrived(header: ProxyHeader, rest: bytes) -> None:
+            self._header = header
+            self._work.flow.addressed(src=header.source)
+            arrival.gone = self._work.client_gone
+            arrival.take_back()
+            self._work.attempt(lambda: self._go_on(arrival, rest))
+
+        patience = self._parts.patience.handshake
+        arrival.become(BalancerHeader(arrived, self._work.failed, self._work.client_gone, self._parts.clock, patience))
+
+    def _go_on(self, arrival: Arrival, rest: bytes = b"") -> None:
+        """Serve the port of the workload that is meant.
+
+        :param rest: what was read already.
+        """
+        if self._opaque():
+            arrival.held = rest
+            self.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
+            return
+        self._listen(arrival)
+        if rest:
+            arrival.dataReceived(rest)
+
+    def _opaque(self) -> bool:
+        """Return whether the bytes to this port are not to be looked at."""
         facts = self._parts.directory.own_port(Address(self._local.ip, self._goal.port))
         if opaque := facts.opaque or facts.skipped:
             self._work.flow.opaque()
@@ -113,7 +148,7 @@ class _Connection:
 
     # Who speaks first, and what.
 
-    def listen(self, arrival: Arrival) -> None:
+    def _listen(self, arrival: Arrival) -> None:
         """Listen to the client and, where that is allowed, to the workload."""
         arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
         permit = self._early_permit()
@@ -131,10 +166,14 @@ class _Connection:
         early.wait(self._parts.clock)
 
     def _early_permit(self) -> Permit | None:
-        """Return the leave of a peer that proves nothing; there is none to a peer that will say which port it means."""
-        if self._goal.direct or self._goal.port in self._parts.own_ports:
+        """Return the leave of a peer that proves nothing; there is none to a peer that will say which port it means.
+
+        Nor is there to a port whose workload is told what the peer proves.
+        """
+        port = self._goal.port
+        if self._goal.direct or port in self._parts.own_ports or self._parts.introductions.wanted(port):
             return None
-        permit = decide(self._parts.policy, NoTls(NoTlsReason.NO_TLS_FROM_REMOTE), self._goal.port)
+        permit = decide(self._parts.policy, NoTls(NoTlsReason.NO_TLS_FROM_REMOTE), port)
         return permit if isinstance(permit, Permit) else None
 
     def sniffed(self, arrival: Arrival, seen: Hello | NotTls | None) -> None:
@@ -180,10 +219,12 @@ class _Connection:
             self._work.flow.secured(security)
         else:
             self._work.flow.plaintext(security)
-        far = await self._connect(security, port)
+        destination = self._header.destination or Address(self._local.ip, port)
+        client = Client(self._work.flow.flow.src, destination, tlvs=self._header.tlvs)
+        far = await self._connect(security, port, client)
         self._work.relay(near, far, prefix)
 
-    async def _connect(self, security: Security, port: int) -> End:
+    async def _connect(self, security: Security, port: int, client: Client) -> End:
         if port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"port {port} is this proxy itself")
         permit = decide(self._parts.policy, security, port)
@@ -193,7 +234,7 @@ class _Connection:
             made = await self._early.take(unspoken=isinstance(security, Mtls))
             if made is not None:
                 return made
-        far = End()
+        far = End(self._parts.introductions.greeting(port, client, security))
         await self._workload.connect(permit, self._local.ip, far)
         return far
 
@@ -262,11 +303,12 @@ class _Connection:
         work = Work(self._parts.live, flow, call.refuse)
         self._work.drop()  # only now: until the first connection it is this that the proxy's end waits for
         call.on_lost(lambda _: work.client_gone())
-        work.start(self._answer(work, mtls, request.port, call))
+        work.start(self._answer(work, mtls, request, call))
 
-    async def _answer(self, work: Work, mtls: Mtls, port: int, call: LegCall) -> None:
+    async def _answer(self, work: Work, mtls: Mtls, request: Open, call: LegCall) -> None:
         work.flow.secured(mtls)
-        far = await self._connect(mtls, port)
+        client = Client(work.flow.flow.src, Address(self._local.ip, request.port), request.authority)
+        far = await self._connect(mtls, request.port, client)
         near = End()
         call.accept(near)
         work.closes_by(lambda _: near.transport.abortConnection())

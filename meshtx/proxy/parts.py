@@ -9,8 +9,10 @@ from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from meshtx.interfaces import IDirectory
 from meshtx.net.dial import Dialler
 from meshtx.observe.flows import Flows
+from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
+from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.policy import Policy
 from meshtx.rpc.connections import Connections
@@ -36,6 +38,8 @@ class Parts:
 
     :param own_ports: ports of this proxy, which are no destination for anybody's connection.
     :param early: the connections to the workload that are made before their clients have said what they want.
+    :param balancers: who begins connections with a PROXY header.
+    :param introductions: to which ports of the workload clients are introduced by one.
     :param undecided: the accepted connections that have not said yet what they want.
     """
 
@@ -49,6 +53,8 @@ class Parts:
     own_ports: frozenset[int]
     early: EarlyDials
     patience: Patience = Patience()
+    balancers: tuple[Balancer, ...] = ()
+    introductions: Introductions = field(default_factory=Introductions)
     undecided: Connections = field(default_factory=lambda: Connections(MAX_UNDECIDED))
 
 

@@ -36,6 +36,7 @@ from meshtx.pki.bundle import TrustBundle
 from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Goals, Inbound
+from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Destination, Outbound
 from meshtx.proxy.parts import Parts, Patience, endpoints
@@ -142,6 +143,8 @@ class ProxyService(MultiService):
             own_ports=frozenset(address.port for address in own),
             early=EarlyDials(self.metrics),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
+            balancers=config.proxy_protocol_from,
+            introductions=Introductions(config.proxy_protocol_to, frozenset(config.proxy_protocol_tlvs)),
         )
         to_workload = Dialler(self._reactor, self._sockets, config.connect_timeout, hedges=())
         workload = Workload(to_workload, {f.listen.port: f.destination for f in config.inbound_forward})
