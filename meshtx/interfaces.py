@@ -92,3 +92,4 @@ class IDirectory(Interface):
         """Call back after every change; return the function that ends the subscription."""
 
     ready = Attribute("True once the first answer is there (bool).")
+    ranges = Attribute("The networks of nodes, pods and balancers, as far as it knows (directory.ranges.Ranges).")

@@ -6,6 +6,9 @@
 
     [mesh]
     networks = ["10.1.0.0/16"]            # optional; each workload must lie in one of them
+    nodes = ["10.0.0.0/24", "10.1.0.1"]   # optional: addresses that nodes put in their clients' place
+    pods = ["10.1.0.0/16"]                # optional: where workloads are; no ClientHello is awaited from elsewhere
+    balancers = ["10.0.9.0/24"]           # optional: load balancers, which connect for others
 
     [[workload]]
     addresses = ["10.1.0.2", "10.1.7.0/24"]
@@ -30,6 +33,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
+from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.table import Entry, Network, Ports, Table
 from meshtx.directory.target import INBOUND_PORT
 from meshtx.errors import ConfigError, nearest
@@ -37,7 +41,7 @@ from meshtx.pki.name import Name
 from meshtx.wire.address import parse_ip
 
 _TOP = ("mesh", "workload", "opaque_ports", "skip_inbound_ports", "skip_outbound_ports")
-_MESH = ("networks",)
+_MESH = ("networks", "nodes", "pods", "balancers")
 _WORKLOAD = ("addresses", "identity", "authority", "inbound_port", "opaque_ports", "skip_ports")
 
 
@@ -54,6 +58,7 @@ def parse(text: str, source: str) -> Table:
         opaque=top.ports("opaque_ports"),
         skip_inbound=top.ports("skip_inbound_ports"),
         skip_outbound=top.ports("skip_outbound_ports"),
+        ranges=Ranges(*(Networks(mesh.networks(key)) for key in ("nodes", "pods", "balancers"))),
     )
     if "workload" not in top.values:  # nothing would be meshed: plaintext everywhere
         raise top.error("workload", "there is none", "list them, or write workload = [] if nobody is meshed")

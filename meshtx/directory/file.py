@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from meshtx.directory.document import parse
+from meshtx.directory.ranges import Ranges
 from meshtx.directory.table import Table
 from meshtx.directory.target import PortFacts, Target
 from meshtx.errors import ConfigError
@@ -55,6 +56,11 @@ class FileDirectory(Service):
         self._seen: _Stamp | None = None
         self._judged: _Stamp | None = None
         self._text, self._table = load(self._path)
+
+    @property
+    def ranges(self) -> Ranges:
+        """What the file says of nodes, pods and balancers."""
+        return self._table.ranges
 
     def find(self, destination: Address) -> Deferred[Target]:
         """Return the target behind an address; the Deferred has fired."""

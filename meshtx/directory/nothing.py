@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
+from meshtx.directory.ranges import Ranges
 from meshtx.directory.target import NotReady, PortFacts, Target
 from meshtx.interfaces import IDirectory
 from meshtx.wire.address import Address
@@ -18,6 +19,7 @@ class Nothing(Service):
     """Knows no destination, and nothing special of any port."""
 
     ready = True
+    ranges = Ranges()
 
     def find(self, destination: Address) -> Deferred[Target]:
         """Fail: what is not known is refused."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from meshtx.directory.ranges import Ranges
 from meshtx.directory.target import Meshed, PortFacts, Target
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import Name
@@ -41,11 +42,17 @@ class Table:
     :param opaque: such ports of every workload.
     :param skip_inbound: ports that no workload's proxy takes part in.
     :param skip_outbound: ports that are plaintext wherever they are.
+    :param ranges: whose addresses are whose, beside the entries.
     """
 
     def __init__(
-        self, opaque: Ports = frozenset(), skip_inbound: Ports = frozenset(), skip_outbound: Ports = frozenset()
+        self,
+        opaque: Ports = frozenset(),
+        skip_inbound: Ports = frozenset(),
+        skip_outbound: Ports = frozenset(),
+        ranges: Ranges | None = None,
     ) -> None:
+        self.ranges = ranges or Ranges()
         self._opaque = opaque
         self._skip_inbound = skip_inbound
         self._skip_outbound = skip_outbound

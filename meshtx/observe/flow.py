@@ -35,6 +35,19 @@ class NoTlsReason(StrEnum):
     """Inbound: TLS of the application itself, to another name; forwarded as it is."""
 
 
+class Known(StrEnum):
+    """How the client of a connection is known: tap, metrics and log print the value as it stands."""
+
+    DIRECT = "direct"
+    """It is the TCP peer: a workload, or an address outside that is seen as it is."""
+    MESH = "mesh"
+    """A gateway of the mesh, which proved its name, carries its address."""
+    PROXY_HEADER = "proxy_header"
+    """A declared balancer says it in a PROXY header."""
+    OBSCURED = "obscured"
+    """It is not: a node or a balancer has put its own address in its place."""
+
+
 class Refusal(StrEnum):
     """Why the proxy closed a connection, beside the reasons of `meshtx.net.failures.TlsFailure`."""
 
@@ -108,6 +121,7 @@ class Flow:
     :param src: where it comes from; outbound the workload, inbound the client as far as it is known.
     :param dst: the original destination; inbound the workload's address.
     :param opened: seconds since the epoch.
+    :param known: how `src` is known.
     """
 
     id: int
@@ -116,6 +130,7 @@ class Flow:
     dst: Address
     opened: float
     security: Security | None = None
+    known: Known = Known.DIRECT
 
 
 @dataclass(frozen=True, slots=True)

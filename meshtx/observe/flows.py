@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from meshtx.interfaces import IDetector
 from meshtx.observe.exchanges import Exchanges, TooManyOpen
-from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, NoTls, Request, Security, Seen
+from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Request, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
 from meshtx.observe.sparing import Sparing
@@ -79,11 +79,13 @@ class Flows:
         left_out = self._sparing.left_out((flow.direction, reason), self.clock.seconds())
         if left_out is None:
             return
-        text = "{direction} {src} -> {dst} refused: {reason}"
+        source = "{src}" if flow.known is Known.DIRECT else "{src} ({known})"
+        text = "{direction} " + source + " -> {dst} refused: {reason}"
         self.log.info(
             text + (" ({detail})" if detail else "") + (", and {left_out} more before it" if left_out else ""),
             direction="inbound" if flow.direction is Direction.IN else "outbound",
             src=flow.src,
+            known=flow.known.value,
             dst=flow.dst,
             reason=reason.value,
             detail=printable(detail),
@@ -125,9 +127,10 @@ class FlowHandle:
         """False once nobody looks at the bytes: the relay may as well be given no callables."""
         return self._watcher is not None
 
-    def addressed(self, src: Address | None = None, dst: Address | None = None) -> None:
-        """Correct an end once it is known better, e.g. from the header of a connection to the proxy itself."""
-        self.flow = replace(self.flow, src=src or self.flow.src, dst=dst or self.flow.dst)
+    def addressed(self, src: Address | None = None, dst: Address | None = None, *, known: Known | None = None) -> None:
+        """Correct what is known better now, e.g. an end, from the header of a connection to the proxy itself."""
+        flow = self.flow
+        self.flow = replace(flow, src=src or flow.src, dst=dst or flow.dst, known=known or flow.known)
 
     def secured(self, mtls: Mtls) -> None:
         """Note that it is mutual TLS, and with whom."""
@@ -200,7 +203,7 @@ class FlowHandle:
         self._close()
         if self._series is None:
             if error is None:
-                self._flows.metrics.silent(self.flow.direction)
+                self._flows.metrics.silent(self.flow.direction, self.flow.known)
                 return
         else:
             self._moved(sent, received)

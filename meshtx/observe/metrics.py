@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from meshtx import __version__
-from meshtx.observe.flow import Direction, NoTls, NoTlsReason, ResponseEnd, Security
+from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, ResponseEnd, Security
 from meshtx.rpc.status import Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -119,7 +119,7 @@ class Metrics:
         self._silent = Counter(
             "meshtx_silent_connections",
             "Connections that ended before they had said what they are: probes of load balancers.",
-            ("direction",),
+            ("direction", "source"),
             registry=registry,
         )
         self._early_dials = Counter(
@@ -211,9 +211,9 @@ class Metrics:
         """Count a connection that the proxy closed on purpose."""
         self._tcp_refused.labels(_DIRECTIONS[direction][0], reason.value).inc()
 
-    def silent(self, direction: Direction) -> None:
-        """Count a connection that ended undecided."""
-        self._silent.labels(_DIRECTIONS[direction][0]).inc()
+    def silent(self, direction: Direction, known: Known = Known.DIRECT) -> None:
+        """Count a connection that ended undecided, by how its client was known."""
+        self._silent.labels(_DIRECTIONS[direction][0], known.value).inc()
 
     def early_dial(self, result: StrEnum) -> None:
         """Count what has become of a connection to the workload that was made on a guess."""

@@ -39,14 +39,14 @@ _GRPC_NAMES = {
 def text_line(event: TapEvent, *, wide: bool = False, target: str = "") -> str:
     """Return the line of an event, without its newline.
 
-    :param wide: also the other side's name.
+    :param wide: also the other side's name, and how the source is known.
     :param target: which proxy said it, where there are several.
     """
     if event.WhichOneof("event") == "lost":
         return _fields("lost", ("count", event.lost.count), ("target", target))
     word, named = _SPECIFIC.get(event.WhichOneof("event") or "", _unknown)(event)
-    peer = event.flow.peer if wide else ""
-    return _fields(f"{word} {_flow_fields(event)}", *named, ("peer", peer), ("target", target))
+    more = [("peer", event.flow.peer), ("known", event.flow.known)] if wide else []
+    return _fields(f"{word} {_flow_fields(event)}", *named, *more, ("target", target))
 
 
 def json_line(event: TapEvent, *, target: str = "") -> str:
@@ -65,6 +65,7 @@ def record(event: TapEvent) -> Record:
         "flow": flow.id,
         "proxy": _PROXY.get(flow.direction, "???"),
         "src": flow.src,
+        "known": flow.known or None,
         "dst": flow.dst,
         "tls": flow.tls,
         "peer": flow.peer or None,

@@ -135,6 +135,7 @@ def _flow(flow: Flow) -> tap_pb2.Flow:
         dst=str(flow.dst),
         tls=tls_label(flow.security),
         peer=str(flow.security.peer) if isinstance(flow.security, Mtls) else "",
+        known=flow.known.value,
     )
 
 

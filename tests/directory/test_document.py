@@ -168,7 +168,7 @@ class TestMistakes(SynchronousTestCase):
 
     def test_a_key_that_resembles_none_lists_all(self) -> None:
         error = self.assertRaises(ConfigError, parse, "[mesh]\nzzz = 1", "mesh.toml")
-        self.assertEqual(error.hint, "known: networks")
+        self.assertEqual(error.hint, "known: networks, nodes, pods, balancers")
 
     def test_the_same_prefix_twice(self) -> None:
         for second in ("10.1.0.2", "10.1.0.2/32", "::ffff:10.1.0.2"):

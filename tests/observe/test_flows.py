@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.interfaces import Detection
 from meshtx.observe.exchanges import MAX_OPEN
-from meshtx.observe.flow import Direction, FlowEnd, Refusal, Response, ResponseEnd
+from meshtx.observe.flow import Direction, FlowEnd, Known, Refusal, Response, ResponseEnd
 from meshtx.observe.flows import FlowHandle, Flows
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Subscription, TapEvent, TapHub, What
@@ -96,9 +96,15 @@ class FlowHandleTests(FlowCase):
     def test_a_silent_probe_is_a_counter_and_not_a_line(self) -> None:
         tap = self.tap()
         self.open().ended(0, 0)
+        probe = self.open()
+        probe.addressed(known=Known.OBSCURED)
+        probe.ended(0, 0)
         self.assertEqual(
             series(self.metrics, "meshtx_silent_connections_total"),
-            ['meshtx_silent_connections_total{direction="inbound"} 1.0'],
+            [
+                'meshtx_silent_connections_total{direction="inbound",source="direct"} 1.0',
+                'meshtx_silent_connections_total{direction="inbound",source="obscured"} 1.0',
+            ],
         )
         self.assertEqual((self.events(tap), self.lines()), ([], []))
 
@@ -119,6 +125,12 @@ class RefusalTests(FlowCase):
     def test_without_a_detail_the_line_has_no_brackets(self) -> None:
         self.open(Direction.OUT).refuse(Refusal.LOOP)
         self.assertEqual(self.lines(), ["outbound 10.1.0.4:48210 -> 10.1.0.2:80 refused: loop"])
+
+    def test_the_line_says_how_a_client_is_known_that_is_not_the_peer(self) -> None:
+        handle = self.open()
+        handle.addressed(known=Known.OBSCURED)
+        handle.refuse(Refusal.LIMIT)
+        self.assertEqual(self.lines(), ["inbound 10.1.0.4:48210 (obscured) -> 10.1.0.2:80 refused: limit"])
 
     def test_what_a_stranger_wrote_cannot_forge_a_line_of_the_log(self) -> None:
         self.open().refuse(Refusal.PROTOCOL_ERROR, "bad\n\x1b[1mline")

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.net.dial import HedgeOutcome
-from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal, ResponseEnd
+from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, Refusal, ResponseEnd
 from meshtx.observe.metrics import Metrics, flow_labels, succeeded
 from meshtx.observe.watcher import Detached
 from meshtx.rpc.status import Status
@@ -138,7 +138,7 @@ class MetricsTests(SynchronousTestCase):
         )
 
     def test_the_rest_is_counted_by_enums(self) -> None:
-        self.metrics.silent(Direction.IN)
+        self.metrics.silent(Direction.IN, Known.OBSCURED)
         self.metrics.handshake(Direction.IN, 0.004)
         self.metrics.observer_detached("h2", Detached.GAVE_UP)
         self.metrics.hedged(HedgeOutcome.WON)
@@ -147,7 +147,7 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.certify(Status.OK)
         lines = self.metrics.exposition().decode().splitlines()
         for line in (
-            'meshtx_silent_connections_total{direction="inbound"} 1.0',
+            'meshtx_silent_connections_total{direction="inbound",source="obscured"} 1.0',
             'meshtx_handshake_duration_seconds_bucket{direction="inbound",le="0.005"} 1.0',
             'meshtx_handshake_duration_seconds_bucket{direction="inbound",le="0.0025"} 0.0',
             'meshtx_observers_detached_total{protocol="h2",why="gave_up"} 1.0',

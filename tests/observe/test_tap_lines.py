@@ -86,12 +86,21 @@ class TextLineTests(SynchronousTestCase):
     def test_wide_adds_the_peer_where_there_is_one(self) -> None:
         self.assertEqual(
             text_line(message(FlowOpened()), wide=True, target="10.1.0.2:4190"),
-            f"tcp id=3 proxy=out {ENDS} tls=true peer={WEB} target=10.1.0.2:4190",
+            f"tcp id=3 proxy=out {ENDS} tls=true peer={WEB} known=direct target=10.1.0.2:4190",
         )
         self.assertEqual(
             text_line(message(FlowOpened(), security=PLAIN), wide=True),
-            f"tcp id=3 proxy=out {ENDS} tls=no_tls_from_remote",
+            f"tcp id=3 proxy=out {ENDS} tls=no_tls_from_remote known=direct",
         )
+
+    def test_wide_and_json_say_how_the_source_is_known(self) -> None:
+        event = message(FlowOpened())
+        event.flow.known = "obscured"
+        self.assertEqual(text_line(event, wide=True), f"tcp id=3 proxy=out {ENDS} tls=true peer={WEB} known=obscured")
+        self.assertEqual(json.loads(json_line(event))["known"], "obscured")
+        event.flow.known = ""  # a proxy of an earlier version
+        self.assertEqual(text_line(event, wide=True), f"tcp id=3 proxy=out {ENDS} tls=true peer={WEB}")
+        self.assertIsNone(json.loads(json_line(event))["known"])
 
     def test_what_a_stranger_wrote_can_neither_move_the_cursor_nor_forge_a_field(self) -> None:
         evil = Request(1, "h2", "GE\x1bT", "web\r\nreq", "/ tls=true\x1b[2J\u202e\\")
@@ -114,6 +123,7 @@ class JsonLineTests(SynchronousTestCase):
         "flow": 3,
         "proxy": "out",
         "src": "10.1.0.4:48210",
+        "known": "direct",
         "dst": "10.1.0.2:80",
         "tls": "true",
         "peer": str(WEB),

@@ -12,7 +12,13 @@ from meshtx.rpc.messages import tap_pb2
 from tests.observe.cases import PLAIN, WEB, a_flow
 
 SECURE = tap_pb2.Flow(
-    id=3, direction=tap_pb2.DIRECTION_IN, src="10.1.0.4:48210", dst="10.1.0.2:80", tls="true", peer=str(WEB)
+    id=3,
+    direction=tap_pb2.DIRECTION_IN,
+    src="10.1.0.4:48210",
+    dst="10.1.0.2:80",
+    tls="true",
+    peer=str(WEB),
+    known="direct",
 )
 
 

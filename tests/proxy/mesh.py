@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from meshtx.directory.ranges import Ranges
 from meshtx.directory.target import Meshed, PortFacts, Target
 from meshtx.interfaces import IDirectory
 from meshtx.net.dial import Dialler
@@ -88,6 +89,7 @@ class Facts:
     """A directory as a test sets it."""
 
     ready = True
+    ranges = Ranges()
 
     def __init__(self) -> None:
         self.targets: dict[Address, Target] = {}

@@ -1,0 +1,142 @@
+"""Where an inbound connection comes from, by the evidence of this connection, and what follows from it.
+
+===============================  ============  ============  ===========  ======
+the TCP peer is                  known         it stands     a hello for  silent
+                                               for           us may come  it is
+===============================  ============  ============  ===========  ======
+a declared balancer, and its     proxy_header  who the       no           a client
+header tells a client                          header tells
+one whose header tells none      obscured      itself        no           a probe
+an address of a balancer         obscured      itself        no           a probe
+an address of a node             obscured      itself        no           a probe
+an address of a pod              direct        itself        yes          a client
+another, where pods are known    direct        itself        no           a client
+another, where none are known    direct        itself        yes          a client
+a gateway, proved by TLS         mesh          who its OPEN  it has come  a client
+                                               tells
+===============================  ============  ============  ===========  ======
+
+Read a row as: "The peer is an address of a node. So the client is obscured, for the node's kernel has put its own
+address there, or something on the node is asking whether the workload is up. No ClientHello for us is to be
+expected, so the workload may speak at once. If it stays silent it was a probe: a counter, and no line in the log."
+
+A hello that comes although none was expected is ours all the same: the row says only that nobody waits for it. Policy
+sees the name that TLS proved and nothing of this: an address lets nobody in. The workload, where it asks
+who is connecting, is told whom the connection stands for. A node or a balancer inside a network of pods counts as
+what it is. A TCP peer that is declared counts by its header whatever its address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+from meshtx.directory.ranges import Ranges
+from meshtx.observe.flow import Known
+from meshtx.pki.name import Name
+from meshtx.wire.address import IP, Address
+from meshtx.wire.leg_frames import Open
+from meshtx.wire.proxy_header import ProxyHeader
+
+__all__ = ["Evidence", "Known", "Source", "classify", "of_leg"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    known: Known
+    may_be_meshed: bool
+    probes: bool
+
+
+class Evidence(Enum):
+    """What speaks for where a connection comes from: the rows of the table."""
+
+    HEADER_OF_A_CLIENT = "header_of_a_client"
+    HEADER_OF_NOBODY = "header_of_nobody"
+    BALANCER = "balancer"
+    NODE = "node"
+    POD = "pod"
+    OUTSIDE = "outside"
+    ANYBODY = "anybody"
+    GATEWAY = "gateway"
+
+
+TABLE = {
+    Evidence.HEADER_OF_A_CLIENT: _Row(Known.PROXY_HEADER, may_be_meshed=False, probes=False),
+    Evidence.HEADER_OF_NOBODY: _Row(Known.OBSCURED, may_be_meshed=False, probes=True),
+    Evidence.BALANCER: _Row(Known.OBSCURED, may_be_meshed=False, probes=True),
+    Evidence.NODE: _Row(Known.OBSCURED, may_be_meshed=False, probes=True),
+    Evidence.POD: _Row(Known.DIRECT, may_be_meshed=True, probes=False),
+    Evidence.OUTSIDE: _Row(Known.DIRECT, may_be_meshed=False, probes=False),
+    Evidence.ANYBODY: _Row(Known.DIRECT, may_be_meshed=True, probes=False),
+    Evidence.GATEWAY: _Row(Known.MESH, may_be_meshed=True, probes=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a connection comes from.
+
+    :param peer: the other end of the TCP connection.
+    :param client: whom it stands for, as far as that is known.
+    """
+
+    peer: Address
+    client: Address
+    evidence: Evidence
+
+    @property
+    def known(self) -> Known:
+        """How the client is known."""
+        return TABLE[self.evidence].known
+
+    @property
+    def may_be_meshed(self) -> bool:
+        """A ClientHello for us is to be expected."""
+        return TABLE[self.evidence].may_be_meshed
+
+    @property
+    def probes(self) -> bool:
+        """A connection from there that says nothing asks only whether the workload is there."""
+        return TABLE[self.evidence].probes
+
+
+def classify(peer: Address, ranges: Collection[Ranges], header: ProxyHeader | None = None) -> Source:
+    """Return where a connection comes from.
+
+    :param ranges: whose addresses are whose, by whoever knows something.
+    :param header: of a declared balancer; ``None`` where none is declared.
+    """
+    if header is None:
+        return Source(peer, peer, _evidence(peer.ip, ranges))
+    if header.source is None:
+        return Source(peer, peer, Evidence.HEADER_OF_NOBODY)
+    return Source(peer, header.source, Evidence.HEADER_OF_A_CLIENT)
+
+
+def _evidence(ip: IP, ranges: Collection[Ranges]) -> Evidence:
+    if any(ip in each.nodes for each in ranges):
+        return Evidence.NODE
+    if any(ip in each.balancers for each in ranges):
+        return Evidence.BALANCER
+    if any(ip in each.pods for each in ranges):
+        return Evidence.POD
+    return Evidence.OUTSIDE if any(each.pods for each in ranges) else Evidence.ANYBODY
+
+
+def of_leg(peer: Source, proved: Name, request: Open, gateways: Collection[Name]) -> Source:
+    """Return where a connection on a leg comes from.
+
+    What a peer tells is believed of its own address, for its proxy and its workload share that; of another only if
+    it proved to be a gateway.
+
+    :param peer: where the leg comes from.
+    :param gateways: the names that carry others' connections.
+    """
+    told = request.source
+    if told is None:
+        return peer
+    if proved in gateways:
+        return Source(peer.peer, told, Evidence.GATEWAY)
+    return Source(peer.peer, told, peer.evidence) if told.ip == peer.peer.ip else peer
