@@ -25,6 +25,7 @@ from meshtx.config_values import (
     FORWARD,
     MARK,
     NAME,
+    NETWORK,
     PEM,
     PORTS,
     SECONDS,
@@ -34,6 +35,7 @@ from meshtx.config_values import (
     choice,
     listed,
 )
+from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.proxy.balancers import Balancer, PortRange
@@ -99,6 +101,23 @@ class ProxyConfig(ProgramConfig):
 
     inbound_policy: Mode = setting(choice(Mode), "all-unauthenticated", "Who may connect to the workload.")
     inbound_allow: tuple[Name, ...] = setting(listed(NAME), "", "The names that the policy 'listed' lets in.")
+
+    node_networks: tuple[Network, ...] = setting(
+        listed(NETWORK), "", "Addresses that nodes put in their clients' place, beside the directory's."
+    )
+    pod_networks: tuple[Network, ...] = setting(
+        listed(NETWORK),
+        "",
+        "Where workloads are, beside the directory's; once they are known, no ClientHello is awaited from elsewhere.",
+    )
+    balancer_networks: tuple[Network, ...] = setting(
+        listed(NETWORK), "", "Load balancers, which connect for others, beside the directory's."
+    )
+    gateways: tuple[Name, ...] = setting(
+        listed(NAME),
+        "",
+        "The names that carry others' connections, and are believed whose; others are not.",
+    )
 
     proxy_protocol_from: tuple[Balancer, ...] = setting(
         listed(BALANCER),

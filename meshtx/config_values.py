@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from meshtx.directory.ranges import parse_network
 from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.wire.address import Address
@@ -176,6 +177,7 @@ def _pem(text: str) -> str:
 ADDRESS = Kind("ADDRESS:PORT", "0.0.0.0:4143", Address.parse)
 ENDPOINT = Kind("HOST:PORT", "meshtx-identity.meshtx:8080", Endpoint.parse)
 FORWARD = Kind("LISTEN=DESTINATION", "127.0.0.1:8001=10.0.0.2:80", Forward.parse)
+NETWORK = Kind("CIDR", "10.0.0.0/24", parse_network)
 BALANCER = Kind("CIDR=PORT[-PORT]", "10.0.0.0/24=8080", Balancer.parse)
 PORTS = Kind("PORT[-PORT]", "8080", PortRange.parse)
 NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)

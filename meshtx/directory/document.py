@@ -30,15 +30,14 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from meshtx.directory.ranges import Networks, Ranges
-from meshtx.directory.table import Entry, Network, Ports, Table
+from meshtx.directory.ranges import Network, Networks, Ranges, parse_network
+from meshtx.directory.table import Entry, Ports, Table
 from meshtx.directory.target import INBOUND_PORT
 from meshtx.errors import ConfigError, nearest
 from meshtx.pki.name import Name
-from meshtx.wire.address import parse_ip
 
 _TOP = ("mesh", "workload", "opaque_ports", "skip_inbound_ports", "skip_outbound_ports")
 _MESH = ("networks", "nodes", "pods", "balancers")
@@ -189,9 +188,6 @@ class _Section:
         if not isinstance(value, str):
             raise self.error(key, f"{value!r} is no text", hint)
         try:
-            network = ip_network(value) if "/" in value else ip_network(parse_ip(value))
-            if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-                raise ValueError(f"{value} is IPv4 inside IPv6")
+            return parse_network(value)
         except ValueError as error:
             raise self.error(key, str(error), hint) from None
-        return network

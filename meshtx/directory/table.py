@@ -7,15 +7,13 @@ find(10.1.7.9:80) ─▶ /32? /24? /16?  one look-up a prefix length in use
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 
-from meshtx.directory.ranges import Ranges
+from meshtx.directory.ranges import Network, Ranges
 from meshtx.directory.target import Meshed, PortFacts, Target
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import Name
 from meshtx.wire.address import IP, Address
 
-Network = IPv4Network | IPv6Network
 Ports = frozenset[int]
 
 

@@ -35,6 +35,7 @@ from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import Hangup
 from meshtx.proxy.policy import Denied, Permit, decide
+from meshtx.proxy.source import Source, of_leg
 from meshtx.proxy.work import Refused, Work
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
@@ -103,9 +104,11 @@ class _Connection:
         self._src, self._local = endpoints(transport)
         self._early: EarlyDial | None = None
         self._header = NOBODY
+        self._source = parts.source(self._src)
 
     def begin(self, arrival: Arrival) -> None:
         """Find out who is connecting, where a balancer says it, then who speaks first."""
+        self._comes_from(self._source)
         if self._goal.direct:
             self._listen(arrival)
             return
@@ -115,10 +118,14 @@ class _Connection:
         else:
             self._go_on(arrival)
 
+    def _comes_from(self, source: Source) -> None:
+        self._source = source
+        self._work.flow.addressed(src=source.client, known=source.known)
+
     def _await_header(self, arrival: Arrival) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             self._header = header
-            self._work.flow.addressed(src=header.source)
+            self._comes_from(self._parts.source(self._src, header))
             arrival.gone = self._work.client_gone
             arrival.take_back()
             self._work.attempt(lambda: self._go_on(arrival, rest))
@@ -135,9 +142,7 @@ class _Connection:
             arrival.held = rest
             self.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
             return
-        self._listen(arrival)
-        if rest:
-            arrival.dataReceived(rest)
+        self._listen(arrival, rest)
 
     def _opaque(self) -> bool:
         """Return whether the bytes to this port are not to be looked at."""
@@ -148,12 +153,15 @@ class _Connection:
 
     # Who speaks first, and what.
 
-    def _listen(self, arrival: Arrival) -> None:
-        """Listen to the client and, where that is allowed, to the workload."""
+    def _listen(self, arrival: Arrival, rest: bytes = b"") -> None:
+        """Listen to the client and, where that is allowed and it has not begun, to the workload."""
         arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
-        permit = self._early_permit()
-        if permit is None:
-            return
+        if rest:
+            arrival.dataReceived(rest)
+        elif permit := self._early_permit():
+            self._dial_early(arrival, permit)
+
+    def _dial_early(self, arrival: Arrival, permit: Permit) -> None:
         early = self._early = EarlyDial(
             self._parts.early,
             permit.port,
@@ -163,7 +171,7 @@ class _Connection:
         )
         arrival.begins = early.hush
         self._work.at_end(lambda: early.give_up(orderly=arrival.orderly))
-        early.wait(self._parts.clock)
+        early.wait(self._parts.clock, may_be_meshed=self._source.may_be_meshed)
 
     def _early_permit(self) -> Permit | None:
         """Return the leave of a peer that proves nothing; there is none to a peer that will say which port it means.
@@ -185,6 +193,8 @@ class _Connection:
             self._early.hush()
         ours = self._parts.tls.server_name
         match seen:
+            case None if self._source.probes and not arrival.held and self._early is None:
+                self._work.silent()
             case Hello(sni) if sni is not None and sni == ours:
                 self._terminate(arrival)
             case Hello() if self._goal.direct and ours is None:
@@ -295,11 +305,10 @@ class _Connection:
     # On a leg, any number of connections, one after another.
 
     def _opened(self, mtls: Mtls, request: Open, call: LegCall) -> None:
-        src = request.source
-        if src is None or src.ip != self._src.ip:  # of its address a peer can speak only its own
-            src = self._src
+        source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
         dst = self._workload.address(self._local.ip, request.port)
-        flow = self._parts.flows.open(Direction.IN, src, dst)
+        flow = self._parts.flows.open(Direction.IN, source.client, dst)
+        flow.addressed(known=source.known)
         work = Work(self._parts.live, flow, call.refuse)
         self._work.drop()  # only now: until the first connection it is this that the proxy's end waits for
         call.on_lost(lambda _: work.client_gone())

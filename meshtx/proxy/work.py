@@ -125,6 +125,12 @@ class Work:
         """End it for what went wrong before there were any steps."""
         self._failed(Failure(error))
 
+    def silent(self) -> None:
+        """End it as a probe that has said nothing in time: that is counted, and nobody's news."""
+        self.flow.ended(0, 0)
+        self._close(Refusal.LIMIT.value)
+        self._finish()
+
     def refuse(self, reason: StrEnum, detail: str) -> None:
         """End it on purpose."""
         self.flow.refuse(reason, detail)

@@ -17,6 +17,7 @@ from meshtx.config import ProxyConfig, options_class
 from meshtx.config_options import ConfigOptions
 from meshtx.directory.file import FileDirectory
 from meshtx.directory.nothing import Nothing
+from meshtx.directory.ranges import Networks, Ranges
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.identity.certificate_files import CertificateFiles
 from meshtx.identity.certify_client import CertifyClient
@@ -144,6 +145,10 @@ class ProxyService(MultiService):
             early=EarlyDials(self.metrics),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
             balancers=config.proxy_protocol_from,
+            ranges=Ranges(
+                Networks(config.node_networks), Networks(config.pod_networks), Networks(config.balancer_networks)
+            ),
+            gateways=frozenset(config.gateways),
             introductions=Introductions(config.proxy_protocol_to, frozenset(config.proxy_protocol_tlvs)),
         )
         to_workload = Dialler(self._reactor, self._sockets, config.connect_timeout, hedges=())

@@ -160,10 +160,7 @@ class FromBalancerTests(Case):
     async def test_a_workload_that_speaks_first_is_heard_behind_the_header(self) -> None:
         application = self.application(lambda: Talker(b"220 ready"))
         talker = await self.connect(self.declare(application), Talker(LINE))
-        while not [each for each in self.clock.getDelayedCalls() if each.getTime() < 1]:
-            await self.turn()
-        self.clock.advance(1)
-        self.assertEqual(await talker.has(9), b"220 ready")
+        self.assertEqual(await talker.has(9), b"220 ready")  # no ClientHello is to be expected: no time passes
 
 
 class ToWorkloadTests(Case):

@@ -1,0 +1,113 @@
+"""What a connection's source changes: when its workload is dialled, what silence is, who is shown as the client."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from meshtx.directory.ranges import Networks, Ranges
+from meshtx.net.legs import LegClient
+from meshtx.net.tls import Session
+from meshtx.observe.flow import Known
+from meshtx.pki.name import Name
+from meshtx.proxy.ends import End
+from meshtx.proxy.policy import Mode, Policy
+from meshtx.wire.address import Address
+from meshtx.wire.leg_frames import Open
+from tests.net.certificates import VOTING, WEB
+from tests.proxy.mesh import EVERYBODY, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+from tests.proxy.peers import dial
+from tests.proxy.talkers import Talker
+
+BANNER = b"220 ready\r\n"
+LOOPBACK = Networks([ip_network("127.0.0.0/8")])
+ELSEWHERE = Networks([ip_network("10.1.0.0/16")])
+CARRIED = Address.parse("203.0.113.7:999")
+
+
+class SourceCase(MeshCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+
+    def host(self, ranges: Ranges | None = None, policy: Policy = EVERYBODY, **parts: Any) -> Host:
+        server = Host(self, SERVER, VOTING_LEAF, policy=policy, clock=self.clock)
+        server.parts = replace(server.parts, ranges=ranges or Ranges(), **parts)
+        return server
+
+
+class SilenceTests(SourceCase):
+    async def test_a_source_that_cannot_be_meshed_hears_the_server_at_once(self) -> None:
+        for ranges in (Ranges(nodes=LOOPBACK), Ranges(balancers=LOOPBACK), Ranges(pods=ELSEWHERE)):
+            server, application = self.host(ranges), self.application(lambda: Talker(BANNER))
+            talker = await self.connect(server.inbound(application.address.port))
+            self.assertEqual(await talker.has(len(BANNER)), BANNER)  # the clock stands still
+
+    async def test_a_pod_has_time_for_its_hello(self) -> None:
+        server, application = self.host(Ranges(pods=LOOPBACK)), self.application(lambda: Talker(BANNER))
+        talker = await self.connect(server.inbound(application.address.port))
+        while not server.live:
+            await self.turn()
+        self.assertEqual(server.parts.early.open, 0)
+        self.clock.advance(0.02)
+        self.assertEqual(await talker.has(len(BANNER)), BANNER)
+
+    async def probe(self, ranges: Ranges, port: int | None) -> Host:
+        server = self.host(ranges, Policy(Mode.ALL_AUTHENTICATED))
+        talker = await self.connect(server.inbound(port))
+        while not server.live:
+            await self.turn()
+        self.clock.advance(10.0)
+        self.assertEqual(await talker.lost, "reset")
+        return server
+
+    async def test_a_probe_that_is_held_open_is_a_counter_by_its_source_and_no_line(self) -> None:
+        for port in (None, 80):
+            server = await self.probe(Ranges(nodes=LOOPBACK), port)
+            self.assertEqual(server.count("meshtx_silent_connections_total", source="obscured"), 1)
+            self.assertEqual((server.refused(), self.lines), ({}, []))
+
+    async def test_another_that_says_nothing_is_refused(self) -> None:
+        server = await self.probe(Ranges(pods=LOOPBACK), 80)
+        self.assertEqual(server.refused(), {("inbound", "no_rule"): 1})
+
+
+class ShownTests(SourceCase):
+    async def test_that_a_client_is_obscured_is_shown_and_logged(self) -> None:
+        server, nobody = self.host(Ranges(nodes=LOOPBACK)), self.nobody()
+        talker = await self.connect(server.inbound(nobody.port))
+        self.assertEqual(await talker.lost, "reset")
+        await server.refusal()
+        self.assertEqual(server.taps.events[0].flow.known, Known.OBSCURED)
+        [line] = self.lines
+        self.assertIn(" (obscured) -> ", line)
+
+    async def carried(self, *gateways: Name) -> tuple[Address, Known]:
+        """Come from a proxy that says whom it connects for."""
+        server, application = self.host(gateways=frozenset(gateways)), self.application()
+        peer = await dial(self, server.inbound(), WEB_LEAF)
+        assert isinstance(await peer.outcome, Session)
+        await peer.talker.made
+        transport: Any = peer.talker.transport
+        leg = LegClient(Open(application.address.port, "", CARRIED), End(), clock=self.clock)
+        transport.protocol = leg
+        leg.makeConnection(transport)
+        accepted = application.next()
+        await accepted
+        return await self.shown(server, transport)
+
+    async def shown(self, server: Host, transport: Any) -> tuple[Address, Known]:
+        transport.abortConnection()
+        await server.ended()
+        flow = server.taps.events[-1].flow
+        return flow.src, flow.known
+
+    async def test_a_gateway_is_believed_whose_connection_it_carries(self) -> None:
+        self.assertEqual(await self.carried(WEB), (CARRIED, Known.MESH))
+
+    async def test_nobody_else_is(self) -> None:
+        src, known = await self.carried(VOTING)
+        self.assertEqual((src == CARRIED, known), (False, Known.DIRECT))
