@@ -38,7 +38,10 @@ class Namespace:
 
     def run(self, *argv: str, script: str | None = None, check: bool = True) -> str:
         """Run a command to its end and return what it printed."""
-        return _run("ip", "netns", "exec", self.name, *argv, script=script, check=check)
+        return _run(*self._enter(), *argv, script=script, check=check)
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{self.name}"]  # unlike `ip netns exec` it needs no mounts of its own
 
     def python(self, code: str, *argv: str, check: bool = True) -> str:
         """Run Python code that can import the project."""
@@ -47,7 +50,7 @@ class Namespace:
     def start(self, code: str, *argv: str) -> subprocess.Popen[str]:
         """Start Python code; return once it has printed its first line."""
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, sys.executable, "-c", code, *argv],
+            [*self._enter(), sys.executable, "-c", code, *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
