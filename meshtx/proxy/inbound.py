@@ -9,6 +9,9 @@ Whoever speaks first decides; nobody is waited for. While a client is silent the
 peer that proves nothing may come to it. One thing is waited for, within a bound: the rest of a ClientHello that was
 begun, for those bytes are ours to read or nobody's; what the workload says meanwhile stays unread. A client that has
 said nothing by then goes to the workload as it is. Ports that are opaque or skipped are not looked at.
+
+Where a declared balancer connects, its PROXY header comes before all this. Where the workload is to be told who
+connects, a header of ours comes before the client's bytes, and nothing is dialled early.
 """
 
 from __future__ import annotations

@@ -140,6 +140,8 @@ class Tale(SynchronousTestCase):
             self.assertEqual(told, [peer, told[-1], self.server, str(port), peer, told[-1]])
         for port in ports:
             tap.says(f'"{self.client}:{port}"')
+        lines = [line for line in tap.lines if f'"{self.client}:' in line]
+        self.assertEqual([line for line in lines if '"known":"proxy_header"' not in line.replace(" ", "")], [])
         refused = [each for each in self.town.metrics("server") if each.startswith("tcp_refused_total")]
         self.assertEqual(refused, [])
 
