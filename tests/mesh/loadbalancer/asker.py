@@ -5,9 +5,9 @@
     python -m tests.mesh.loadbalancer.asker dribble ADDRESS PORT EVERY PADDING
 
 ``tls`` begins a connection every EVERY seconds, whatever became of those before, by turns with the application's own
-TLS and with mutual TLS to the proxy NAME. It times from the ClientHello sent to the first byte of the ServerHello,
-then goes on to the end: a word, echoed by the application. ``banner`` times from the SYN to the first word of the
-application. ``dribble`` sends a ClientHello byte by byte and tells what came of it.
+TLS and with mutual TLS to the proxy NAME (``-``: there is none). It times from the ClientHello sent to the first byte
+of the ServerHello, then goes on to the end: a word, echoed by the application. ``banner`` times from the SYN to the
+first word of the application. ``dribble`` sends a ClientHello byte by byte and tells what came of it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ async def tls(
     shop.check_hostname, shop.verify_mode = False, ssl.CERT_NONE
     mesh = ssl.create_default_context(cafile=files[2])
     mesh.load_cert_chain(files[0], files[1])
-    kinds = itertools.cycle([("passthrough", shop, SHOP, TLS_PORT), ("mtls", mesh, proxy, CLEAR_PORT)])
+    turns = [("passthrough", shop, SHOP, TLS_PORT), ("mtls", mesh, proxy, CLEAR_PORT)]
+    kinds = itertools.cycle(turns[:1] if proxy == "-" else turns)
     answers, tasks, begun = [], [], time.monotonic()
     for number, (kind, context, name, port) in enumerate(kinds):
         if number * every >= seconds:

@@ -12,6 +12,8 @@ from tests.mesh.loadbalancer.street import Proxy, Traffic
 
 KINDS = ("passthrough", "mtls")
 MS = 1000.0
+NOISE = (Traffic.CLUSTER, Proxy.NONE, "passthrough")
+"""The cell without a proxy: how long the machine itself, and whatever else it is at, make a client wait."""
 Cell = tuple[Traffic, Proxy, str]
 
 

@@ -13,27 +13,28 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tests.mesh.loadbalancer import more
-from tests.mesh.loadbalancer.figures import KINDS, Bar, Cell, Figures, bars, table
+from tests.mesh.loadbalancer.figures import KINDS, NOISE, Bar, Cell, Figures, bars, table
 from tests.mesh.loadbalancer.street import Proxy, Street, Traffic, answers
 from tests.mesh.town import why_not
 
+CELLS: list[Cell] = [*itertools.product(Traffic, (Proxy.MESHTX, Proxy.SERIAL), KINDS), NOISE]
 SILENT = 200
 DEADLINE = 3.0
 """Seconds that each hello is waited for."""
 
 
 def stall(rounds: int, seconds: float) -> list[Bar]:
-    """Measure policy by proxy, in rounds of all four: what disturbs the machine disturbs them alike."""
+    """Measure policy by proxy, in rounds of all: what disturbs the machine disturbs them alike."""
     street = Street()
     try:
-        pairs = list(itertools.product(Traffic, Proxy))
-        cells: dict[Cell, Figures] = {(*pair, kind): Figures(DEADLINE) for pair in pairs for kind in KINDS}
+        cells: dict[Cell, Figures] = {cell: Figures(DEADLINE) for cell in CELLS}
+        pairs = list(dict.fromkeys((traffic, proxy) for traffic, proxy, _ in CELLS))
         for number in range(rounds):
-            for traffic, proxy in pairs[number % 4 :] + pairs[: number % 4]:
+            for traffic, proxy in pairs[number % len(pairs) :] + pairs[: number % len(pairs)]:
                 with street.besieged(traffic, proxy, SILENT):
                     found = answers(street.ask(traffic, proxy, seconds=seconds, deadline=DEADLINE))
-                for kind in KINDS:
-                    cells[traffic, proxy, kind].add(each for each in found if each.kind == kind)
+                for cell in (each for each in CELLS if each[:2] == (traffic, proxy)):
+                    cells[cell].add(each for each in found if each.kind == cell[2])
             print(f"round {number + 1} of {rounds} is done", file=sys.stderr, flush=True)
     finally:
         street.town.remove()

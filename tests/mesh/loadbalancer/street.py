@@ -1,7 +1,8 @@
 """The way of a client from outside to a pod, past a node that translates addresses.
 
     client ──────────────▶ node ───────────────────────▶ pod      redirect, meshtx, application
-    10.9.0.1 ... .40       10.9.0.201 ... .204           serial   redirect, the control, application
+    10.9.0.1 ... .40       10.9.0.201 ... .205           serial   redirect, the control, application
+                                                         bare     application
 
 The node does what kube-proxy does for a Service of type LoadBalancer (its nftables mode): it sends what comes to an
 address of a Service to a pod. Under ``externalTrafficPolicy: Cluster`` it masquerades, so that the pod sees the node;
@@ -49,6 +50,8 @@ class Proxy(StrEnum):
 
     MESHTX = "pod"
     SERIAL = "serial"
+    NONE = "bare"
+    """None: what the machine itself makes of it."""
 
 
 SERVICES = {
@@ -56,6 +59,7 @@ SERVICES = {
     (Traffic.LOCAL, Proxy.MESHTX): "10.9.0.202",
     (Traffic.CLUSTER, Proxy.SERIAL): "10.9.0.203",
     (Traffic.LOCAL, Proxy.SERIAL): "10.9.0.204",
+    (Traffic.CLUSTER, Proxy.NONE): "10.9.0.205",
 }
 
 
@@ -67,7 +71,7 @@ class Street:
 
     def __init__(self, patience: float = PATIENCE, meshed: tuple[str, ...] = ()) -> None:
         self._patience = patience
-        self.town = Town([Proxy.MESHTX, *meshed], [Proxy.SERIAL, "node", "client", "bare"])
+        self.town = Town([Proxy.MESHTX, *meshed], [Proxy.SERIAL, Proxy.NONE, "node", "client"])
         try:
             self._translate()
             self._programs()
@@ -85,7 +89,7 @@ class Street:
             path, value = setting.split("=")
             node.run("/bin/sh", "-c", f"echo {value} >/proc/sys/net/ipv4/{path}")
         node.run("nft", "-f", "-", stdin=self._rules())
-        for pod in (Proxy.MESHTX, Proxy.SERIAL):
+        for pod in Proxy:
             self.town.hosts(pod).run("ip", "route", "add", f"10.9.0.0/{_PREFIX}", "via", self.town.addresses["node"])
 
     def _rules(self) -> str:
@@ -111,7 +115,7 @@ class Street:
         self.town.identity()
         self.sidecars = self.town.sidecars("--admin-plaintext-metrics")
         shop = self.certificate("shop")
-        for host in (Proxy.MESHTX, Proxy.SERIAL, "bare"):
+        for host in Proxy:
             self.town.python(host, application, *shop, ready="serving")
         control = [str(name(Proxy.SERIAL)), *self.certificate(Proxy.SERIAL), self.anchors, str(self._patience)]
         self.control = self.town.python(Proxy.SERIAL, serial_proxy, *control, ready="listening")
@@ -157,7 +161,8 @@ class Street:
         """Measure by TLS; what the program writes is for `answers`."""
         times = [str(each) for each in (seconds, every, deadline)]
         files = [*self.own, self.anchors]
-        argv = ["tls", SERVICES[traffic, proxy], *times, str(name(proxy)), *files, *CLIENTS]
+        mesh_name = "-" if proxy is Proxy.NONE else str(name(proxy))
+        argv = ["tls", SERVICES[traffic, proxy], *times, mesh_name, *files, *CLIENTS]
         return self.town.python("client", asker, *argv)
 
     @contextmanager
