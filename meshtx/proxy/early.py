@@ -210,9 +210,10 @@ class EarlyDial:
         self._heard()
 
     def _refused(self, failure: Failure) -> Failure | None:
-        if self._far is None:  # taken, or given up
+        far, self._far = self._far, None
+        if far is None:  # taken, or given up
             return failure
-        self._far = None
+        far.gone = None
         self._dials.leave(EarlyDialResult.FAILED)
         self._failed(cast("Exception", failure.value))
         return None

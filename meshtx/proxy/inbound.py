@@ -173,16 +173,26 @@ class _Connection:
             self._work.failed,
         )
         arrival.begins = early.hush
-        self._work.at_end(lambda: early.give_up(orderly=arrival.orderly))
+        self._work.at_end(lambda: self._give_up(arrival))
         early.wait(self._parts.clock, may_be_meshed=self._source.may_be_meshed)
+
+    def _give_up(self, arrival: Arrival) -> None:
+        early, self._early = self._early, None  # no cycle is to keep a finished connection in memory
+        if early is not None:
+            early.give_up(orderly=arrival.orderly)
 
     def _early_permit(self) -> Permit | None:
         """Return the leave of a peer that proves nothing; there is none to a peer that will say which port it means.
 
         Nor is there to a port whose workload is told what the peer proves.
         """
+        if self._parts.introductions.wanted(self._goal.port):
+            return None
+        return self._silent_permit()
+
+    def _silent_permit(self) -> Permit | None:
         port = self._goal.port
-        if self._goal.direct or port in self._parts.own_ports or self._parts.introductions.wanted(port):
+        if self._goal.direct or port in self._parts.own_ports:
             return None
         permit = decide(self._parts.policy, NoTls(NoTlsReason.NO_TLS_FROM_REMOTE), port)
         return permit if isinstance(permit, Permit) else None
@@ -196,7 +206,7 @@ class _Connection:
             self._early.hush()
         ours = self._parts.tls.server_name
         match seen:
-            case None if self._source.probes and not arrival.held and self._early is None:
+            case None if self._source.probes and not arrival.held and self._silent_permit() is None:
                 self._work.silent()
             case Hello(sni) if sni is not None and sni == ours:
                 self._terminate(arrival)
@@ -243,8 +253,9 @@ class _Connection:
         permit = decide(self._parts.policy, security, port)
         if isinstance(permit, Denied):
             raise Refused(permit.reason, permit.detail)
-        if self._early is not None:
-            made = await self._early.take(unspoken=isinstance(security, Mtls))
+        early, self._early = self._early, None
+        if early is not None:
+            made = await early.take(unspoken=isinstance(security, Mtls))
             if made is not None:
                 return made
         far = End(self._parts.introductions.greeting(port, client, security))

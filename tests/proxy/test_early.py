@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,6 +13,8 @@ from twisted.internet.task import Clock
 from meshtx.net.contexts import Contexts
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Mtls, NoTls, NoTlsReason
+from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.early import EarlyDial, EarlyEnd
 from meshtx.proxy.inbound import Goal, Inbound
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.proxy.speakers import Speaker
@@ -171,6 +176,41 @@ class ClientFirstTests(EarlyCase):
         self.assertEqual(server.parts.early.speakers.of(application.address.port), Speaker.UNKNOWN)
         talker.transport.write(hello())
         self.assertEqual(await app.has(len(hello())), hello())
+
+
+class MemoryTests(EarlyCase):
+    """No cycle keeps what is over: the collector has nothing to do."""
+
+    async def check(self, end: Callable[[Talker, Talker], None]) -> None:
+        server, application = self.host(), self.application(Echo)
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        talker, app = await self.dialled(server, application)
+        kept = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, (EarlyDial, EarlyEnd, Arrival))]
+        self.assertEqual(len(kept), 3)
+        end(talker, app)
+        await server.live.empty()
+        await app.lost
+        await self.turn()
+        self.assertEqual([each() for each in kept if each() is not None], [])
+
+    async def test_a_client_that_goes(self) -> None:
+        await self.check(lambda talker, _: talker.transport.loseConnection())
+
+    async def test_a_server_that_speaks_first(self) -> None:
+        def end(talker: Talker, app: Talker) -> None:
+            app.transport.write(BANNER)
+            talker.has(len(BANNER)).addCallback(lambda _: talker.transport.loseConnection())
+
+        await self.check(end)
+
+    async def test_a_client_that_speaks_first(self) -> None:
+        def end(talker: Talker, _: Talker) -> None:
+            talker.transport.write(BANNER)
+            talker.has(len(BANNER)).addCallback(lambda _: talker.transport.loseConnection())
+
+        await self.check(end)
 
 
 class HelloTests(EarlyCase):

@@ -13,7 +13,9 @@ from meshtx.net.legs import LegClient
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Known
 from meshtx.pki.name import Name
+from meshtx.proxy.balancers import PortRange
 from meshtx.proxy.ends import End
+from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open
@@ -73,6 +75,17 @@ class SilenceTests(SourceCase):
     async def test_another_that_says_nothing_is_refused(self) -> None:
         server = await self.probe(Ranges(pods=LOOPBACK), 80)
         self.assertEqual(server.refused(), {("inbound", "no_rule"): 1})
+
+    async def test_from_a_node_too_silence_goes_to_a_workload_that_anybody_may_come_to(self) -> None:
+        """It was not dialled early, for it is told who connects."""
+        application = self.application(lambda: Talker(BANNER))
+        introductions = Introductions([PortRange(1, 65535)])
+        server = self.host(Ranges(nodes=LOOPBACK), introductions=introductions)
+        talker = await self.connect(server.inbound(application.address.port))
+        while not server.live:
+            await self.turn()
+        self.clock.advance(10.0)
+        self.assertEqual(await talker.has(len(BANNER)), BANNER)
 
 
 class ShownTests(SourceCase):
