@@ -143,9 +143,21 @@ class EarlyDial:
         """Dial once the client has been silent for as long as its port deserves."""
         seconds = patience(self._dials.speakers.of(self._port), may_be_meshed=may_be_meshed)
         if seconds:
-            self._timer = clock.callLater(seconds, self._dial)
+            self._timer = clock.callLater(seconds, self.dial)
         else:
-            self._dial()
+            self.dial()
+
+    @property
+    def made(self) -> bool:
+        """The workload is being dialled, or is there."""
+        return self._far is not None
+
+    def dial(self) -> None:
+        """Dial now, if there is a place."""
+        if self._dials.enter(self._port):
+            self._far = EarlyEnd(self._spoke)
+            self._dialling = ensureDeferred(self._connect(self._far))
+            self._dialling.addErrback(self._refused)
 
     def client_spoke(self) -> None:
         """Learn that the client was first, if it was."""
@@ -197,12 +209,6 @@ class EarlyDial:
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-
-    def _dial(self) -> None:
-        if self._dials.enter(self._port):
-            self._far = EarlyEnd(self._spoke)
-            self._dialling = ensureDeferred(self._connect(self._far))
-            self._dialling.addErrback(self._refused)
 
     def _spoke(self) -> None:
         if self._far is not None and self._far.received:  # its end alone says nothing about the next connection

@@ -7,8 +7,9 @@
 
 Whoever speaks first decides; nobody is waited for. While a client is silent the workload is dialled (`early`), if a
 peer that proves nothing may come to it. One thing is waited for, within a bound: the rest of a ClientHello that was
-begun, for those bytes are ours to read or nobody's; what the workload says meanwhile stays unread. A client that has
-said nothing by then goes to the workload as it is. Ports that are opaque or skipped are not looked at.
+begun, for those bytes are ours to read or nobody's; what the workload says meanwhile stays unread. Where both have
+said nothing by then, they are joined as they are; a client for whom there was no place to dial early waits on, and
+costs a descriptor. Ports that are opaque or skipped are not looked at.
 
 Where a declared balancer connects, its PROXY header comes before all this. Where the workload is to be told who
 connects, a header of ours comes before the client's bytes, and nothing is dialled early.
@@ -176,6 +177,11 @@ class _Connection:
         self._work.at_end(lambda: self._give_up(arrival))
         early.wait(self._parts.clock, may_be_meshed=self._source.may_be_meshed)
 
+    def _wait_on(self, arrival: Arrival, early: EarlyDial) -> None:
+        """Wait on for who speaks first: for an early dial there was no place, and perhaps there is now."""
+        arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
+        early.dial()
+
     def _give_up(self, arrival: Arrival) -> None:
         early, self._early = self._early, None  # no cycle is to keep a finished connection in memory
         if early is not None:
@@ -208,6 +214,8 @@ class _Connection:
         match seen:
             case None if self._source.probes and not arrival.held and self._silent_permit() is None:
                 self._work.silent()
+            case None if not arrival.held and self._early is not None and not self._early.made:
+                self._wait_on(arrival, self._early)
             case Hello(sni) if sni is not None and sni == ours:
                 self._terminate(arrival)
             case Hello() if self._goal.direct and ours is None:

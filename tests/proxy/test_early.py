@@ -340,6 +340,15 @@ class BoundTests(EarlyCase):
             self.assertEqual(await talker.has(len(REQUEST)), REQUEST)
         await self.results(server, used=3, limit=2)
 
+    async def test_who_waits_for_a_place_gets_it_when_another_has_left(self) -> None:
+        server, application, talkers = await self.fill(Speaker.UNKNOWN, 5)
+        self.clock.advance(9.0)  # the first three are joined with what they have
+        while len(application.connections) < 5:
+            await self.turn()
+        self.assertEqual(server.parts.early.open, 2)
+        talkers[4].transport.write(REQUEST)
+        self.assertEqual(await talkers[4].has(len(REQUEST)), REQUEST)
+
     async def test_silence_where_clients_speak_first_leaves_places_for_other_ports(self) -> None:
         server, _, _ = await self.fill(Speaker.CLIENT_FIRST, 5)
         self.assertEqual(server.parts.early.open, 2)
