@@ -13,6 +13,7 @@ need nft nftables
 need ip iproute2
 need openssl openssl
 need curl curl
+need sysctl procps
 need wrk wrk
 need h2load nghttp2-client
 need haproxy haproxy

@@ -21,7 +21,7 @@ class Tale(SynchronousTestCase):
         self.town.identity()
         self.town.sidecars()
         self.server = self.town.python("server", web_server, "0.0.0.0", "80", ready="serving")
-        self.url = f"http://{self.town.addresses['server']}/"
+        self.url = f"http://{self.town.addresses['server']}:80/"  # wrk would look its port up in /etc/services
 
     def test_wrk_and_h2load_see_no_error(self) -> None:
         wire = self.town.capture()
