@@ -76,11 +76,15 @@ class IdentityCase(TestCase):
 
     def grpcio(self, work: Callable[[grpc.Channel], Any], name: Name = IDENTITY) -> Deferred[Any]:
         """Run something with grpcio's client in a thread."""
-        credentials = grpc.ssl_channel_credentials(self.trust.to_pem())
-        options = (("grpc.ssl_target_name_override", str(name)),)
 
         def run() -> Any:
-            with grpc.secure_channel(f"127.0.0.1:{self.port}", credentials, options) as channel:
+            with self.channel(name) as channel:
                 return work(channel)
 
         return deferToThread(run)
+
+    def channel(self, name: Name = IDENTITY) -> grpc.Channel:
+        """Return a channel of grpcio with a connection of its own."""
+        credentials = grpc.ssl_channel_credentials(self.trust.to_pem())
+        options = (("grpc.ssl_target_name_override", str(name)), ("grpc.use_local_subchannel_pool", 1))
+        return grpc.secure_channel(f"127.0.0.1:{self.port}", credentials, options)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import grpc
 from cryptography import x509
@@ -22,7 +20,6 @@ from meshtx.config import IdentityConfig
 from meshtx.config_load import load
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.identity import ca_folder
-from meshtx.identity.local_tokens import mint
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import Dialler
 from meshtx.net.sockets import SocketOptions
@@ -73,38 +70,6 @@ class Certifying(IdentityCase):
         command += ["-verify_hostname", str(WEB), "leaf.pem"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
-
-    async def test_grpcio_gets_the_status_of_each_refusal(self) -> None:
-        self.start()
-        csr = make_csr(new_key(), WEB)
-        key = ca_folder.read_key((self.mesh / ca_folder.TOKEN_KEY).read_bytes(), "token key")
-        expired = mint(key, "emojivoto", "web", time.time() - 7200, timedelta(hours=1)).encode()
-        good = {"identity": str(WEB), "token": self.token(), "certificate_signing_request": csr}
-        expected = {
-            grpc.StatusCode.INVALID_ARGUMENT: [
-                {"identity": ""},
-                {"token": b""},
-                {"certificate_signing_request": b""},
-                {"certificate_signing_request": csr[:-1]},
-                {"certificate_signing_request": csr[:-1] + bytes([csr[-1] ^ 1])},
-                {"token": b"no token"},
-            ],
-            grpc.StatusCode.FAILED_PRECONDITION: [
-                {"certificate_signing_request": make_csr(new_key(), VOTING)},
-                {"token": self.token(VOTING)},
-                {"token": expired},
-                {"token": mint(new_key(), "emojivoto", "web", time.time()).encode()},
-                {"identity": str(VOTING)},
-            ],
-        }
-
-        def ask(channel: grpc.Channel, changed: dict[str, Any]) -> grpc.StatusCode:
-            error = unary(channel, CERTIFY).future(CertifyRequest(**(good | changed)), timeout=10).exception()
-            return error.code()
-
-        for status, requests in expected.items():
-            got = await self.grpcio(lambda channel, requests=requests: [ask(channel, each) for each in requests])
-            self.assertEqual(got, [status] * len(requests))
 
     async def test_its_name_is_a_setting(self) -> None:
         name = Name.parse("linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local")

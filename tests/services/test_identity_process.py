@@ -50,12 +50,16 @@ class Twistd(ProcessProtocol):
 
 
 class ProcessCase(IdentityCase):
+    packages: Path | None = None
+    """A folder of Python packages that the program finds before the project."""
+
     def twistd(self, *options: str, **changed: str) -> Twistd:
         """Start it in a folder of its own, with the flags of `IdentityCase`."""
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in self.flags(**changed).items()]
         process = Twistd()
         command = [*TWISTD, *options, "meshidentity", *flags]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        python_path = os.pathsep.join(str(each) for each in (self.packages, ROOT) if each)
+        environment = {**os.environ, "PYTHONPATH": python_path, "PYTHONWARNINGS": "ignore"}
         transport = reactor.spawnProcess(process, command[0], command, environment, str(self.folder))
 
         def kill() -> Deferred[int] | None:
