@@ -25,6 +25,7 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
 
 from meshtx.wire.address import IP, Address
+from meshtx.wire.header import HeaderParser
 from meshtx.wire.malformed import Malformed
 
 ALPN = 0x01
@@ -93,36 +94,8 @@ def _as_ipv6(ip: IP) -> bytes:
     return ip.packed.rjust(16, b"\0") if ip.version == 6 else b"\0" * 10 + b"\xff\xff" + ip.packed
 
 
-class ProxyHeaderParser:
-    """Reads one header; holds at most the header, and what came behind it in the same piece."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._end = 0
-        self._verdict: ProxyHeader | Malformed | None = None
-
-    @property
-    def held(self) -> int:
-        """Bytes kept: the header's and those behind it."""
-        return len(self._held)
-
-    def receive_data(self, data: bytes) -> ProxyHeader | Malformed | None:
-        """Return the header once it is whole, Malformed as soon as it cannot be one, None before.
-
-        :param data: any number of bytes, split anywhere. Bytes fed behind the header are kept for `rest`.
-        """
-        if isinstance(self._verdict, Malformed):
-            return self._verdict
-        self._held += data
-        if self._verdict is None:
-            self._verdict = self._read()
-            if isinstance(self._verdict, Malformed):
-                self._held.clear()
-        return self._verdict
-
-    def rest(self) -> bytes:
-        """Return the bytes behind the header, none of which was looked at; none before it is whole."""
-        return bytes(self._held[self._end :]) if self._end else b""
+class ProxyHeaderParser(HeaderParser[ProxyHeader]):
+    """Reads one header of either version."""
 
     def _read(self) -> ProxyHeader | Malformed | None:
         if V1_START.startswith(self._held[: len(V1_START)]):

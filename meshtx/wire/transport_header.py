@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from meshtx.wire.header import HeaderParser
 from meshtx.wire.malformed import Malformed
 from meshtx.wire.messages.transport_header_pb2 import Header, SessionProtocol
 
@@ -62,36 +63,8 @@ def encode_header(header: TransportHeader) -> bytes:
     return PREFACE + len(payload).to_bytes(4, "big") + payload
 
 
-class TransportHeaderParser:
-    """Reads one header; holds at most the header, and what came behind it."""
-
-    def __init__(self) -> None:
-        self._held = bytearray()
-        self._end = 0
-        self._verdict: TransportHeader | Malformed | None = None
-
-    @property
-    def held(self) -> int:
-        """Bytes kept: the header's and those behind it."""
-        return len(self._held)
-
-    def receive_data(self, data: bytes) -> TransportHeader | Malformed | None:
-        """Return the header once it is whole, Malformed as soon as it cannot be one, None before.
-
-        :param data: any number of bytes, split anywhere. Bytes fed behind the header are kept for `rest`.
-        """
-        if isinstance(self._verdict, Malformed):
-            return self._verdict
-        self._held += data
-        if self._verdict is None:
-            self._verdict = self._read()
-            if isinstance(self._verdict, Malformed):
-                self._held.clear()
-        return self._verdict
-
-    def rest(self) -> bytes:
-        """Return the bytes behind the header; none before it is whole."""
-        return bytes(self._held[self._end :]) if self._end else b""
+class TransportHeaderParser(HeaderParser[TransportHeader]):
+    """Reads one header."""
 
     def _read(self) -> TransportHeader | Malformed | None:
         if not PREFACE.startswith(self._held[: len(PREFACE)]):
