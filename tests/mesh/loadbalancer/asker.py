@@ -2,12 +2,12 @@
 
     python -m tests.mesh.loadbalancer.asker tls ADDRESS SECONDS EVERY DEADLINE NAME CERTIFICATE KEY ANCHORS SOURCE...
     python -m tests.mesh.loadbalancer.asker banner ADDRESS NUMBER SOURCE
-    python -m tests.mesh.loadbalancer.asker dribble ADDRESS PORT EVERY PADDING
+    python -m tests.mesh.loadbalancer.asker dribble ADDRESS PORT EVERY SIZE
 
 ``tls`` begins a connection every EVERY seconds, whatever became of those before, by turns with the application's own
 TLS and with mutual TLS to the proxy NAME (``-``: there is none). It times from the ClientHello sent to the first byte
 of the ServerHello, then goes on to the end: a word, echoed by the application. ``banner`` times from the SYN to the
-first word of the application. ``dribble`` sends a ClientHello byte by byte and tells what came of it.
+first word of the application. ``dribble`` sends a ClientHello of SIZE bytes byte by byte and tells what came of it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import contextlib
 import itertools
 import json
 import socket
-import ssl
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from tests.mesh.loadbalancer.client import Client, context, short, sized, terse
 from tests.mesh.loadbalancer.ports import BANNER, CLEAR_PORT, GREETING_PORT, SHOP, TLS_PORT, connect
 
-WORD = b"are you there?"
+_TERSE = 200
+"""Bytes of the hellos that must offer little to be so short."""
 
 
 @dataclass
@@ -44,43 +44,14 @@ class Answer:
     echoed: bool = False
 
 
-class Client:
-    """One TLS connection over a socket, with a look at when the server first speaks."""
-
-    def __init__(self, context: ssl.SSLContext, name: str) -> None:
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=name)
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self._tls.do_handshake()
-        self.hello = self._out.read()
-
-    async def ask(self, sock: socket.socket, answer: Answer) -> None:
-        loop = asyncio.get_running_loop()
-        begun = time.perf_counter()
-        await loop.sock_sendall(sock, self.hello)
-        data = await loop.sock_recv(sock, 1 << 14)
-        if data[:1] == b"\x16":
-            answer.hello = time.perf_counter() - begun
-        self._in.write(data)
-        await self._until(sock, self._tls.do_handshake)
-        self._tls.write(WORD)
-        await loop.sock_sendall(sock, self._out.read())
-        answer.echoed = await self._until(sock, lambda: self._tls.read(1 << 14)) == WORD
-
-    async def _until(self, sock: socket.socket, step: Callable[[], object]) -> object:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                done = step()
-            except ssl.SSLWantReadError:
-                await loop.sock_sendall(sock, self._out.read())
-                data = await loop.sock_recv(sock, 1 << 14)
-                if not data:
-                    raise ConnectionError("the server left") from None
-                self._in.write(data)
-            else:
-                await loop.sock_sendall(sock, self._out.read())
-                return done
+async def _ask(client: Client, sock: socket.socket, answer: Answer) -> None:
+    loop = asyncio.get_running_loop()
+    begun = time.perf_counter()
+    await loop.sock_sendall(sock, client.hello)
+    data = await loop.sock_recv(sock, 1 << 14)
+    if data[:1] == b"\x16":
+        answer.hello = time.perf_counter() - begun
+    answer.echoed = await client.goes_on(sock, data)
 
 
 async def _once(client: Client, source: str, goal: tuple[str, int], answer: Answer, deadline: float) -> None:
@@ -89,26 +60,23 @@ async def _once(client: Client, source: str, goal: tuple[str, int], answer: Answ
             begun = time.perf_counter()
             with await connect(source, *goal) as sock:
                 answer.connect = time.perf_counter() - begun
-                await client.ask(sock, answer)
+                await _ask(client, sock, answer)
 
 
 async def tls(
     address: str, seconds: float, every: float, deadline: float, proxy: str, files: list[str], sources: list[str]
 ) -> list[Answer]:
-    shop = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    shop.check_hostname, shop.verify_mode = False, ssl.CERT_NONE
-    mesh = ssl.create_default_context(cafile=files[2])
-    mesh.load_cert_chain(files[0], files[1])
-    turns = [("passthrough", shop, SHOP, TLS_PORT), ("mtls", mesh, proxy, CLEAR_PORT)]
+    mesh = context(files[2], files[:2])
+    turns = [("passthrough", context(), SHOP, TLS_PORT), ("mtls", mesh, proxy, CLEAR_PORT)]
     kinds = itertools.cycle(turns[:1] if proxy == "-" else turns)
     answers, tasks, begun = [], [], time.monotonic()
-    for number, (kind, context, name, port) in enumerate(kinds):
+    for number, (kind, how, name, port) in enumerate(kinds):
         if number * every >= seconds:
             break
         await asyncio.sleep(begun + number * every - time.monotonic())
         answers.append(Answer(kind))
         source = sources[number % len(sources)]
-        job = _once(Client(context, name), source, (address, port), answers[-1], deadline)
+        job = _once(Client(how, name), source, (address, port), answers[-1], deadline)
         tasks.append(asyncio.create_task(job))
     await asyncio.gather(*tasks)
     return answers
@@ -131,20 +99,9 @@ async def banner(address: str, number: int, source: str) -> list[Answer]:
     return answers
 
 
-def hello(padding: int) -> bytes:
-    """Return a ClientHello, as short as they are, or longer by its protocols' names."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
-    if padding:
-        context.set_alpn_protocols([f"{number:0100}" for number in range(padding // 101)])
-    return Client(context, SHOP).hello
-
-
-def dribble(address: str, port: int, every: float, padding: int) -> dict[str, object]:
+def dribble(address: str, port: int, every: float, size: int) -> dict[str, object]:
     """Send a ClientHello byte by byte."""
-    said = hello(padding)
+    said = (short(size) if size < _TERSE else sized(terse(context()), SHOP, size)).hello
     begun = time.monotonic()
     with socket.create_connection((address, port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
