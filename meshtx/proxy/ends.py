@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
 from meshtx.net.relay import RelayEnd
@@ -30,6 +31,17 @@ class End(RelayEnd):
         if self.greeting:
             self.transport.write(self.greeting)
         self.made.callback(None)
+
+    def lend(self, protocol: IProtocol) -> None:
+        """Have another protocol read first what this end's transport gets."""
+        self.transport.protocol = protocol  # type: ignore[attr-defined]  # of every transport, of no interface
+        protocol.makeConnection(self.transport)
+        self.transport.resumeProducing()
+
+    def take_back(self) -> None:
+        """Have the transport again, unread."""
+        self.transport.pauseProducing()
+        self.transport.protocol = self  # type: ignore[attr-defined]  # of every transport, of no interface
 
     def _lost(self, reason: Failure) -> None:  # noqa: ARG002 - whatever it was
         gone, self.gone = self.gone, None

@@ -5,11 +5,15 @@
 
 The workload's bytes stay in the kernel until the other side is there. Plaintext is what the directory says,
 never what an error leads to: a peer that cannot be reached or does not prove its name ends in a reset.
+
+Where clients connect to an explicit listener, others than the workload may come, and the proxy is their gateway: who
+they are is found out as inbound does, by a declared balancer's PROXY header or by their address, and OPEN tells it
+to the peer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import assert_never
 
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -18,25 +22,33 @@ from twisted.internet.protocol import ServerFactory
 
 from meshtx.directory.target import Meshed, NotReady, Target
 from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal
+from meshtx.proxy.balancer_header import BalancerHeader
+from meshtx.proxy.balancers import sends_header
 from meshtx.proxy.ends import End
 from meshtx.proxy.parts import Parts, endpoints
 from meshtx.proxy.peer import reach
+from meshtx.proxy.source import Source, classify
 from meshtx.proxy.work import Refused, Work
-from meshtx.wire.address import Address
+from meshtx.wire.address import IP, Address
 from meshtx.wire.leg_frames import Open
+from meshtx.wire.proxy_header import ProxyHeader
 
 Destination = Callable[[ITCPTransport], Address]
 """Tells where an accepted connection was going; raises `NoOriginalDestination`."""
 
 
 class Outbound(ServerFactory):
-    """Serves the connections of one outbound listener."""
+    """Serves the connections of one outbound listener.
+
+    :param explicit: clients connect to the listener itself, so they may be others than the workload.
+    """
 
     noisy = False
 
-    def __init__(self, parts: Parts, destination: Destination) -> None:
+    def __init__(self, parts: Parts, destination: Destination, *, explicit: bool = False) -> None:
         self._parts = parts
         self._destination = destination
+        self._explicit = explicit
 
     def buildProtocol(self, addr: IAddress | None) -> End:  # noqa: ARG002 - Twisted's signature
         """Return the near end of a new connection."""
@@ -49,12 +61,31 @@ class Outbound(ServerFactory):
         flow = self._parts.flows.open(Direction.OUT, src, local)
         work = Work(self._parts.live, flow, lambda _: near.transport.abortConnection())
         near.gone = work.client_gone
-        work.start(self._serve(work, near, src, local))
+        if not self._explicit:
+            work.start(self._serve(work, near, classify(src, ()), {src.ip, local.ip}))
+        elif sends_header(self._parts.balancers, src.ip, local.port):
+            self._await_header(work, near, src, local)
+        else:
+            work.start(self._serve(work, near, self._parts.source(src), {local.ip}))
 
-    async def _serve(self, work: Work, near: End, src: Address, local: Address) -> None:
+    def _await_header(self, work: Work, near: End, src: Address, local: Address) -> None:
+        def arrived(header: ProxyHeader, rest: bytes) -> None:
+            near.take_back()
+            work.start(self._serve(work, near, self._parts.source(src, header), {local.ip}, rest))
+
+        work.undecided(self._parts.undecided)
+        patience = self._parts.patience.handshake
+        near.lend(BalancerHeader(arrived, work.failed, work.client_gone, self._parts.clock, patience))
+
+    async def _serve(self, work: Work, near: End, source: Source, ours: Collection[IP], prefix: bytes = b"") -> None:
+        """Serve one connection.
+
+        :param ours: this host's addresses, as far as the connection shows them.
+        :param prefix: what was read already.
+        """
         dst = self._destination(near.transport)
-        work.flow.addressed(dst=dst)
-        own = dst.ip in {src.ip, local.ip}
+        work.flow.addressed(source.client, dst, known=source.known)
+        own = dst.ip in ours
         if own and dst.port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
         target = await self._find(dst)
@@ -63,7 +94,7 @@ class Outbound(ServerFactory):
         far = End()
         match target.security:
             case Meshed() as meshed:
-                request = Open(dst.port, target.authority, src, "", "")
+                request = Open(dst.port, target.authority, source.client, source.known.value)
                 work.flow.secured(await reach(self._parts, meshed, request, far))
             case NoTls(reason):
                 undiscovered = reason is NoTlsReason.NOT_DISCOVERED
@@ -71,7 +102,7 @@ class Outbound(ServerFactory):
                 await self._parts.dialler.dial(target.address, far)
             case _:
                 assert_never(target.security)
-        work.relay(near, far)
+        work.relay(near, far, prefix)
 
     async def _find(self, dst: Address) -> Target:
         patience = self._parts.patience.directory

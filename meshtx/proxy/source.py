@@ -1,4 +1,4 @@
-"""Where an inbound connection comes from, by the evidence of this connection, and what follows from it.
+"""Where a connection comes from that others than the workload make, by its own evidence, and what follows from it.
 
 ===============================  ============  ============  ===========  ======
 the TCP peer is                  known         it stands     a hello for  silent
@@ -14,6 +14,8 @@ another, where pods are known    direct        itself        no           a clie
 another, where none are known    direct        itself        yes          a client
 a gateway, proved by TLS         mesh          who its OPEN  it has come  a client
                                                tells
+one whose OPEN says that it      obscured      who its OPEN  it has come  a client
+does not know                                  tells
 ===============================  ============  ============  ===========  ======
 
 Read a row as: "The peer is an address of a node. So the client is obscured, for the node's kernel has put its own
@@ -24,6 +26,9 @@ A hello that comes although none was expected is ours all the same: the row says
 sees the name that TLS proved and nothing of this: an address lets nobody in. The workload, where it asks
 who is connecting, is told whom the connection stands for. A node or a balancer inside a network of pods counts as
 what it is. A TCP peer that is declared counts by its header whatever its address.
+
+A gateway is a proxy whose explicit listeners are reached by others than its workload: it reads the same table, and its
+OPEN tells the next proxy whom the connection stands for, and how that is known.
 """
 
 from __future__ import annotations
@@ -60,6 +65,7 @@ class Evidence(Enum):
     OUTSIDE = "outside"
     ANYBODY = "anybody"
     GATEWAY = "gateway"
+    GATEWAY_OF_NOBODY = "gateway_of_nobody"
 
 
 TABLE = {
@@ -71,6 +77,7 @@ TABLE = {
     Evidence.OUTSIDE: _Row(Known.DIRECT, may_be_meshed=False, probes=False),
     Evidence.ANYBODY: _Row(Known.DIRECT, may_be_meshed=True, probes=False),
     Evidence.GATEWAY: _Row(Known.MESH, may_be_meshed=True, probes=False),
+    Evidence.GATEWAY_OF_NOBODY: _Row(Known.OBSCURED, may_be_meshed=True, probes=False),
 }
 
 
@@ -129,14 +136,15 @@ def of_leg(peer: Source, proved: Name, request: Open, gateways: Collection[Name]
     """Return where a connection on a leg comes from.
 
     What a peer tells is believed of its own address, for its proxy and its workload share that; of another only if
-    it proved to be a gateway.
+    it proved to be a gateway. A loopback address is nobody's elsewhere: the gateway's own workload has connected.
 
     :param peer: where the leg comes from.
     :param gateways: the names that carry others' connections.
     """
     told = request.source
-    if told is None:
+    if told is None or (told.ip.is_loopback and not peer.peer.ip.is_loopback):
         return peer
     if proved in gateways:
-        return Source(peer.peer, told, Evidence.GATEWAY)
+        obscured = request.source_known == Known.OBSCURED
+        return Source(peer.peer, told, Evidence.GATEWAY_OF_NOBODY if obscured else Evidence.GATEWAY)
     return Source(peer.peer, told, peer.evidence) if told.ip == peer.peer.ip else peer

@@ -163,7 +163,7 @@ class ProxyService(MultiService):
                 for f in config.inbound_forward
             ),
             *(
-                Listener("outbound_forward", f.listen, Outbound(parts, _forwarded(f.destination)))
+                Listener("outbound_forward", f.listen, Outbound(parts, _forwarded(f.destination), explicit=True))
                 for f in config.outbound_forward
             ),
             Listener("tap_listen", config.tap_listen, self._tap_port()),

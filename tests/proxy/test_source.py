@@ -76,13 +76,29 @@ class ClassifyTests(SynchronousTestCase):
 class LegTests(SynchronousTestCase):
     PEER = classify(POD, KNOWN)
 
-    def asked(self, source: Address | None, *gateways: object) -> Source:
-        return of_leg(self.PEER, WEB, Open(80, "", source), gateways)  # type: ignore[arg-type]
+    def asked(self, source: Address | None, *gateways: object, known: str = "direct") -> Source:
+        return of_leg(self.PEER, WEB, Open(80, "", source, known), gateways)  # type: ignore[arg-type]
 
     def test_a_gateway_carries_the_address_of_others(self) -> None:
         source = self.asked(CLIENT, WEB)
         self.assertEqual(source, Source(POD, CLIENT, Evidence.GATEWAY))
         self.assertEqual((source.known, source.probes), (Known.MESH, False))
+
+    def test_a_gateway_to_which_the_client_is_obscured_says_so(self) -> None:
+        source = self.asked(NODE, WEB, known="obscured")
+        self.assertEqual(source, Source(POD, NODE, Evidence.GATEWAY_OF_NOBODY))
+        self.assertEqual((source.known, source.probes), (Known.OBSCURED, False))
+
+    def test_other_words_of_a_gateway_change_nothing(self) -> None:
+        for word in ("direct", "proxy_header", "", "told_by_a_bird"):
+            self.assertEqual(self.asked(CLIENT, WEB, known=word), Source(POD, CLIENT, Evidence.GATEWAY))
+
+    def test_a_gateways_loopback_address_is_nobodys_here(self) -> None:
+        loopback = Address.parse("127.0.0.1:4")
+        self.assertEqual(self.asked(loopback, WEB), self.PEER)
+        peer = classify(Address.parse("127.0.0.2:4"), KNOWN)
+        told = of_leg(peer, WEB, Open(80, "", loopback), {WEB})
+        self.assertEqual(told, Source(peer.peer, loopback, Evidence.GATEWAY))
 
     def test_nobody_else_is_believed(self) -> None:
         self.assertEqual(self.asked(CLIENT), self.PEER)
