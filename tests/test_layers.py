@@ -11,7 +11,7 @@ PACKAGE = ROOT / "meshtx"
 
 LAYERS: list[set[str]] = [
     {"errors", "plugins"},
-    {"files", "extensions"},
+    {"files", "extensions", "watch"},
     {"wire"},
     {"pki"},
     {"net"},

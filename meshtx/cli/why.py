@@ -36,7 +36,7 @@ def command(destination: str, directory_file: Path, output: str) -> None:
         address = Address.parse(destination)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="DESTINATION") from None
-    _, table = load(directory_file)
+    table = load(directory_file)
     target = table.find(address)
     facts = _facts(target)
     if output == "json":

@@ -1,7 +1,6 @@
-"""The directory that a file holds, read again when the file has changed.
+"""The directory that a file holds, read again when the file has changed and is still (see `meshtx.watch`).
 
-The file is looked at once an interval and read when it has been still for a whole one, so that
-one that is being written is not read half. Bad content changes nothing: the last good one holds.
+Bad content changes nothing: the last good one holds.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -19,9 +18,9 @@ from meshtx.directory.document import parse
 from meshtx.directory.ranges import Ranges
 from meshtx.directory.table import Table
 from meshtx.directory.target import PortFacts, Target
-from meshtx.errors import ConfigError
 from meshtx.files import read_text
 from meshtx.interfaces import IDirectory
+from meshtx.watch import Contents, FileWatch
 from meshtx.wire.address import Address
 
 INTERVAL = 0.5
@@ -30,12 +29,9 @@ INTERVAL = 0.5
 MAX_LENGTH = 16 * 2**20
 """Bytes of the file: some 100,000 workloads."""
 
-_Stamp = tuple[int, ...]
-"""Differs once the file is another or has other content; empty while there is none."""
-
 
 @implementer(IDirectory)
-class FileDirectory(Service):
+class FileDirectory(MultiService):
     """Answers from a file. It is ready once it is made; as a running service it follows changes.
 
     :param interval: seconds between two looks.
@@ -46,16 +42,25 @@ class FileDirectory(Service):
     ready = True
 
     def __init__(self, path: Path, clock: IReactorTime, interval: float = INTERVAL) -> None:
-        self.error: str | None = None
-        """Why the file as it is now is not what answers; ``None`` when it is."""
+        super().__init__()
         self._path = path
-        self._clock = clock
-        self._interval = interval
-        self._call: IDelayedCall | None = None
         self._subscribers: dict[object, Callable[[], None]] = {}
-        self._seen: _Stamp | None = None
-        self._judged: _Stamp | None = None
-        self._text, self._table = load(self._path)
+        self._watch = FileWatch(
+            f"directory in {path}",
+            read=lambda: {path: _read(path).encode()},
+            build=_build,
+            changed=self._take,
+            clock=clock,
+            interval=interval,
+            still=path,
+        )
+        self._table = self._watch.load()
+        self._watch.setServiceParent(self)
+
+    @property
+    def error(self) -> str | None:
+        """Why the file as it is now is not what answers; ``None`` when it is."""
+        return self._watch.reload_error
 
     @property
     def ranges(self) -> Ranges:
@@ -80,53 +85,25 @@ class FileDirectory(Service):
 
         return unsubscribe
 
-    def startService(self) -> None:
-        """Follow the file."""
-        super().startService()
-        self._call = self._clock.callLater(self._interval, self._look)
-
-    def stopService(self) -> None:
-        """Leave the file alone; what was read last still answers."""
-        super().stopService()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _look(self) -> None:
-        self._call = self._clock.callLater(self._interval, self._look)
-        stamp = self._stamp()
-        if stamp == self._seen and stamp != self._judged:
-            self._judged = stamp
-            self._read_again()
-        self._seen = stamp
-
-    def _stamp(self) -> _Stamp:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return ()
-        return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
-
-    def _read_again(self) -> None:
-        try:
-            text, table = load(self._path)
-        except ConfigError as error:
-            self.error = str(error)
-            self.log.warn("{error}; the directory stays as it was", error=self.error)
-            return
-        self.error = None
-        if text == self._text:
-            return
-        self._text, self._table = text, table
-        self.log.info("{path} has changed: {count} addresses and networks", path=str(self._path), count=len(table))
+    def _take(self, table: Table) -> None:
+        self._table = table
+        self.log.info("{path} holds {count} addresses and networks", path=str(self._path), count=len(table))
         for changed in tuple(self._subscribers.values()):
             changed()
 
 
-def load(path: Path) -> tuple[str, Table]:
-    """Return what a directory file says, as text and as a table.
+def load(path: Path) -> Table:
+    """Return what a directory file says.
 
     :raises ConfigError: it cannot be read, or its content is wrong.
     """
-    text = read_text(path, "name a directory file that can be read", MAX_LENGTH)
-    return text, parse(text, str(path))
+    return parse(_read(path), str(path))
+
+
+def _build(contents: Contents) -> Table:
+    ((path, data),) = contents.items()
+    return parse(data.decode(), str(path))
+
+
+def _read(path: Path) -> str:
+    return read_text(path, "name a directory file that can be read", MAX_LENGTH)

@@ -16,10 +16,10 @@ from twisted.internet.interfaces import IReactorTime
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import read_file
 from meshtx.identity.source import CredentialsService
-from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
+from meshtx.watch import Contents, FileWatch
 
 _Pair = tuple[Credentials, TrustBundle]
 

@@ -19,9 +19,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import ConfigError
 from meshtx.files import read_file
-from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import Issuer
+from meshtx.watch import Contents, FileWatch
 
 LAYOUTS = (("tls.crt", "tls.key"), ("crt.pem", "key.pem"))
 """Certificate and key: of ``kubernetes.io/tls``, of ``linkerd.io/tls``."""

@@ -36,12 +36,12 @@ from meshtx.identity.keeper import (
 from meshtx.identity.keeper import Certify as Ask
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.identity.source import CredentialsService
-from meshtx.identity.watch import Contents, FileWatch
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr
 from meshtx.pki.keys import new_key
 from meshtx.pki.name import Name
+from meshtx.watch import Contents, FileWatch
 
 LONGEST_SLEEP = 60.0
 """Seconds between two looks at the clocks: a machine that slept notices after that much."""

@@ -13,10 +13,10 @@ from meshtx.errors import ConfigError
 from meshtx.identity import ca_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.local_tokens import LocalValidator
-from meshtx.identity.watch import INTERVAL
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.name import MeshScope
 from meshtx.pki.pem import read_certificates
+from meshtx.watch import INTERVAL
 from tests.identity.made import START
 from tests.pki.made import NOW, SCOPE, WEB
 

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.errors import ConfigError
 from meshtx.identity.certificate_files import CertificateFiles
 from meshtx.identity.source import ICredentialsSource
-from meshtx.identity.watch import INTERVAL
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
+from meshtx.watch import INTERVAL
 from tests.identity.made import START, Mesh, write_credentials
 from tests.pki.made import VOTING, WEB
 

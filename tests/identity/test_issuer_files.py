@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import write_folder
 from meshtx.identity.issuer_files import IssuerFiles
-from meshtx.identity.watch import INTERVAL
 from meshtx.pki.issuer import Issuer
+from meshtx.watch import INTERVAL
 from tests.identity.made import START, Mesh, issuer_pems
 from tests.pki.made import NOW
 

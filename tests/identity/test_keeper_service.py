@@ -15,9 +15,9 @@ from meshtx.identity.certify import CertifyAnswer, CertifyArguments
 from meshtx.identity.keeper_service import LONGEST_SLEEP, TIMEOUT, KeeperService, Refresh
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.identity.source import ICredentialsSource
-from meshtx.identity.watch import INTERVAL
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
+from meshtx.watch import INTERVAL
 from tests.identity.made import START, Mesh
 from tests.pki.made import VOTING, WEB
 

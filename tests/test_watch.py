@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import read_file
-from meshtx.identity.watch import INTERVAL, Contents, FileWatch
+from meshtx.watch import INTERVAL, Contents, FileWatch
 
 
 class FileWatchTests(SynchronousTestCase):

@@ -4,6 +4,9 @@ The files' contents are compared, not their times: they are small, and so no way
 (in place, by rename, by the kubelet's ``..data`` link) and no clock can hide a change. What cannot be
 read or is not good keeps the last good value in use, says so once, and is tried again at each look:
 time alone may mend it.
+
+A file that may be large, or whose half may look whole, is read only when it has another stamp than what
+was read last, and has been still for a whole interval.
 """
 
 from __future__ import annotations
@@ -26,15 +29,20 @@ INTERVAL = 5.0
 Contents = Mapping[Path, bytes]
 T = TypeVar("T")
 
+_Stamp = tuple[int, ...]
+"""Differs once a file is another or has other content; empty while there is none."""
+
 
 class FileWatch(Service, Generic[T]):
-    """Looks every `INTERVAL` seconds while it runs.
+    """Looks now and then while it runs.
 
     :param what: names the value in the log and in errors.
     :param read: returns the files' contents; raises `ConfigError`.
     :param build: makes the value of them; raises `MeshtxError`.
     :param changed: called with each new value that a look finds.
     :param looked: called after each look.
+    :param interval: seconds between two looks.
+    :param still: the file that is read only when it has changed and is still.
     """
 
     log = Logger()
@@ -48,6 +56,8 @@ class FileWatch(Service, Generic[T]):
         changed: Callable[[T], None],
         clock: IReactorTime,
         looked: Callable[[], None] = lambda: None,
+        interval: float = INTERVAL,
+        still: Path | None = None,
     ) -> None:
         self.reload_error: str | None = None
         """Why the files as they are now are not in use, ``None`` where they are."""
@@ -57,6 +67,10 @@ class FileWatch(Service, Generic[T]):
         self._changed = changed
         self._looked = looked
         self._used = b""
+        self._interval = interval
+        self._still = still
+        self._seen: _Stamp | None = None
+        self._judged: _Stamp | None = None
         self._looks = LoopingCall(self.look)
         self._looks.clock = clock
 
@@ -78,11 +92,23 @@ class FileWatch(Service, Generic[T]):
     def look(self) -> None:
         """Take the files if they have changed; never raises."""
         try:
-            self._look()
+            if self._is_due():
+                self._look()
             self._looked()
         except Exception as error:  # noqa: BLE001  # a defect must not end the looking: it would never be seen again
             self.log.failure("{what}: not loaded again", what=self._what)
             self._keep(f"internal error: {type(error).__name__}")
+
+    def _is_due(self) -> bool:
+        """Return whether there may be something new to read."""
+        if self._still is None:
+            return True
+        stamp, before = _stamp(self._still), self._seen
+        self._seen = stamp
+        if stamp == before and stamp != self._judged:
+            self._judged = stamp
+            return True
+        return False
 
     def _look(self) -> None:
         try:
@@ -97,7 +123,7 @@ class FileWatch(Service, Generic[T]):
     def startService(self) -> None:
         """Look now and then."""
         super().startService()
-        self._looks.start(INTERVAL, now=True).addErrback(
+        self._looks.start(self._interval, now=True).addErrback(
             lambda failure: self.log.failure("{what} is no longer watched", failure, what=self._what)
         )
 
@@ -116,6 +142,14 @@ class FileWatch(Service, Generic[T]):
         if reason != self.reload_error:
             self.log.warn("{what}: the last good one stays in use: {reason}", what=self._what, reason=reason)
         self.reload_error = reason
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
 def _digest(contents: Contents) -> bytes:
