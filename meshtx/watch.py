@@ -12,6 +12,7 @@ was read last, and has been still for a whole interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -29,6 +30,27 @@ INTERVAL = 5.0
 Contents = Mapping[Path, bytes]
 T = TypeVar("T")
 
+
+class Followed(StrEnum):
+    """What a program makes of files that it follows: a label of the counter of reloads."""
+
+    DIRECTORY = "directory"
+    ISSUER = "issuer"
+    CREDENTIALS = "credentials"
+    """Certificate and key, and the trust anchors with them where they are a file too."""
+    TRUST_ANCHORS = "trust_anchors"
+    """Those that stand alone: the certificate comes from the identity service."""
+
+
+class Reload(StrEnum):
+    """What came of files that are other ones than before: a label of the counter of reloads."""
+
+    OK = "ok"
+    """They are in use."""
+    REJECTED = "rejected"
+    """They are not, the last good ones are; counted once for each reason, however often it is tried again."""
+
+
 _Stamp = tuple[int, ...]
 """Differs once a file is another or has other content; empty while there is none."""
 
@@ -41,6 +63,7 @@ class FileWatch(Service, Generic[T]):
     :param build: makes the value of them; raises `MeshtxError`.
     :param changed: called with each new value that a look finds.
     :param looked: called after each look.
+    :param reloaded: called with what came of a change, not for the first value.
     :param interval: seconds between two looks.
     :param still: the file that is read only when it has changed and is still.
     """
@@ -56,6 +79,7 @@ class FileWatch(Service, Generic[T]):
         changed: Callable[[T], None],
         clock: IReactorTime,
         looked: Callable[[], None] = lambda: None,
+        reloaded: Callable[[Reload], None] = lambda _: None,
         interval: float = INTERVAL,
         still: Path | None = None,
     ) -> None:
@@ -66,6 +90,7 @@ class FileWatch(Service, Generic[T]):
         self._build = build
         self._changed = changed
         self._looked = looked
+        self._reloaded = reloaded
         self._used = b""
         self._interval = interval
         self._still = still
@@ -111,14 +136,18 @@ class FileWatch(Service, Generic[T]):
         return False
 
     def _look(self) -> None:
+        before = self._used
         try:
             contents = self._read()
-            if _digest(contents) != self._used:
+            if _digest(contents) != before:
                 self._take(contents)
-                self.log.info("{what} loaded again", what=self._what)
-            self.reload_error = None
         except MeshtxError as error:
             self._keep(str(error))
+            return
+        if self.reload_error or (before and self._used != before):
+            self.log.info("{what} loaded again", what=self._what)
+            self._reloaded(Reload.OK)
+        self.reload_error = None
 
     def startService(self) -> None:
         """Look now and then."""
@@ -141,6 +170,7 @@ class FileWatch(Service, Generic[T]):
     def _keep(self, reason: str) -> None:
         if reason != self.reload_error:
             self.log.warn("{what}: the last good one stays in use: {reason}", what=self._what, reason=reason)
+            self._reloaded(Reload.REJECTED)
         self.reload_error = reason
 
 

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import read_file
-from meshtx.watch import INTERVAL, Contents, FileWatch
+from meshtx.watch import INTERVAL, Contents, FileWatch, Reload
 
 
 class FileWatchTests(SynchronousTestCase):
@@ -20,6 +21,7 @@ class FileWatchTests(SynchronousTestCase):
         self.path.write_text("1")
         self.seen: list[int] = []
         self.looks = 0
+        self.reloads: list[Reload] = []
         self.offset = 0
         self.watch = FileWatch(
             "number",
@@ -28,6 +30,7 @@ class FileWatchTests(SynchronousTestCase):
             changed=self.changed,
             clock=self.clock,
             looked=self.looked,
+            reloaded=self.reloads.append,
         )
 
     def build(self, contents: Contents) -> int:
@@ -60,7 +63,7 @@ class FileWatchTests(SynchronousTestCase):
         self.assertEqual(self.seen, [])
         self.clock.advance(0.1)
         self.clock.pump([INTERVAL] * 3)
-        self.assertEqual((self.seen, self.looks), ([2], 5))
+        self.assertEqual((self.seen, self.looks, self.reloads), ([2], 5, [Reload.OK]))
 
     def test_a_file_replaced_with_the_same_times_is_seen(self) -> None:
         self.start()
@@ -93,6 +96,20 @@ class FileWatchTests(SynchronousTestCase):
         self.watch._build = self.build
         self.clock.advance(INTERVAL)
         self.assertEqual(self.seen, [5])
+
+    def test_what_is_rejected_is_counted_once_for_each_reason(self) -> None:
+        self.start()
+        self.write("one")
+        self.clock.pump([INTERVAL] * 3)
+        self.write("two")
+        self.write("1")
+        self.clock.pump([INTERVAL] * 3)
+        self.assertEqual((self.seen, self.reloads), ([], [Reload.REJECTED, Reload.REJECTED, Reload.OK]))
+
+    def test_the_first_value_is_no_reload(self) -> None:
+        with capturedLogs() as events:
+            self.watch.look()
+        self.assertEqual((self.seen, self.reloads, events), ([1], [], []))
 
     def test_a_defect_does_not_end_the_looking(self) -> None:
         self.start()

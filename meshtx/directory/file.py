@@ -20,7 +20,7 @@ from meshtx.directory.table import Table
 from meshtx.directory.target import PortFacts, Target
 from meshtx.files import read_text
 from meshtx.interfaces import IDirectory
-from meshtx.watch import Contents, FileWatch
+from meshtx.watch import Contents, FileWatch, Reload
 from meshtx.wire.address import Address
 
 INTERVAL = 0.5
@@ -35,13 +35,20 @@ class FileDirectory(MultiService):
     """Answers from a file. It is ready once it is made; as a running service it follows changes.
 
     :param interval: seconds between two looks.
+    :param reloaded: called with what came of each change.
     :raises ConfigError: the file cannot be read, or its content is wrong.
     """
 
     log = Logger()
     ready = True
 
-    def __init__(self, path: Path, clock: IReactorTime, interval: float = INTERVAL) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: IReactorTime,
+        interval: float = INTERVAL,
+        reloaded: Callable[[Reload], None] = lambda _: None,
+    ) -> None:
         super().__init__()
         self._path = path
         self._subscribers: dict[object, Callable[[], None]] = {}
@@ -51,16 +58,12 @@ class FileDirectory(MultiService):
             build=_build,
             changed=self._take,
             clock=clock,
+            reloaded=reloaded,
             interval=interval,
             still=path,
         )
         self._table = self._watch.load()
         self._watch.setServiceParent(self)
-
-    @property
-    def error(self) -> str | None:
-        """Why the file as it is now is not what answers; ``None`` when it is."""
-        return self._watch.reload_error
 
     @property
     def ranges(self) -> Ranges:

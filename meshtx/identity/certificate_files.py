@@ -19,7 +19,7 @@ from meshtx.identity.source import CredentialsService
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
-from meshtx.watch import Contents, FileWatch
+from meshtx.watch import Contents, FileWatch, Reload
 
 _Pair = tuple[Credentials, TrustBundle]
 
@@ -31,6 +31,7 @@ class CertificateFiles(CredentialsService):
     :param trust: the anchors, or the file that they stand in.
     :param name: what the certificate must name; without it, whatever it names.
     :param wall: seconds since the epoch.
+    :param reloaded: called with what came of each change.
     :raises ConfigError: a file cannot be read or parsed (when made only).
     """
 
@@ -43,6 +44,7 @@ class CertificateFiles(CredentialsService):
         *,
         name: Name | None = None,
         wall: Callable[[], float] = time.time,
+        reloaded: Callable[[Reload], None] = lambda _: None,
     ) -> None:
         self._paths = [certificate, key, *([trust] if isinstance(trust, Path) else [])]
         self._fixed = None if isinstance(trust, Path) else trust
@@ -59,6 +61,7 @@ class CertificateFiles(CredentialsService):
             changed=self._take,
             clock=clock,
             looked=self._looked,
+            reloaded=reloaded,
         )
         self._watch.look()
 

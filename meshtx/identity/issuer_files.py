@@ -21,7 +21,7 @@ from meshtx.errors import ConfigError
 from meshtx.files import read_file
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import Issuer
-from meshtx.watch import Contents, FileWatch
+from meshtx.watch import Contents, FileWatch, Reload
 
 LAYOUTS = (("tls.crt", "tls.key"), ("crt.pem", "key.pem"))
 """Certificate and key: of ``kubernetes.io/tls``, of ``linkerd.io/tls``."""
@@ -49,6 +49,7 @@ class IssuerFiles(MultiService):
     :param trust_file: the trust anchors, where they are not in the folder.
     :param wall: seconds since the epoch.
     :param changed: called after each new issuer, not for the first.
+    :param reloaded: called with what came of each change, good or not.
     :raises ConfigError: the files cannot be used (when made only).
     """
 
@@ -60,6 +61,7 @@ class IssuerFiles(MultiService):
         trust_file: Path | None = None,
         wall: Callable[[], float] = time.time,
         changed: Callable[[], None] = lambda: None,
+        reloaded: Callable[[Reload], None] = lambda _: None,
     ) -> None:
         super().__init__()
         self._folder = folder
@@ -67,15 +69,15 @@ class IssuerFiles(MultiService):
         self._wall = wall
         self._changed = changed
         self._watch = FileWatch(
-            f"issuer in {folder}", read=self._read, build=self._build, changed=self._take, clock=clock
+            f"issuer in {folder}",
+            read=self._read,
+            build=self._build,
+            changed=self._take,
+            clock=clock,
+            reloaded=reloaded,
         )
         self.loaded = self._watch.load()
         self._watch.setServiceParent(self)
-
-    @property
-    def reload_error(self) -> str | None:
-        """Why the files as they are now are not in use."""
-        return self._watch.reload_error
 
     def _read(self) -> Contents:
         certificate, key = _layout(self._folder)

@@ -41,7 +41,7 @@ from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr
 from meshtx.pki.keys import new_key
 from meshtx.pki.name import Name
-from meshtx.watch import Contents, FileWatch
+from meshtx.watch import Contents, FileWatch, Reload
 
 LONGEST_SLEEP = 60.0
 """Seconds between two looks at the clocks: a machine that slept notices after that much."""
@@ -68,6 +68,7 @@ class KeeperService(CredentialsService):
     :param wall: seconds since the epoch; `monotonic`: seconds that nobody sets.
     :param jitter: a number in [0, 1), drawn anew each time.
     :param refreshed: called after each request.
+    :param reloaded: called with what came of each change of the anchors' file.
     :raises ConfigError: the anchors' file cannot be used (when made only).
     """
 
@@ -84,10 +85,11 @@ class KeeperService(CredentialsService):
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
         refreshed: Callable[[Refresh], None] = lambda _: None,
+        reloaded: Callable[[Reload], None] = lambda _: None,
     ) -> None:
         self._watch: FileWatch[TrustBundle] | None = None
         if isinstance(trust, Path):
-            self._watch = _watch_anchors(trust, self._retrust, clock)
+            self._watch = _watch_anchors(trust, self._retrust, clock, reloaded)
             trust = self._watch.load()
         super().__init__(trust, wall)
         self.identity = name
@@ -233,10 +235,17 @@ def _cancelled(failure: Failure) -> None:
     failure.trap(CancelledError)
 
 
-def _watch_anchors(path: Path, changed: Callable[[TrustBundle], None], clock: IReactorTime) -> FileWatch[TrustBundle]:
+def _watch_anchors(
+    path: Path, changed: Callable[[TrustBundle], None], clock: IReactorTime, reloaded: Callable[[Reload], None]
+) -> FileWatch[TrustBundle]:
     def build(contents: Contents) -> TrustBundle:
         return TrustBundle.from_pem(contents[path], str(path))
 
     return FileWatch(
-        f"trust anchors in {path}", read=lambda: {path: read_file(path)}, build=build, changed=changed, clock=clock
+        f"trust anchors in {path}",
+        read=lambda: {path: read_file(path)},
+        build=build,
+        changed=changed,
+        clock=clock,
+        reloaded=reloaded,
     )

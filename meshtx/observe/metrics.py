@@ -23,6 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from meshtx import __version__
 from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, ResponseEnd, Security
 from meshtx.rpc.status import Status
+from meshtx.watch import Followed, Reload
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -95,6 +96,12 @@ class Metrics:
         self._requests(registry)
         self._observation(registry)
         self._identity(registry)
+        self._reloads = Counter(
+            "meshtx_reload",
+            "Changes of files that the program follows; of a rejected one the last good content stays in use.",
+            ("what", "result"),
+            registry=registry,
+        )
         self._flows: dict[tuple[Direction, NoTlsReason | bool | None], FlowSeries] = {}
 
     def _connections(self, registry: CollectorRegistry) -> None:
@@ -255,6 +262,11 @@ class Metrics:
     def issuer(self, not_after: datetime) -> None:
         """Note when the issuer in use expires."""
         self._issuer_expiry.set(not_after.timestamp())
+
+    def reloads(self, what: Followed) -> Callable[[Reload], None]:
+        """Return what counts reloads; the series begin at 0, for the first one to be a rise."""
+        series = {result: self._reloads.labels(what.value, result.value) for result in Reload}
+        return lambda result: series[result].inc()
 
     def certify(self, status: Status) -> None:
         """Count a Certify call that the identity service has answered."""

@@ -36,6 +36,7 @@ from meshtx.rpc.methods import CERTIFY
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.watch import Followed, Reload
 
 Options = options_class(IdentityConfig)
 
@@ -81,7 +82,7 @@ class IdentityService(MultiService):
         super().__init__()
         self.metrics = Metrics()
         self.health = Health()
-        self.issuer = _issuer(reactor, config, self._new_issuer)
+        self.issuer = _issuer(reactor, config, self._new_issuer, self.metrics.reloads(Followed.ISSUER))
         self.own = OwnCertificate(config.own_name, lambda: self.issuer.loaded, reactor, lifetime=config.lifetime)
         self.own.subscribe(self._new_certificate)
         certify = CertifyService(
@@ -156,10 +157,12 @@ class IdentityService(MultiService):
         self.metrics.refused(Direction.IN, error.reason)
 
 
-def _issuer(reactor: Any, config: IdentityConfig, changed: Callable[[], None]) -> IssuerFiles:
+def _issuer(
+    reactor: Any, config: IdentityConfig, changed: Callable[[], None], reloaded: Callable[[Reload], None]
+) -> IssuerFiles:
     if config.issuer is None:
         raise ConfigError("issuer", "not set", "name the folder that 'meshtx ca issuer' has made")
-    return IssuerFiles(config.issuer, reactor, trust_file=config.trust_anchors_file, changed=changed)
+    return IssuerFiles(config.issuer, reactor, trust_file=config.trust_anchors_file, changed=changed, reloaded=reloaded)
 
 
 def _validator(config: IdentityConfig) -> ITokenValidator:

@@ -49,6 +49,7 @@ from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.watch import Followed
 from meshtx.wire.address import Address
 
 RESET_GRACE = 1.0
@@ -91,7 +92,7 @@ class ProxyService(MultiService):
         self.tap = TapHub(reactor, self.metrics)
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
         self.source = self._credentials()
-        self.directory = FileDirectory(config.directory_file, reactor) if config.directory_file else Nothing()
+        self.directory = self._directory()
         self.tls = MeshTls(self.source, config.name)
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._measure_credentials()
@@ -104,7 +105,14 @@ class ProxyService(MultiService):
         config, reactor = self._config, self._reactor
         trust = config.trust_anchors_file or _anchors(config.trust_anchors)
         if config.certificate_file and config.key_file:
-            return CertificateFiles(config.certificate_file, config.key_file, trust, reactor, name=config.name)
+            return CertificateFiles(
+                config.certificate_file,
+                config.key_file,
+                trust,
+                reactor,
+                name=config.name,
+                reloaded=self.metrics.reloads(Followed.CREDENTIALS),
+            )
         assert config.identity_address and config.name and config.token_file  # noqa: PT018 - what check() has made sure of
         where = config.identity_address
         client = CertifyClient(reactor, where.host, where.port, config.identity_name, self._sockets)
@@ -116,7 +124,14 @@ class ProxyService(MultiService):
             reactor,
             key_folder=KeyFolder(config.key_folder) if config.key_folder else None,
             refreshed=lambda how: self.metrics.certificate_refreshed(ok=how is Refresh.SUCCESS),
+            reloaded=self.metrics.reloads(Followed.TRUST_ANCHORS),
         )
+
+    def _directory(self) -> FileDirectory | Nothing:
+        file = self._config.directory_file
+        if file is None:
+            return Nothing()
+        return FileDirectory(file, self._reactor, reloaded=self.metrics.reloads(Followed.DIRECTORY))
 
     def _measure_credentials(self) -> None:
         self.metrics.anchors(anchor.not_valid_after_utc for anchor in self.source.trust.anchors)

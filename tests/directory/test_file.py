@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -10,6 +11,7 @@ from meshtx.directory.file import FileDirectory
 from meshtx.directory.target import PortFacts
 from meshtx.errors import ConfigError
 from meshtx.interfaces import IDirectory
+from meshtx.watch import Reload
 from meshtx.wire.address import Address
 
 WEB = Address.parse("10.1.0.2:80")
@@ -24,7 +26,8 @@ class FileDirectoryTest(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_text(document("first"))
         self.clock = Clock()
-        self.directory = FileDirectory(self.path, self.clock, interval=1.0)
+        self.reloads: list[Reload] = []
+        self.directory = FileDirectory(self.path, self.clock, interval=1.0, reloaded=self.reloads.append)
         self.directory.startService()
         self.addCleanup(self.directory.stopService)
         self.changes = 0
@@ -48,7 +51,7 @@ class FileDirectoryTest(SynchronousTestCase):
         self.looks()
         self.path.write_text(document("second, longer"))
         self.looks(5)
-        self.assertEqual((self.authority(), self.changes), ("second, longer", 1))
+        self.assertEqual((self.authority(), self.changes, self.reloads), ("second, longer", 1, [Reload.OK]))
 
     def test_a_file_put_in_its_place_is_another_file(self) -> None:
         self.looks()
@@ -78,33 +81,39 @@ class FileDirectoryTest(SynchronousTestCase):
         self.looks()
         self.path.touch()
         self.looks()
-        self.assertEqual(self.changes, 0)
+        self.assertEqual((self.changes, self.reloads), (0, []))
 
     def test_bad_content_keeps_the_old_and_says_why(self) -> None:
         self.directory.subscribe(self.changed)
         for content in (b'[[workload]]\nidentity = "x"', b"[", b"\xff"):
             self.path.write_bytes(content)
-            self.looks()
+            with capturedLogs() as events:
+                self.looks(5)
+            (said,) = map(formatEvent, events)
+            self.assertTrue(said.startswith(f"directory in {self.path}: the last good one stays in use: "), said)
             self.assertEqual((self.authority(), self.changes), ("first", 0))
-            self.assertIn(str(self.path), self.directory.error or "")
+        self.assertEqual(self.reloads, [Reload.REJECTED] * 3)
 
     def test_a_file_that_has_gone_keeps_the_old_until_it_is_back(self) -> None:
         self.path.unlink()
-        self.looks()
+        with capturedLogs() as events:
+            self.looks()
+        problem = f"{self.path}: no such file or directory; name a directory file that can be read"
         self.assertEqual(
-            (self.authority(), self.directory.error),
-            ("first", f"{self.path}: no such file or directory; name a directory file that can be read"),
+            [formatEvent(event) for event in events],
+            [f"directory in {self.path}: the last good one stays in use: {problem}"],
         )
+        self.assertEqual(self.authority(), "first")
         self.path.write_text(document("back"))
         self.looks()
-        self.assertEqual((self.authority(), self.directory.error), ("back", None))
+        self.assertEqual((self.authority(), self.reloads), ("back", [Reload.REJECTED, Reload.OK]))
 
     def test_good_content_again_ends_the_error_even_if_it_is_the_old(self) -> None:
         self.path.write_text("[")
         self.looks()
         self.path.write_text(document("first"))
         self.looks()
-        self.assertIsNone(self.directory.error)
+        self.assertEqual(self.reloads, [Reload.REJECTED, Reload.OK])
 
     def test_who_has_left_is_not_called(self) -> None:
         leave = self.directory.subscribe(self.changed)

@@ -6,13 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import write_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.pki.issuer import Issuer
-from meshtx.watch import INTERVAL
+from meshtx.watch import INTERVAL, Reload
 from tests.identity.made import START, Mesh, issuer_pems
 from tests.pki.made import NOW
 
@@ -27,6 +28,7 @@ class IssuerFilesTests(SynchronousTestCase):
         self.folder.mkdir()
         self.now = START
         self.changes: list[Issuer] = []
+        self.reloads: list[Reload] = []
 
     def write(self, issuer: Issuer, names: tuple[str, str] = ("tls.crt", "tls.key"), anchors: bool = True) -> None:
         for name, text in zip(names, issuer_pems(issuer), strict=True):
@@ -41,10 +43,16 @@ class IssuerFilesTests(SynchronousTestCase):
             trust_file=trust_file,
             wall=lambda: self.now,
             changed=lambda: self.changes.append(files.loaded.issuer),
+            reloaded=self.reloads.append,
         )
         files.startService()
         self.addCleanup(files.stopService)
         return files
+
+    def said_at_next_look(self) -> str:
+        with capturedLogs() as events:
+            self.clock.advance(INTERVAL)
+        return "\n".join(map(formatEvent, events))
 
     def test_cert_manager_s_layout(self) -> None:
         self.write(self.mesh.issuer)
@@ -65,7 +73,7 @@ class IssuerFilesTests(SynchronousTestCase):
         new = self.mesh.next_issuer()
         self.write(new)
         self.clock.advance(INTERVAL)
-        self.assertEqual((files.loaded.issuer.certificate, files.reload_error), (new.certificate, None))
+        self.assertEqual((files.loaded.issuer.certificate, self.reloads), (new.certificate, [Reload.OK]))
         self.assertEqual(self.changes, [files.loaded.issuer])
 
     def test_the_kubelet_s_swap_is_taken_up(self) -> None:
@@ -101,30 +109,26 @@ class IssuerFilesTests(SynchronousTestCase):
             ("ca.crt", b"", "the file is empty"),
         ):
             (self.folder / name).write_bytes(text)
-            self.clock.advance(INTERVAL)
-            self.assertIn(problem, files.reload_error or "")
+            self.assertIn(problem, self.said_at_next_look())
             self.assertIs(files.loaded, before)
-        self.assertEqual(self.changes, [])
+        self.assertEqual((self.changes, self.reloads), ([], [Reload.REJECTED] * 4))
 
     def test_half_a_change_is_waited_out(self) -> None:
         self.write(self.mesh.issuer)
-        files = self.start()
+        self.start()
         certificate, key = issuer_pems(self.mesh.next_issuer())
         (self.folder / "tls.crt").write_bytes(certificate)
-        self.clock.advance(INTERVAL)
-        self.assertIn("private key is not", files.reload_error or "")
+        self.assertIn("private key is not", self.said_at_next_look())
         (self.folder / "tls.key").write_bytes(key)
         self.clock.advance(INTERVAL)
-        self.assertIsNone(files.reload_error)
-        self.assertEqual(len(self.changes), 1)
+        self.assertEqual((len(self.changes), self.reloads), (1, [Reload.REJECTED, Reload.OK]))
 
     def test_an_issuer_of_tomorrow_is_taken_up_tomorrow(self) -> None:
         self.write(self.mesh.issuer)
         files = self.start()
         new = self.mesh.next_issuer(NOW + DAY)
         self.write(new)
-        self.clock.advance(INTERVAL)
-        self.assertIn("not yet valid", files.reload_error or "")
+        self.assertIn("not yet valid", self.said_at_next_look())
         self.now += DAY.total_seconds()
         self.clock.advance(INTERVAL)
         self.assertEqual(files.loaded.issuer.certificate, new.certificate)

@@ -17,7 +17,7 @@ from meshtx.identity.key_folder import KeyFolder
 from meshtx.identity.source import ICredentialsSource
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
-from meshtx.watch import INTERVAL
+from meshtx.watch import INTERVAL, Reload
 from tests.identity.made import START, Mesh
 from tests.pki.made import VOTING, WEB
 
@@ -37,6 +37,7 @@ class Case(SynchronousTestCase):
         self.token.write_bytes(b"token\n")
         self.asked: list[tuple[CertifyArguments, Deferred[CertifyAnswer]]] = []
         self.refreshes: list[Refresh] = []
+        self.reloads: list[Reload] = []
         self.changes: list[Credentials | None] = []
 
     def wall(self) -> float:
@@ -59,6 +60,7 @@ class Case(SynchronousTestCase):
             monotonic=lambda: self.clock.seconds() - self.slept,
             jitter=lambda: 0.5,
             refreshed=self.refreshes.append,
+            reloaded=self.reloads.append,
         )
         keeper.subscribe(lambda: self.changes.append(keeper.credentials))
         return keeper
@@ -306,6 +308,12 @@ class AnchorsTests(Case):
         self.clock.advance(INTERVAL)
         self.answer()
         self.assertIsNone(keeper.ready_reason())
+
+    def test_anchors_that_are_none_are_rejected_and_the_old_stay(self) -> None:
+        keeper = self.start(self.anchors)
+        self.anchors.write_bytes(b"hello")
+        self.clock.advance(INTERVAL)
+        self.assertEqual((keeper.trust, self.reloads), (self.mesh.trust, [Reload.REJECTED]))
 
     def test_an_unusable_file_is_an_error_at_the_start(self) -> None:
         self.anchors.write_bytes(b"hello")

@@ -11,6 +11,7 @@ from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, Refusal, R
 from meshtx.observe.metrics import Metrics, flow_labels, succeeded
 from meshtx.observe.watcher import Detached
 from meshtx.rpc.status import Status
+from meshtx.watch import Followed, Reload
 from tests.observe.cases import MTLS, PLAIN, series
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -157,6 +158,17 @@ class MetricsTests(SynchronousTestCase):
             'meshtx_identity_certify_total{status="OK"} 1.0',
         ):
             self.assertIn(line, lines)
+
+    def test_reloads_are_counted_from_0_on(self) -> None:
+        reloaded = self.metrics.reloads(Followed.DIRECTORY)
+        reloaded(Reload.REJECTED)
+        self.assertEqual(
+            series(self.metrics, "meshtx_reload_total"),
+            [
+                'meshtx_reload_total{result="ok",what="directory"} 0.0',
+                'meshtx_reload_total{result="rejected",what="directory"} 1.0',
+            ],
+        )
 
     def test_prometheus_can_read_it(self) -> None:
         self.metrics.flow(Direction.IN, MTLS).responded(200, ResponseEnd(0, 1), 0.1)

@@ -104,6 +104,11 @@ class Health(IdentityCase):
         self.assertIn('meshtx_identity_certify_total{status="OK"} 1.0', metrics)
         self.assertIn("control_identity_cert_expiration_timestamp_seconds", metrics)
 
+        (self.mesh / ca_folder.ISSUER / "tls.key").write_text("no key\n")
+        service.issuer._watch.look()
+        _, metrics = await self.get("/metrics")
+        self.assertIn('meshtx_reload_total{result="rejected",what="issuer"} 1.0', metrics)
+
         service.issuer.loaded = Expired()  # type: ignore[assignment]
         self.assertEqual(await self.get("/ready"), (503, "not ready: the issuer expired\n"))
         service._judge()

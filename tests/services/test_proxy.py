@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 
 from meshtx.config import ProxyConfig
 from meshtx.config_load import load
+from meshtx.directory.file import FileDirectory
 from meshtx.errors import ConfigError
 from meshtx.identity.keeper_service import KeeperService
 from meshtx.net.origdst import NoOriginalDestination, Original
@@ -166,6 +167,21 @@ class WayTests(ProxyCase):
         talker = await self.connect(self.port(service, "admin_listen"), Talker(b"GET /ready HTTP/1.0\r\n\r\n"))
         await talker.lost
         self.assertIn(b" 200 ", talker.got)
+
+    async def test_the_admin_port_shows_which_files_were_rejected(self) -> None:
+        directory = self.file("mesh.toml", "workload = []\n")
+        service = self.start(CLIENT, WEB_LEAF, directory_file=directory, admin_plaintext_metrics="true")
+        assert isinstance(service.directory, FileDirectory)
+        self.file("mesh.toml", "workloads = []\n")
+        self.file("web.crt", "no certificate\n")
+        for watch in (service.directory._watch, service.source._watch):
+            watch.look()
+            watch.look()
+        talker = await self.connect(self.port(service, "admin_listen"), Talker(b"GET /metrics HTTP/1.0\r\n\r\n"))
+        await talker.lost
+        for what in ("credentials", "directory"):
+            for line in (f'{{result="ok",what="{what}"}} 0.0\n', f'{{result="rejected",what="{what}"}} 1.0\n'):
+                self.assertIn(f"meshtx_reload_total{line}".encode(), talker.got)
 
 
 class StopTests(ProxyCase):
