@@ -61,6 +61,9 @@ class Outbound(ServerFactory):
         flow = self._parts.flows.open(Direction.OUT, src, local)
         work = Work(self._parts.live, flow, lambda _: near.transport.abortConnection())
         near.gone = work.client_gone
+        work.attempt(lambda: self._begin(work, near, src, local))
+
+    def _begin(self, work: Work, near: End, src: Address, local: Address) -> None:
         if not self._explicit:
             work.start(self._serve(work, near, classify(src, ()), {src.ip, local.ip}))
         elif sends_header(self._parts.balancers, src.ip, local.port):
@@ -71,8 +74,9 @@ class Outbound(ServerFactory):
     def _await_header(self, work: Work, near: End, src: Address, local: Address) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             near.take_back()
-            work.start(self._serve(work, near, self._parts.source(src, header), {local.ip}, rest))
+            work.attempt(lambda: work.start(self._serve(work, near, self._parts.source(src, header), {local.ip}, rest)))
 
+        work.flow.addressed(dst=self._destination(near.transport), known=self._parts.source(src).known)
         work.undecided(self._parts.undecided)
         patience = self._parts.patience.handshake
         near.lend(BalancerHeader(arrived, work.failed, work.client_gone, self._parts.clock, patience))

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mesh import teller
-from tests.mesh.town import Program, Town, path, why_not
+from tests.mesh.balancing import ask, haproxy, haproxy_tells, nginx
+from tests.mesh.town import Town, why_not
 
 FORGED = "198.51.100.66"
 LINE = rf"PROXY TCP4 {FORGED} 203.0.113.1 1 443\r\n"
 REQUEST = r"GET / HTTP/1.0\r\n\r\n"
-
-HAPROXY = """
-defaults
-    timeout connect 20s
-    timeout client 20s
-    timeout server 20s
-"""
-
-NGINX = """
-daemon off;
-master_process off;
-pid {folder}/nginx-{host}.pid;
-error_log stderr notice;
-load_module {modules}/ngx_stream_module.so;
-events {{ }}
-"""
 
 IN_FRONT = {
     "haproxy, version 1": "send-proxy",
@@ -38,14 +19,6 @@ IN_FRONT = {
     "nginx, version 1": "",
 }
 BEHIND = {"haproxy": 8001, "nginx": 8002}
-
-
-def stream_modules() -> Path:
-    """Return the folder of nginx's modules."""
-    said = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True, env={"PATH": path()}).stderr
-    match = re.search(r"--modules-path=(\S+)", said)
-    assert match is not None, said
-    return Path(match[1])
 
 
 class Tale(SynchronousTestCase):
@@ -67,19 +40,14 @@ class Tale(SynchronousTestCase):
         self.balancers()
 
     def application(self) -> None:
-        told = "%[src] %[src_port] %[dst] %[dst_port]"
-        self.haproxy(
-            "server",
-            f"frontend app\n mode http\n bind {self.server}:8001 accept-proxy\n"
-            f' http-request return status 200 content-type text/plain lf-string "{told}"\n',
-            8001,
-        )
+        haproxy(self.town, "server", haproxy_tells(self.server, 8001), 8001)
         temporary = "".join(
             f"{each}_temp_path {self.town.folder}/{each};\n"
             for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         told = " ".join(f"$proxy_protocol_{each}" for each in ("addr", "port", "server_addr", "server_port"))
-        self.nginx(
+        nginx(
+            self.town,
             "server",
             f"http {{ access_log off; {temporary} server {{\n"
             f'listen {self.server}:8002 proxy_protocol; return 200 "{told}"; }} }}\n',
@@ -87,40 +55,19 @@ class Tale(SynchronousTestCase):
         )
 
     def balancers(self) -> None:
-        haproxy, nginx, port = "", "", 9000
+        of_haproxy, of_nginx, port = "", "", 9000
         for front, options in IN_FRONT.items():
             for behind, goal in BEHIND.items():
                 port += 1
                 self.fronts[front, behind] = port
                 if front.startswith("haproxy"):
-                    haproxy += f"listen l{port}\n mode tcp\n bind {self.balancer}:{port}\n"
-                    haproxy += f" server app {self.server}:{goal} {options}\n"
+                    of_haproxy += f"listen l{port}\n mode tcp\n bind {self.balancer}:{port}\n"
+                    of_haproxy += f" server app {self.server}:{goal} {options}\n"
                 else:
-                    nginx += f"server {{ listen {self.balancer}:{port}; proxy_pass {self.server}:{goal};"
-                    nginx += " proxy_protocol on; }\n"
-        self.haproxy("balancer", haproxy, self.fronts["haproxy, version 1", "haproxy"])
-        self.nginx("balancer", f"stream {{\n{nginx}}}\n", self.fronts["nginx, version 1", "nginx"])
-
-    def haproxy(self, host: str, text: str, port: int) -> None:
-        file = self.town.write(f"haproxy-{host}.cfg", HAPROXY + text)
-        self.listens(host, self.town.start(host, "haproxy", "-db", "-f", str(file)), port)
-
-    def nginx(self, host: str, text: str, port: int) -> None:
-        start = NGINX.format(folder=self.town.folder, host=host, modules=stream_modules())
-        file = self.town.write(f"nginx-{host}.conf", start + text)
-        self.listens(host, self.town.start(host, "nginx", "-p", str(self.town.folder), "-c", str(file)), port)
-
-    def listens(self, host: str, program: Program, port: int) -> None:
-        def there() -> bool:
-            return f":{port} " in self.town.hosts(host).run("ss", "-Hltn").stdout
-
-        program.until(there, f"listening on port {port}")
-
-    def ask(self, host: str, address: str, port: int) -> list[str]:
-        """Return what the application sees: the client's address and port, the balancer's; then the client's own."""
-        ends = " %{local_ip} %{local_port}"
-        url = f"http://{address}:{port}/"
-        return self.town.run(host, "curl", "-sS", "--noproxy", "*", "-m", "20", "-w", ends, url).split()
+                    of_nginx += f"server {{ listen {self.balancer}:{port}; proxy_pass {self.server}:{goal};"
+                    of_nginx += " proxy_protocol on; }\n"
+        haproxy(self.town, "balancer", of_haproxy, self.fronts["haproxy, version 1", "haproxy"])
+        nginx(self.town, "balancer", f"stream {{\n{of_nginx}}}\n", self.fronts["nginx, version 1", "nginx"])
 
     def tell(self, host: str, address: str, port: int, text: str) -> str:
         return self.town.python(host, teller, address, str(port), text).answer()
@@ -129,13 +76,13 @@ class Tale(SynchronousTestCase):
         tap = self.town.tap("server", options=["-o", "json"])
         ports = []
         for (front, behind), port in self.fronts.items():
-            told = self.ask("client", self.balancer, port)
+            told = ask(self.town, "client", self.balancer, port)
             self.assertEqual(
                 told, [self.client, told[-1], self.balancer, str(port), self.client, told[-1]], (front, behind)
             )
             ports.append(told[-1])
         for port in BEHIND.values():
-            told = self.ask("peer", self.server, port)
+            told = ask(self.town, "peer", self.server, port)
             peer = self.town.addresses["peer"]
             self.assertEqual(told, [peer, told[-1], self.server, str(port), peer, told[-1]])
         for port in ports:
@@ -147,7 +94,7 @@ class Tale(SynchronousTestCase):
 
     def test_nobody_else_can_say_who_a_client_is(self) -> None:
         for port in BEHIND.values():
-            told = self.ask("client", self.server, port)
+            told = ask(self.town, "client", self.server, port)
             self.assertEqual(told, [self.client, told[-1], self.server, str(port), self.client, told[-1]])
             self.assertIn("400 Bad", self.tell("client", self.server, port, LINE + REQUEST))
         for port in self.fronts.values():

@@ -17,7 +17,7 @@ from meshtx.rpc.connections import Connections
 from meshtx.wire.address import Address
 from meshtx.wire.proxy_header import SIGNATURE, encode_v2
 from tests.net.certificates import VOTING, WEB
-from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Facts, Host, MeshCase
 from tests.proxy.talkers import Application, Talker
 
 REAL, FRONT = Address.parse("192.0.2.7:56324"), Address.parse("203.0.113.1:443")
@@ -42,6 +42,7 @@ class GatewayCase(MeshCase):
 
     def explicit(self, application: Application, **parts: Any) -> Address:
         """Put an application into the mesh; return where the gateway takes connections for it."""
+        self.destination = application.address
         self.pair(application, self.gateway, self.server)
         return self.listener(application.address, **parts)
 
@@ -137,6 +138,7 @@ class RefusedTests(GatewayCase):
     async def refused(self, talker: Talker, reason: str, detail: str) -> None:
         self.assertEqual(await talker.lost, "reset")
         self.assertEqual(await self.gateway.refusal(), (reason, detail))
+        self.assertEqual(self.gateway.taps.events[0].flow.dst, self.destination)
         self.assertEqual(self.gateway.refused(), {("outbound", reason): 1})
 
     async def silent(self, address: Address) -> Talker:
@@ -167,11 +169,27 @@ class RefusedTests(GatewayCase):
 
     async def test_a_probe_that_says_nothing_is_a_counter_and_no_line(self) -> None:
         application = self.application()
-        talker = await self.silent(self.explicit(application, balancers=ANY_PORT))
+        address = self.explicit(application, balancers=ANY_PORT, ranges=Ranges(balancers=LOOPBACK))
+        talker = await self.silent(address)
         talker.transport.loseConnection()
-        while not self.gateway.count("meshtx_silent_connections_total", direction="outbound"):
+        while not self.gateway.count("meshtx_silent_connections_total", direction="outbound", source="obscured"):
             await self.turn()
         self.assertEqual((application.connections, self.lines, self.clock.getDelayedCalls()), ([], [], []))
+
+    async def test_a_directory_that_fails_to_say_whose_addresses_are_whose(self) -> None:
+        for balancers, fails_at in (((), 1), (ANY_PORT, 1), (ANY_PORT, 2)):
+            asked: list[int] = []
+
+            def ranges(_: object, asked: list[int] = asked, fails_at: int = fails_at) -> Ranges:
+                asked.append(1)
+                return Ranges() if len(asked) < fails_at else self.fail("a plugin's defect")
+
+            self.patch(Facts, "ranges", property(ranges))
+            address = self.explicit(self.application(), balancers=balancers)
+            talker = await self.connect(address, Talker(LOCAL + BINARY))
+            self.assertEqual(await talker.lost, "reset")
+            self.assertEqual(len(self.flushLoggedErrors(self.failureException)), 1)
+        self.assertEqual(self.gateway.refused(), {("outbound", "internal"): 3})
 
 
 class LoopTests(GatewayCase):
