@@ -81,10 +81,10 @@ def terse(made: ssl.SSLContext) -> ssl.SSLContext:
 def sized(made: ssl.SSLContext, name: str, size: int) -> Client:
     """Return a client whose hello, in one record, has exactly this size; protocols that nobody knows fill it.
 
-    :param size: bytes; at least 8 more than without them.
+    :param size: bytes; at least 8 more than without them, and none of those that OpenSSL pads (256 to 511).
     """
-    made.set_alpn_protocols(["x"])
-    room = size - _size(Client(made, name)) + 2
+    made.set_alpn_protocols(["x" * (_MOST_OF_NAME - 1)] * 2)
+    room = size - _size(Client(made, name)) + 2 * _MOST_OF_NAME
     each, more = divmod(room, count := math.ceil(room / _MOST_OF_NAME))
     made.set_alpn_protocols(["x" * (each - 1 + (number < more)) for number in range(count)])
     return _of_size(Client(made, name), size)

@@ -1,6 +1,6 @@
 """`make lab`: what a client waits for behind a load balancer, and whether that is little enough.
 
-    python -m tests.mesh.loadbalancer.lab [stall] [banner] [dribble] [silent] [--rounds N] [--seconds S]
+    python -m tests.mesh.loadbalancer.lab [stall] [banner] [dribble] [hellos] [silent] [--rounds N] [--seconds S]
 
 Without a name it measures all. It prints tables and then, for each bar, PASS or FAIL; it fails if one does.
 """
@@ -8,16 +8,15 @@ Without a name it measures all. It prints tables and then, for each bar, PASS or
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 from collections.abc import Callable, Sequence
 
 from tests.mesh.loadbalancer import more
-from tests.mesh.loadbalancer.figures import KINDS, NOISE, Bar, Cell, Figures, bars, table
-from tests.mesh.loadbalancer.street import Proxy, Street, Traffic, answers
+from tests.mesh.loadbalancer.figures import CELLS, Bar, Cell, Figures, bars, known, table
+from tests.mesh.loadbalancer.hellos import hellos
+from tests.mesh.loadbalancer.street import SERVICES, Street, Traffic, answers
 from tests.mesh.town import why_not
 
-CELLS: list[Cell] = [*itertools.product(Traffic, (Proxy.MESHTX, Proxy.SERIAL), KINDS), NOISE]
 SILENT = 200
 DEADLINE = 3.0
 """Seconds that each hello is waited for."""
@@ -28,7 +27,8 @@ def stall(rounds: int, seconds: float) -> list[Bar]:
     street = Street()
     try:
         cells: dict[Cell, Figures] = {cell: Figures(DEADLINE) for cell in CELLS}
-        pairs = list(dict.fromkeys((traffic, proxy) for traffic, proxy, _ in CELLS))
+        pairs = list(SERVICES)
+        seen = {traffic: street.seen(traffic) for traffic in Traffic}
         for number in range(rounds):
             for traffic, proxy in pairs[number % len(pairs) :] + pairs[: number % len(pairs)]:
                 with street.besieged(traffic, proxy, SILENT):
@@ -39,7 +39,7 @@ def stall(rounds: int, seconds: float) -> list[Bar]:
     finally:
         street.town.remove()
     print(table(cells), flush=True)
-    return bars(cells)
+    return [*known(seen), *bars(cells)]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
         "stall": stall,
         "banner": lambda *_: more.banner(),
         "dribble": lambda *_: more.dribble(),
+        "hellos": lambda *_: hellos(),
         "silent": lambda *_: more.silent(),
     }
     parser.add_argument("what", nargs="*", help=f"of {', '.join(doings)}; all without")

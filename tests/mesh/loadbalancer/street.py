@@ -1,12 +1,13 @@
 """The way of a client from outside to a pod, past a node that translates addresses.
 
     client ──────────────▶ node ───────────────────────▶ pod      redirect, meshtx, application
-    10.9.0.1 ... .40       10.9.0.201 ... .205           serial   redirect, the control, application
+    10.9.0.1 ... .40       10.9.0.201 ... .206           serial   redirect, the control, application
                                                          bare     application
 
 The node does what kube-proxy does for a Service of type LoadBalancer (its nftables mode): it sends what comes to an
 address of a Service to a pod. Under ``externalTrafficPolicy: Cluster`` it masquerades, so that the pod sees the node;
-under ``Local`` the pod sees the client, and answers by way of the node, for it knows no other.
+under ``Local`` the pod sees the client, and answers by way of the node, for it knows no other. The directory declares
+the node, but for one address.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class Traffic(StrEnum):
 
     CLUSTER = "Cluster"
     LOCAL = "Local"
+    UNDECLARED = "Undeclared"
+    """Cluster, by way of an address of which the directory does not say that it is a node's."""
+
+
+UNDECLARED = "10.1.0.200"
+"""That address."""
+_MARKS = {Traffic.CLUSTER: "meta mark set 0x4000 ", Traffic.UNDECLARED: "meta mark set 0x8000 ", Traffic.LOCAL: ""}
 
 
 class Proxy(StrEnum):
@@ -60,6 +68,7 @@ SERVICES = {
     (Traffic.CLUSTER, Proxy.SERIAL): "10.9.0.203",
     (Traffic.LOCAL, Proxy.SERIAL): "10.9.0.204",
     (Traffic.CLUSTER, Proxy.NONE): "10.9.0.205",
+    (Traffic.UNDECLARED, Proxy.MESHTX): "10.9.0.206",
 }
 
 
@@ -67,10 +76,12 @@ class Street:
     """A town with a client outside, a node, and pods behind it.
 
     :param patience: seconds that the control peeks at each connection.
+    :param options: more of the sidecars'.
     """
 
-    def __init__(self, patience: float = PATIENCE, meshed: tuple[str, ...] = ()) -> None:
+    def __init__(self, patience: float = PATIENCE, meshed: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
         self._patience = patience
+        self._options = options
         self.town = Town([Proxy.MESHTX, *meshed], [Proxy.SERIAL, Proxy.NONE, "node", "client"])
         try:
             self._translate()
@@ -83,8 +94,8 @@ class Street:
         """Make the client and the node neighbours on a network of their own, and the node translate."""
         client, node = self.town.hosts("client"), self.town.hosts("node")
         client.run("ip", "-batch", "-", stdin="".join(f"addr add {each}/{_PREFIX} dev eth0\n" for each in _outside()))
-        services = "".join(f"addr add {each}/{_PREFIX} dev eth0\n" for each in SERVICES.values())
-        node.run("ip", "-batch", "-", stdin=services)
+        own = [UNDECLARED, *SERVICES.values()]
+        node.run("ip", "-batch", "-", stdin="".join(f"addr add {each}/{_PREFIX} dev eth0\n" for each in own))
         for setting in ("ip_forward=1", "conf/all/send_redirects=0", "conf/eth0/send_redirects=0"):
             path, value = setting.split("=")
             node.run("/bin/sh", "-c", f"echo {value} >/proc/sys/net/ipv4/{path}")
@@ -94,8 +105,7 @@ class Street:
 
     def _rules(self) -> str:
         services = [
-            f"ip daddr {address} {'meta mark set 0x4000 ' if traffic is Traffic.CLUSTER else ''}"
-            f"dnat to {self.town.addresses[pod]}"
+            f"ip daddr {address} {_MARKS[traffic]}dnat to {self.town.addresses[pod]}"
             for (traffic, pod), address in SERVICES.items()
         ]
         return "\n".join(
@@ -106,6 +116,7 @@ class Street:
                 "}",
                 "chain masquerading { type nat hook postrouting priority srcnat;",
                 "meta mark 0x4000 masquerade fully-random",
+                f"meta mark 0x8000 snat to {UNDECLARED} fully-random",
                 "}",
                 "}\n",
             ]
@@ -113,7 +124,8 @@ class Street:
 
     def _programs(self) -> None:
         self.town.identity()
-        self.sidecars = self.town.sidecars("--admin-plaintext-metrics")
+        self.town.directory("[mesh]", f'nodes = ["{self.town.addresses["node"]}"]')
+        self.sidecars = self.town.sidecars("--admin-plaintext-metrics", *self._options)
         shop = self.certificate("shop")
         for host in Proxy:
             self.town.python(host, application, *shop, ready="serving")
@@ -164,6 +176,13 @@ class Street:
         mesh_name = "-" if proxy is Proxy.NONE else str(name(proxy))
         argv = ["tls", SERVICES[traffic, proxy], *times, mesh_name, *files, *CLIENTS]
         return self.town.python("client", asker, *argv)
+
+    def seen(self, traffic: Traffic) -> set[tuple[str, str]]:
+        """Return as what clients are known whom the pod sees, and by which address, as tap tells it."""
+        tap = self.town.tap(Proxy.MESHTX, options=["-o", "json", "--proxy", "in", "--max-lines", "4"])
+        answers(self.ask(traffic, Proxy.MESHTX, seconds=0.2, every=0.1))
+        events = [json.loads(line) for line in tap.answer().splitlines() if line.startswith("{")]
+        return {(event["known"], event["src"].rpartition(":")[0]) for event in events}
 
     @contextmanager
     def besieged(self, traffic: Traffic, proxy: Proxy, silent: int) -> Iterator[None]:

@@ -7,15 +7,18 @@ import itertools
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mesh.loadbalancer.asker import Answer
-from tests.mesh.loadbalancer.figures import KINDS, Cell, Figures, bars, percentile, table
+from tests.mesh.loadbalancer.figures import KINDS, Cell, Figures, bars, known, percentile, table
 from tests.mesh.loadbalancer.street import Proxy, Traffic
 
 
-def cells(cluster: float = 0.002, local: float = 0.002, control: float | None = None) -> dict[Cell, Figures]:
+def cells(
+    cluster: float = 0.002, local: float = 0.002, control: float | None = None, undeclared: float = 0.002
+) -> dict[Cell, Figures]:
     """Return figures of two rounds, of ten hellos each that waited as long as this."""
     waited = {
         (Traffic.CLUSTER, Proxy.MESHTX): cluster,
         (Traffic.LOCAL, Proxy.MESHTX): local,
+        (Traffic.UNDECLARED, Proxy.MESHTX): undeclared,
         (Traffic.CLUSTER, Proxy.SERIAL): control,
         (Traffic.LOCAL, Proxy.SERIAL): control,
     }
@@ -38,7 +41,7 @@ class TestFigures(SynchronousTestCase):
         self.assertEqual([percentile([7.0], part) for part in (0.5, 1)], [7, 7])
 
     def test_all_bars_are_met(self) -> None:
-        self.assertEqual([str(bar)[:4] for bar in bars(cells())], ["PASS"] * 8)
+        self.assertEqual([str(bar)[:4] for bar in bars(cells())], ["PASS"] * 14)
 
     def test_a_stall_misses_the_bars(self) -> None:
         self.assertEqual(
@@ -55,6 +58,18 @@ class TestFigures(SynchronousTestCase):
             missed(cells(cluster=0.004)), ["mtls: p50 under Cluster 4.0 ms <= 1.2 x 2.0 ms (Local) + 1 ms"]
         )
 
+    def test_a_node_that_is_not_declared_makes_no_difference(self) -> None:
+        self.assertEqual(
+            missed(cells(undeclared=0.004)), ["mtls: p50 under Undeclared 4.0 ms <= 1.2 x 2.0 ms (Local) + 1 ms"]
+        )
+
+    def test_an_obscured_client_must_be_known_as_such(self) -> None:
+        seen = {Traffic.CLUSTER: {("direct", "10.1.0.4")}, Traffic.LOCAL: {("direct", "10.9.0.1")}}
+        self.assertEqual(
+            [str(bar) for bar in known(seen)],
+            ["FAIL  known under Cluster: direct 10.1.0.4", "PASS  known under Local: direct 10.9.0.1"],
+        )
+
     def test_a_control_that_does_not_stall_proves_nothing(self) -> None:
         self.assertEqual(missed(cells(control=0.002)), ["mtls: the serial control stalls, p50 2 ms > 1000 ms"])
 
@@ -67,7 +82,7 @@ class TestFigures(SynchronousTestCase):
         self.assertEqual(
             table(cells(control=1.5)).splitlines()[2:4],
             [
-                "Cluster  meshtx  passthrough     20          0      2.0      2.0      2.0        2.0",
-                "Cluster  meshtx  mtls            20          0      2.0      2.0      2.0        2.0",
+                "Cluster    meshtx  passthrough     20          0      2.0      2.0      2.0        2.0",
+                "Cluster    meshtx  mtls            20          0      2.0      2.0      2.0        2.0",
             ],
         )
