@@ -17,8 +17,10 @@ This judges who should read the connection; it is no check of the TLS itself, wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
+from struct import Struct
 
 RECORD_HEADER = 5
 """Bytes before a record's fragment."""
@@ -37,6 +39,8 @@ _CLIENT_HELLO = 1
 _SERVER_NAME = 0
 _ALPN = 16
 _SUPPORTED_VERSIONS = 43
+_EXTENSION = Struct(">HH")
+_PRINTABLE = re.compile(rb"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +67,22 @@ class _Broken(Exception):
 
 
 class _Body:
-    """Asks for the message's bytes piece by piece; each method is a generator of wanted sizes."""
+    """Counts what is left of the message while its pieces are asked for."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def take(self, size: int) -> Generator[int, bytes, bytes]:
-        """Return that many bytes."""
+    def take(self, size: int) -> int:
+        """Return the size, which is to be asked for next."""
         _require(size <= self.left)
         self.left -= size
-        return (yield size)
-
-    def number(self, width: int) -> Generator[int, bytes, int]:
-        """Return a big-endian number of that many bytes."""
-        return int.from_bytes((yield from self.take(width)), "big")
+        return size
 
     def vector(self, width: int, low: int, high: int = MAX) -> Generator[int, bytes, bytes]:
         """Return the bytes behind a length of ``width`` bytes, which must be from low to high."""
-        size = yield from self.number(width)
+        size = int.from_bytes((yield self.take(width)), "big")
         _require(low <= size <= high)
-        return (yield from self.take(size))
+        return (yield self.take(size))
 
 
 class ClientHelloSniffer:
@@ -155,13 +155,16 @@ class ClientHelloSniffer:
 
     def _fragment(self, piece: bytes) -> Hello | None:
         self._held += piece
-        while len(self._held) >= self._wanted:
-            part = bytes(self._held[: self._wanted])
-            del self._held[: self._wanted]
+        if len(self._held) < self._wanted:
+            return None
+        data, at = bytes(self._held), 0
+        while len(data) - at >= self._wanted:
+            start, at = at, at + self._wanted
             try:
-                self._wanted = self._message.send(part)
+                self._wanted = self._message.send(data[start:at])
             except StopIteration as end:
                 return end.value
+        self._held = bytearray(data[at:])
         return None
 
 
@@ -180,8 +183,8 @@ def _message() -> Generator[int, bytes, Hello]:
     _require((yield 1)[0] == _CLIENT_HELLO)
     body = _Body(int.from_bytes((yield 3), "big"))
     _require(body.left <= MAX - RECORD_HEADER - 4)
-    _require((yield from body.take(2))[0] == 3)
-    yield from body.take(32)  # random
+    _require((yield body.take(2))[0] == 3)
+    yield body.take(32)  # random
     yield from body.vector(1, 0, 32)
     suites = yield from body.vector(2, 2)
     _require(len(suites) % 2 == 0)
@@ -194,14 +197,13 @@ def _extensions(body: _Body) -> Generator[int, bytes, Hello]:
     alpn: tuple[str, ...] = ()
     versions: tuple[int, ...] = ()
     if body.left:
-        size = yield from body.number(2)
+        size = int.from_bytes((yield body.take(2)), "big")
         _require(size == body.left)
     kinds: set[int] = set()
     while body.left:
-        head = yield from body.take(4)
-        kind, size = int.from_bytes(head[:2], "big"), int.from_bytes(head[2:], "big")
+        kind, size = _EXTENSION.unpack((yield body.take(_EXTENSION.size)))
         _require(kind not in kinds)
-        data = yield from body.take(size)
+        data = yield body.take(size)
         kinds.add(kind)
         if kind == _SERVER_NAME:
             sni = _server_name(data)
@@ -220,7 +222,7 @@ def _server_name(data: bytes) -> str | None:
         kind, name = names[at], _part(names, at + 1, 2)
         at += 3 + len(name)
         if kind == 0:  # host_name: at most one
-            _require(found is None and len(name) <= MAX_SNI and all(0x21 <= byte <= 0x7E for byte in name))
+            _require(found is None and len(name) <= MAX_SNI and _PRINTABLE.fullmatch(name) is not None)
             found = name.decode("ascii").lower()
     return found
 
