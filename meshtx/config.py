@@ -213,6 +213,8 @@ def _check_listeners(config: ProxyConfig) -> None:
             "not set, and outbound connections need a directory",
             "name the mesh's file, or make outbound_listen empty",
         )
+    if any(each.listen.port == 0 for each in config.inbound_forward):
+        raise ConfigError("inbound_forward", "port 0 is none that clients know", "name the port that they connect to")
     _check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])
 
 

@@ -334,6 +334,10 @@ class TestTogether(ConfigCase):
         config = load(ProxyConfig, self.proxy(tap_listen="127.0.0.1:0", admin_listen="127.0.0.1:0"), {})
         self.assertEqual(config.tap_listen, config.admin_listen)
 
+    def test_clients_must_know_the_port_of_an_inbound_forward(self) -> None:
+        forward = self.proxy(inbound_forward="10.0.0.1:0=127.0.0.1:80")
+        self.assertMistake(ProxyConfig, forward, "inbound_forward", "port 0 is none that clients know")
+
     def test_an_identity_service_needs_an_issuer_and_the_key_of_its_validator(self) -> None:
         for key in ("issuer", "token_key_file"):
             self.assertMistake(IdentityConfig, self.identity(**{key: ""}), key, "not set")

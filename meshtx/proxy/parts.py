@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
@@ -56,7 +57,7 @@ class Parts:
     dialler: Dialler
     tls: MeshTls
     policy: Policy
-    own_ports: frozenset[int]
+    own_ports: Set[int]
     early: EarlyDials
     patience: Patience = Patience()
     balancers: tuple[Balancer, ...] = ()

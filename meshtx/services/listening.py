@@ -56,15 +56,24 @@ class Listeners(Service):
     """Listens while the program runs.
 
     :param reactor: Any: a reactor has no one type.
+    :param bound: told of each listener and its port, before anybody is accepted there.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, program: str, listeners: Sequence[Listener], options: SocketOptions) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        program: str,
+        listeners: Sequence[Listener],
+        options: SocketOptions,
+        bound: Callable[[Listener, int], None] | None = None,
+    ) -> None:
         self._reactor = reactor
         self._program = program
         self.wanted = tuple(listeners)
         self._options = options
+        self._bound = bound
         self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -79,6 +88,8 @@ class Listeners(Service):
                 end(self._program, problem, FAILED)
             self.ports.append(port)
             bound = Address(each.address.ip, cast("IPv4Address | IPv6Address", port.getHost()).port)
+            if self._bound is not None:
+                self._bound(each, bound.port)
             self.log.info("{setting}: listening on {address}", setting=each.key, address=str(bound))
 
     def stopService(self) -> Deferred[Any]:

@@ -97,7 +97,8 @@ class ProxyService(MultiService):
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._measure_credentials()
         self.source.subscribe(self._measure_credentials)
-        self.listeners = Listeners(reactor, config.program, self._listeners(), self._sockets)
+        self._own_ports: set[int] = set()
+        self.listeners = Listeners(reactor, config.program, self._listeners(), self._sockets, self._bound)
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
 
@@ -140,8 +141,6 @@ class ProxyService(MultiService):
 
     def _listeners(self) -> list[Listener]:
         config = self._config
-        own = [config.tap_listen, config.admin_listen, *config.inbound_listen, *config.outbound_listen]
-        own += [forward.listen for forward in config.outbound_forward]  # else a peer could go out by them in our name
         parts = Parts(
             clock=self._reactor,
             live=self.live,
@@ -156,7 +155,7 @@ class ProxyService(MultiService):
             ),
             tls=self.tls,
             policy=_policy(config),
-            own_ports=frozenset(address.port for address in own),
+            own_ports=self._own_ports,
             early=EarlyDials(self.metrics),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
             balancers=config.proxy_protocol_from,
@@ -184,6 +183,11 @@ class ProxyService(MultiService):
             Listener("tap_listen", config.tap_listen, self._tap_port()),
             Listener("admin_listen", config.admin_listen, self._admin()),
         ]
+
+    def _bound(self, listener: Listener, port: int) -> None:
+        """Note a port of ours: by one of an outbound forward a peer could go out in our name."""
+        if listener.key != "inbound_forward":  # that is the workload's, as clients know it
+            self._own_ports.add(port)
 
     def _tap_port(self) -> TlsListener:
         failures = FailedHandshakes("tap refused", self.metrics, self._reactor)

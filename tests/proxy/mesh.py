@@ -177,7 +177,7 @@ class Host:
             dialler=Dialler(reactor, OPTIONS, 2.0),
             tls=MeshTls(self.source),
             policy=policy,
-            own_ports=self.own_ports,  # type: ignore[arg-type]  # grows with the listeners
+            own_ports=self.own_ports,
             early=EarlyDials(self.metrics, early_dials),
             patience=patience,
         )

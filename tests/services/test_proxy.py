@@ -115,15 +115,26 @@ class WayTests(ProxyCase):
     async def test_a_peer_cannot_go_out_by_an_explicit_listener(self) -> None:
         """It would reach others in this workload's name."""
         application = self.application()
-        way_out = free(SERVER)
         directory = self.file("nobody.toml", "workload = []")
         server = self.start(
-            SERVER, VOTING_LEAF, directory_file=directory, outbound_forward=f"{way_out}={application.address}"
+            SERVER, VOTING_LEAF, directory_file=directory, outbound_forward=f"{SERVER}:0={application.address}"
         )
-        peer = await dial(self, self.port(server, "inbound_listen"), WEB_LEAF)
-        peer.talker.made.addCallback(lambda _: peer.talker.transport.write(encode(Open(way_out.port))))
-        self.assertEqual(await peer.talker.has(1), encode(Refuse("loop")))
+        await self.is_no_destination(server, "outbound_forward")
         self.assertEqual(application.connections, [])
+
+    async def test_no_port_of_the_proxy_is_a_destination_whoever_chose_its_number(self) -> None:
+        """By the admin port a peer could stop the proxy: it would seem to come from this host."""
+        directory = self.file("nobody.toml", "workload = []")
+        server = self.start(SERVER, VOTING_LEAF, directory_file=directory, outbound_listen=f"{SERVER}:0")
+        for key in ("inbound_listen", "outbound_listen", "tap_listen", "admin_listen"):
+            await self.is_no_destination(server, key)
+
+    async def is_no_destination(self, server: ProxyService, key: str) -> None:
+        """Have a peer ask for the port at which a setting of the proxy listens."""
+        port = self.port(server, key).port
+        peer = await dial(self, self.port(server, "inbound_listen"), WEB_LEAF)
+        peer.talker.made.addCallback(lambda _: peer.talker.transport.write(encode(Open(port))))
+        self.assertEqual(await peer.talker.has(1), encode(Refuse("loop")))
 
     async def test_redirected_connections_go_where_they_were_going(self) -> None:
         application = self.application()
