@@ -96,7 +96,7 @@ class ProxyConfig(ProgramConfig):
         listed(FORWARD), "", "Without a redirect: take connections at LISTEN as if they came for DESTINATION."
     )
     outbound_forward: tuple[Forward, ...] = setting(
-        listed(FORWARD), "", "Without a redirect: the workload connects to LISTEN and means DESTINATION."
+        listed(FORWARD), "", "Without a redirect: who connects to LISTEN, the workload or others, means DESTINATION."
     )
 
     inbound_policy: Mode = setting(choice(Mode), "all-unauthenticated", "Who may connect to the workload.")
@@ -122,8 +122,8 @@ class ProxyConfig(ProgramConfig):
     proxy_protocol_from: tuple[Balancer, ...] = setting(
         listed(BALANCER),
         "",
-        "Balancers that begin connections with a PROXY header (v1, v2), by their address and the workload's port: there"
-        " it is mandatory and says who the client is; elsewhere none is looked for.",
+        "Balancers that begin connections with a PROXY header (v1, v2), by their address and the port, of the workload"
+        " or an outbound_forward: there it is mandatory and says who the client is; elsewhere none is looked for.",
     )
     proxy_protocol_to: tuple[PortRange, ...] = setting(
         listed(PORTS), "", "Ports where the workload expects a PROXY header (v2), which tells it who the client is."

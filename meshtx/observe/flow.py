@@ -45,7 +45,7 @@ class Known(StrEnum):
     PROXY_HEADER = "proxy_header"
     """A declared balancer says it in a PROXY header."""
     OBSCURED = "obscured"
-    """It is not: a node or a balancer has put its own address in its place."""
+    """It is not: a node or a balancer has put its own address in its place, here or where a gateway was."""
 
 
 class Refusal(StrEnum):
@@ -118,7 +118,7 @@ class Flow:
     """One proxied connection, as far as it is known.
 
     :param id: counts connections of this proxy, from 0.
-    :param src: where it comes from; outbound the workload, inbound the client as far as it is known.
+    :param src: where it comes from: the client as far as it is known; outbound the workload, or a gateway's client.
     :param dst: the original destination; inbound the workload's address.
     :param opened: seconds since the epoch.
     :param known: how `src` is known.

@@ -71,6 +71,6 @@ def sends_header(balancers: Iterable[Balancer], peer: IP, port: int) -> bool:
     """Tell whether a peer is declared to begin its connections to a port with a PROXY header.
 
     :param peer: the other end of the TCP connection itself.
-    :param port: of the workload, as clients know it.
+    :param port: as the balancer knows it: the workload's, or that of an explicit outbound listener.
     """
     return any(port in each.ports and peer in each.network for each in balancers)
