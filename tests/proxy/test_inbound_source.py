@@ -73,8 +73,9 @@ class SilenceTests(SourceCase):
             self.assertEqual((server.refused(), self.lines), ({}, []))
 
     async def test_another_that_says_nothing_is_refused(self) -> None:
-        server = await self.probe(Ranges(pods=LOOPBACK), 80)
-        self.assertEqual(server.refused(), {("inbound", "no_rule"): 1})
+        for port, reason in ((80, "no_rule"), (None, "tls_required")):
+            server = await self.probe(Ranges(pods=LOOPBACK), port)
+            self.assertEqual(server.refused(), {("inbound", reason): 1})
 
     async def test_from_a_node_too_silence_goes_to_a_workload_that_anybody_may_come_to(self) -> None:
         """It was not dialled early, for it is told who connects."""
