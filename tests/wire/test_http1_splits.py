@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.http1 import MAX_UNCLEAR, Http1Observer
 from meshtx.wire.http_events import MAX_HEAD
-from tests.wire.exchanges import Said, all_cuts, differing, observe, some_cuts
+from tests.wire.exchanges import Said, differing, observe, some_cuts
 from tests.wire.http1_corpus import CORPUS
 
 BOUND = 2 * (MAX_HEAD + 4) + MAX_UNCLEAR
@@ -38,8 +38,8 @@ garbage = st.lists(st.tuples(sides, st.one_of(st.binary(max_size=60), st.sampled
 
 class SplitTests(SynchronousTestCase):
     def test_every_one_and_two_cuts_of_the_corpus_give_the_same_events(self) -> None:
-        for name, (exchange, _) in CORPUS.items():
-            self.assertEqual(differing(Http1Observer, exchange, all_cuts(exchange)), [], name)
+        for exchange, _ in CORPUS.values():
+            self.assertIsNone(differing(Http1Observer, exchange))
 
     @settings(max_examples=2000)
     @given(st.data())
@@ -47,7 +47,7 @@ class SplitTests(SynchronousTestCase):
         exchange, events = CORPUS[data.draw(st.sampled_from(sorted(CORPUS)))]
         self.assertEqual(observe(Http1Observer(), data.draw(some_cuts(exchange))), events)
 
-    @settings(max_examples=1000)
+    @settings(max_examples=2000)
     @given(garbage)
     def test_anything_at_all_is_read_without_raising_within_the_bound(self, said: list[Said]) -> None:
         observer = Http1Observer()
@@ -60,7 +60,7 @@ class SplitTests(SynchronousTestCase):
         observer.ended(True)
         self.assertEqual(observer.held, 0)
 
-    @settings(max_examples=500)
+    @settings(max_examples=2000)
     @given(st.data())
     def test_random_cuts_of_anything_give_the_same_events(self, data: st.DataObject) -> None:
         said = data.draw(garbage)

@@ -20,7 +20,7 @@ from meshtx.wire.proxy_header import (
     ProxyHeaderParser,
     encode_v2,
 )
-from tests.wire.splits import cuts, splits
+from tests.wire.splits import disagreeing, splits
 
 CLIENT, SERVER = Address.parse("192.0.2.7:56324"), Address.parse("203.0.113.1:443")
 CLIENT6, SERVER6 = Address.parse("[2001:db8::7]:56324"), Address.parse("[2001:db8::1]:443")
@@ -182,9 +182,7 @@ class ProxyHeaderSplitTests(SynchronousTestCase):
 
     def test_every_one_and_two_cut_split_gives_the_same(self) -> None:
         for data in [*(wire + b"hello" for wire in WHOLE), *BROKEN]:
-            whole = parse(data)
-            for pieces in cuts(data):
-                self.assertEqual(parse(*pieces), whole)
+            self.assertIsNone(disagreeing(parse, data))
 
     @settings(max_examples=2000)
     @given(ADDRESSES, ADDRESSES, SOME_TLVS, st.data())

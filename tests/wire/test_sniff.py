@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.sniff import LIMIT, PREFACE, Verdict, detect_h2, detect_http1
+from tests.wire.splits import disagreeing, splits
 
 YES, NO, MORE = Verdict.YES, Verdict.NO, Verdict.MORE
 
@@ -37,6 +42,16 @@ OTHERS = [
     b"Q" * 32 + b" /" + b"a" * 40,
     b"REPORTS /" + b"a" * 60,
 ]
+
+
+HTTP2 = [PREFACE, PREFACE + b"\0\0\0\4\0\0\0\0\0", PREFACE[:-1] + b"\r"]
+CORPUS = [*HTTP1, *OTHERS, *HTTP2, b"GET /" + b"a" * 100, b"REPORT /" + b"a" * LIMIT + b" HTTP/1.1\r\n"]
+
+
+def answer(detect: Callable[[bytes], Verdict], *pieces: bytes) -> Verdict:
+    """Ask after each piece, as long as the answer is MORE."""
+    answers = map(detect, accumulate(pieces))
+    return next((verdict for verdict in answers if verdict is not MORE), MORE)
 
 
 def first_answer(detect, data: bytes) -> tuple[Verdict, int]:
@@ -70,7 +85,7 @@ class Http1Tests(SynchronousTestCase):
         self.assertIs(detect_http1(line), NO)
 
     @settings(max_examples=2000)
-    @given(st.one_of(st.binary(max_size=80), st.sampled_from(HTTP1 + OTHERS)), st.binary(max_size=8))
+    @given(st.one_of(st.binary(max_size=80), st.sampled_from(CORPUS)), st.binary(max_size=8))
     def test_an_answer_is_final_and_comes_by_the_limit(self, data: bytes, more: bytes) -> None:
         for detect in (detect_http1, detect_h2):
             answers = [detect((data + more)[:size]) for size in range(1, len(data + more) + 1)]
@@ -88,3 +103,20 @@ class H2Tests(SynchronousTestCase):
         self.assertEqual(first_answer(detect_h2, b"POST / HTTP/1.1"), (NO, 2))
         for data in OTHERS:
             self.assertIs(first_answer(detect_h2, data)[0], NO, data)
+
+
+class SplitTests(SynchronousTestCase):
+    """The verdict is the same however the bytes arrive."""
+
+    def test_every_one_and_two_cut_split_gives_the_same_verdict(self) -> None:
+        for detect in (detect_http1, detect_h2):
+            for data in CORPUS:
+                self.assertIsNone(disagreeing(partial(answer, detect), data))
+
+    @settings(max_examples=2000)
+    @given(st.data())
+    def test_every_split_gives_the_same_verdict(self, draw: st.DataObject) -> None:
+        data = draw.draw(st.sampled_from(CORPUS) | st.binary(max_size=80))
+        pieces = draw.draw(splits(data))
+        for detect in (detect_http1, detect_h2):
+            self.assertIs(answer(detect, *pieces), answer(detect, data))
