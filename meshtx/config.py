@@ -17,6 +17,7 @@ from meshtx.config_options import ConfigOptions, options_class
 from meshtx.config_values import (
     ADDRESS,
     BALANCER,
+    COUNT,
     DURATION,
     ENDPOINT,
     FILE,
@@ -146,6 +147,12 @@ class ProxyConfig(ProgramConfig):
         listed(WORD), "http/1.1,h2", "The protocols whose requests are observed, in the order in which they are tried."
     )
     mark: int | None = optional(MARK, "The socket mark (SO_MARK) of the proxy's own connections.")
+    max_undecided: int = setting(
+        COUNT,
+        "16384",
+        "Connections that have not said what they want, at once: past it one goes for each that comes. One costs a"
+        " descriptor and some 8 KB.",
+    )
     handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
     connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made; 8s at most.")
     tcp_user_timeout: float = setting(

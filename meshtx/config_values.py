@@ -154,6 +154,13 @@ def _mark(text: str) -> int:
     return mark
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"{text!r} is less than 1")
+    return number
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("the path is empty")
@@ -188,4 +195,5 @@ FOLDER = Kind("FOLDER", "/etc/meshtx/issuer", _path, reads=True)
 DURATION = Kind("DURATION", "24h", _some_time)
 SECONDS = Kind("DURATION", "90s", lambda text: _some_time(text).total_seconds())
 MARK = Kind("NUMBER", "0x4143", _mark)
+COUNT = Kind("NUMBER", "1000", _count)
 FLAG = Kind("true|false", "true", _yes, flag=True)

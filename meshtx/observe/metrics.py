@@ -135,6 +135,14 @@ class Metrics:
             ("result",),
             registry=registry,
         )
+        self._limit = Gauge("meshtx_limit", "The bound of what is limited.", ("limit",), registry=registry)
+        self._limit_used = Gauge("meshtx_limit_used", "How much of it is in use.", ("limit",), registry=registry)
+        self._limit_reached = Counter(
+            "meshtx_limit_reached",
+            "Connections closed to keep a bound: the proxy's, or that of one source.",
+            ("limit", "of"),
+            registry=registry,
+        )
         self._hedges = Counter(
             "meshtx_connect_hedges",
             "Further attempts to connect, made because the first had no answer yet, by what became of them.",
@@ -225,6 +233,15 @@ class Metrics:
     def early_dial(self, result: StrEnum) -> None:
         """Count what has become of a connection to the workload that was made on a guess."""
         self._early_dials.labels(result.value).inc()
+
+    def limited(self, limit: StrEnum, bound: int, used: Callable[[], float]) -> None:
+        """Show a bound, and how much of it is in use."""
+        self._limit.labels(limit.value).set(bound)
+        self._limit_used.labels(limit.value).set_function(used)
+
+    def limit_reached(self, limit: StrEnum, of: StrEnum) -> None:
+        """Count a connection that was closed to keep a bound."""
+        self._limit_reached.labels(limit.value, of.value).inc()
 
     def hedged(self, outcome: StrEnum) -> None:
         """Count an attempt to connect that was made beside the first."""

@@ -38,6 +38,11 @@ class Arrival(Protocol):
         self._deadline: IDelayedCall | None = None
 
     @property
+    def kept(self) -> int:
+        """Bytes of memory that are held for what was read."""
+        return len(self.held) + self._sniffer.held
+
+    @property
     def begun(self) -> bool:
         """What was read begins a TLS record."""
         return self._sniffer.begun

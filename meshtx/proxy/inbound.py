@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
-from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import ServerFactory
 
 from meshtx.net.failures import TlsError, TlsFailure
@@ -31,6 +32,7 @@ from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.balancer_header import BalancerHeader
 from meshtx.proxy.balancers import sends_header
+from meshtx.proxy.crowd import Place, source_of
 from meshtx.proxy.early import EarlyDial
 from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
@@ -87,7 +89,7 @@ class Inbound(ServerFactory):
         src, local = endpoints(transport)
         flow = self._parts.flows.open(Direction.IN, src, local)
         work = Work(self._parts.live, flow, lambda _: transport.abortConnection())
-        work.undecided(self._parts.undecided)
+        work.undecided(self._parts.limits.undecided)
         arrival.gone = work.client_gone
         work.attempt(lambda: self._begin(arrival, work))
 
@@ -107,6 +109,7 @@ class _Connection:
         self._goal = goal
         self._src, self._local = endpoints(transport)
         self._early: EarlyDial | None = None
+        self._held: Place | None = None
         self._header = NOBODY
         self._source = parts.source(self._src)
 
@@ -160,6 +163,7 @@ class _Connection:
     def _listen(self, arrival: Arrival, rest: bytes = b"") -> None:
         """Listen to the client and, where that is allowed and it has not begun, to the workload."""
         arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
+        arrival.begins = lambda: self._begun(arrival)
         if rest:
             arrival.dataReceived(rest)
         elif permit := self._early_permit():
@@ -173,9 +177,16 @@ class _Connection:
             lambda: self._work.attempt(lambda: self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)),
             self._work.failed,
         )
-        arrival.begins = early.hush
         self._work.at_end(lambda: self._give_up(arrival))
         early.wait(self._parts.clock, may_be_meshed=self._source.may_be_meshed)
+
+    def _begun(self, arrival: Arrival) -> None:
+        """Keep what the client has sent, which does not say yet what it is."""
+        if self._early is not None:
+            self._early.hush()
+        if self._held is None:
+            self._held = self._work.takes(self._parts.limits.held_bytes, "too many bytes say nothing", 0)
+        self._held.weigh(arrival.kept)
 
     def _wait_on(self, arrival: Arrival, early: EarlyDial) -> None:
         """Wait on for who speaks first: for an early dial there was no place, and perhaps there is now."""
@@ -292,7 +303,23 @@ class _Connection:
             lost=lambda _: self._work.client_gone(),
         )
         arrival.release()
-        tls.start_on(self._transport, arrival.held)
+        self._work.decided()
+        self._work.takes(self._parts.limits.handshakes, "too many handshakes")
+        tls.start_on(self._transport)
+        self._in_turn(tls, arrival.held)
+
+    def _in_turn(self, tls: Carrier, hello: bytes) -> None:
+        """Answer the ClientHello, in its turn; what comes behind it stays in the kernel until then."""
+        transport = cast("IPushProducer", self._transport)
+
+        def begin() -> None:
+            transport.resumeProducing()
+            tls.dataReceived(hello)
+
+        turn = self._parts.limits.turns.ask(source_of(self._source.client.ip), begin)
+        if turn.waits:
+            transport.pauseProducing()
+            self._work.until_decided(turn.give_up)
 
     def _failed(self, error: TlsError) -> None:
         self._work.closes_by(_alerted)

@@ -80,7 +80,7 @@ class Outbound(ServerFactory):
             work.attempt(lambda: work.start(self._serve(work, near, self._parts.source(src, header), {local.ip}, rest)))
 
         work.flow.addressed(dst=self._destination(near.transport), known=self._parts.source(src).known)
-        work.undecided(self._parts.undecided)
+        work.undecided(self._parts.limits.undecided)
         patience = self._parts.patience.handshake
         near.lend(BalancerHeader(arrived, work.failed, work.client_gone, self._parts.clock, patience))
 

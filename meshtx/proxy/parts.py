@@ -16,15 +16,12 @@ from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.introduction import Introductions
+from meshtx.proxy.limits import Limits
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.policy import Policy
 from meshtx.proxy.source import Source, classify
-from meshtx.rpc.connections import Connections
 from meshtx.wire.address import Address
 from meshtx.wire.proxy_header import ProxyHeader
-
-MAX_UNDECIDED = 4096
-"""Accepted connections in their handshake or before it, at once: seconds of handshakes, up to 50 KB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,12 @@ class Parts:
     """The rooms' objects that serve every connection.
 
     :param own_ports: ports of this proxy, which are no destination for anybody's connection.
+    :param limits: what accepted connections may cost before they have said and proved what they want.
     :param early: the connections to the workload that are made before their clients have said what they want.
     :param balancers: who begins connections with a PROXY header.
     :param introductions: to which ports of the workload clients are introduced by one.
     :param ranges: whose addresses are whose, beside what the directory knows.
     :param gateways: the names that carry others' connections, and are believed whose.
-    :param undecided: the accepted connections that have not said yet what they want.
     """
 
     clock: IReactorTime
@@ -58,13 +55,13 @@ class Parts:
     tls: MeshTls
     policy: Policy
     own_ports: Set[int]
+    limits: Limits
     early: EarlyDials
     patience: Patience = Patience()
     balancers: tuple[Balancer, ...] = ()
     introductions: Introductions = field(default_factory=Introductions)
     ranges: Ranges = field(default_factory=Ranges)
     gateways: frozenset[Name] = frozenset()
-    undecided: Connections = field(default_factory=lambda: Connections(MAX_UNDECIDED))
 
     def source(self, peer: Address, header: ProxyHeader | None = None) -> Source:
         """Return where an inbound connection comes from.

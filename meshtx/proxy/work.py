@@ -22,8 +22,8 @@ from meshtx.net.relay import RelayResult, join
 from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.metrics import RESET
+from meshtx.proxy.crowd import Crowd, Place, source_of
 from meshtx.proxy.ends import End, Live
-from meshtx.rpc.connections import Connections, Seat
 
 
 class Refused(Exception):
@@ -72,13 +72,30 @@ class Work:
         self._steps: Deferred[None] | None = None
         self._joined = False
         self._over = False
-        self._seat: Seat | None = None
+        self._until_decided: list[Callable[[], None]] = []
         self._at_end: Callable[[], None] = _nothing
         self._release = live.hold(self.abort)
 
-    def undecided(self, seats: Connections) -> None:
-        """Take a place among those that have not said what they want; past the bound the oldest of them goes."""
-        self._seat = seats.enter(lambda: self.refuse(Refusal.LIMIT, "too many have not said what they want"))
+    def undecided(self, crowd: Crowd) -> None:
+        """Take a place among those that have not said what they want."""
+        self.takes(crowd, "too many have not said what they want")
+
+    def takes(self, crowd: Crowd, detail: str, weight: int = 1) -> Place:
+        """Take a place of those that are bounded, until it is decided, or over.
+
+        :param detail: why it has to go if others need the place more.
+        """
+        source = source_of(self.flow.flow.src.ip)
+        place = crowd.enter(source, lambda: self.refuse(Refusal.LIMIT, detail), weight)
+        self.until_decided(place.leave)
+        return place
+
+    def until_decided(self, let_go: Callable[[], None]) -> None:
+        """Have something let go of as soon as it is decided, or over."""
+        if self._over:
+            let_go()
+        else:
+            self._until_decided.append(let_go)
 
     def at_end(self, release: Callable[[], None]) -> None:
         """Have something let go of when it ends, however that is."""
@@ -93,9 +110,15 @@ class Work:
 
     def start(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run the steps, whose last one is `relay`."""
-        self._leave()
+        self.decided()
         self._steps = ensureDeferred(steps)
         self._steps.addErrback(self._failed)
+
+    def decided(self) -> None:
+        """Give up what it held for not being decided; what comes next may take something else."""
+        held, self._until_decided = self._until_decided, []
+        for let_go in held:
+            let_go()
 
     def client_gone(self) -> None:
         """The client has gone: if it was not joined with anything yet, stop the steps."""
@@ -177,13 +200,8 @@ class Work:
         self._close = _closed
         release, self._at_end = self._at_end, _nothing
         release()
-        self._leave()
+        self.decided()
         self._release()
-
-    def _leave(self) -> None:
-        seat, self._seat = self._seat, None
-        if seat is not None:
-            seat.leave()
 
 
 def _nothing() -> None:

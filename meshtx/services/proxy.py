@@ -38,6 +38,7 @@ from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Goals, Inbound
 from meshtx.proxy.introduction import Introductions
+from meshtx.proxy.limits import Limits, Room, descriptors_for
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Destination, Outbound
 from meshtx.proxy.parts import Parts, Patience, endpoints
@@ -47,6 +48,7 @@ from meshtx.proxy.workload import Workload
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
+from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.watch import Followed
@@ -66,7 +68,8 @@ def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
     from twisted.internet import reactor
 
     def make() -> ProxyService:
-        service = ProxyService(options.config, reactor)
+        descriptors = raise_descriptor_limit(descriptors_for(options.config.max_undecided))
+        service = ProxyService(options.config, reactor, descriptors)
         for listener in service.listeners.wanted:
             check_free(listener.key, listener.address)
         return service
@@ -78,15 +81,18 @@ class ProxyService(MultiService):
     """The sidecar.
 
     :param reactor: (Any: a reactor has no one type.)
+    :param descriptors: how many the process may have; ``None``: enough.
     :raises ConfigError: a file, a name or an address of the configuration is no good.
     """
 
     log = Logger()
 
-    def __init__(self, config: ProxyConfig, reactor: Any) -> None:
+    def __init__(self, config: ProxyConfig, reactor: Any, descriptors: int | None = None) -> None:
         super().__init__()
         self._config = config
         self._reactor = reactor
+        self._enough = descriptors_for(config.max_undecided)
+        self._descriptors = self._enough if descriptors is None else descriptors
         self.metrics = Metrics()
         self.live = Live()
         self.tap = TapHub(reactor, self.metrics)
@@ -141,6 +147,7 @@ class ProxyService(MultiService):
 
     def _listeners(self) -> list[Listener]:
         config = self._config
+        room = Room.within(self._descriptors, config.max_undecided)
         parts = Parts(
             clock=self._reactor,
             live=self.live,
@@ -156,7 +163,8 @@ class ProxyService(MultiService):
             tls=self.tls,
             policy=_policy(config),
             own_ports=self._own_ports,
-            early=EarlyDials(self.metrics),
+            limits=Limits(self._reactor, self.metrics, room),
+            early=EarlyDials(self.metrics, room.early),
             patience=Patience(config.handshake_timeout, config.directory_timeout),
             balancers=config.proxy_protocol_from,
             ranges=Ranges(
@@ -213,6 +221,20 @@ class ProxyService(MultiService):
             readers=self._config.metrics_identity,
             failed=FailedHandshakes("admin: TLS refused", self.metrics, self._reactor).failed,
         )
+
+    def startService(self) -> None:
+        """Start, and say if the process may have too few descriptors for its bounds."""
+        if self._descriptors < self._enough:
+            room = Room.within(self._descriptors, self._config.max_undecided)
+            self.log.warn(
+                "{descriptors} descriptors are too few (RLIMIT_NOFILE; {enough} would do): at most {undecided}"
+                " connections may be undecided, {handshakes} in their handshake",
+                descriptors=self._descriptors,
+                enough=self._enough,
+                undecided=room.undecided,
+                handshakes=room.handshakes,
+            )
+        super().startService()
 
     def ready_reason(self) -> str | None:
         """Return why the workload should get no traffic yet, ``None`` where it may."""

@@ -42,6 +42,7 @@ from meshtx.pki.name import Name
 from meshtx.proxy.early import MAX_EARLY_DIALS, EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Inbound
+from meshtx.proxy.limits import Limits
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Outbound
 from meshtx.proxy.parts import Parts, Patience
@@ -178,6 +179,7 @@ class Host:
             tls=MeshTls(self.source),
             policy=policy,
             own_ports=self.own_ports,
+            limits=Limits(reactor, self.metrics),
             early=EarlyDials(self.metrics, early_dials),
             patience=patience,
         )

@@ -12,8 +12,8 @@ from meshtx.directory.ranges import Networks, Ranges
 from meshtx.observe.flow import Flow, Known, NoTls, NoTlsReason
 from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer
+from meshtx.proxy.crowd import Bound
 from meshtx.proxy.outbound import Outbound
-from meshtx.rpc.connections import Connections
 from meshtx.wire.address import Address
 from meshtx.wire.proxy_header import SIGNATURE, encode_v2
 from tests.net.certificates import VOTING, WEB
@@ -160,12 +160,13 @@ class RefusedTests(GatewayCase):
         await self.refused(talker, "proxy_header", "no PROXY header within 10 s")
 
     async def test_the_longest_silent_one_past_the_bound(self) -> None:
-        address = self.explicit(self.application(), balancers=ANY_PORT, undecided=Connections(1))
+        address = self.explicit(self.application(), balancers=ANY_PORT)
+        self.gateway.parts.limits.undecided.bound = Bound(1, 1)
         first = await self.silent(address)
         second = await self.connect(address, Talker(LINE + BINARY))
         await self.refused(first, "limit", "too many have not said what they want")
         self.assertEqual(await second.has(5), BINARY)
-        self.assertEqual(self.gateway.parts.undecided.seats, set())
+        self.assertEqual(self.gateway.parts.limits.undecided.taken, 0)
 
     async def test_a_probe_that_says_nothing_is_a_counter_and_no_line(self) -> None:
         application = self.application()

@@ -9,6 +9,7 @@ from meshtx.net.failures import TlsError
 from meshtx.net.origdst import NoOriginalDestination
 from meshtx.net.tls import Session
 from meshtx.pki.credentials import Credentials
+from meshtx.proxy.crowd import Bound
 from meshtx.proxy.inbound import Inbound
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.proxy.workload import Workload
@@ -193,7 +194,7 @@ class StrangerTests(InboundCase):
 class BoundTests(InboundCase):
     async def test_past_the_bound_the_oldest_of_those_that_say_nothing_goes(self) -> None:
         server, application = Host(self, SERVER, VOTING_LEAF), self.application()
-        server.parts.undecided.__init__(2)  # type: ignore[misc]
+        server.parts.limits.undecided.bound = Bound(2, 2)
         address = server.inbound(application.address.port)
         decided = await self.connect(address, Talker(SECRET))
         await decided.has(len(SECRET))
@@ -204,7 +205,7 @@ class BoundTests(InboundCase):
         for each in silent[1:]:
             each.transport.write(SECRET)
             self.assertEqual(await each.has(len(SECRET)), SECRET)
-        self.assertEqual((len(server.live), server.parts.undecided.seats), (3, set()))
+        self.assertEqual((len(server.live), server.parts.limits.undecided.taken), (3, 0))
 
 
 class AskedForTests(InboundCase):
