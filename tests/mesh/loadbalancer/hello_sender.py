@@ -1,10 +1,10 @@
 """Sends first bytes of every kind, whole and cut in two anywhere, and tells what came of them.
 
-    python -m tests.mesh.loadbalancer.hello_sender ADDRESS PID EVERY DEADLINE PROXY SHOP CERTIFICATE KEY ANCHORS KIND...
+    python -m tests.mesh.loadbalancer.hello_sender ADDRESS PID SHARE DEADLINE PROXY SHOP CERTIFICATE KEY ANCHORS KIND...
 
-The proxy, whose process is PID, reads the first part of each before the second is sent. `AT_ONCE` connections begin
-every EVERY seconds. KIND is one of `kinds`; without any all are sent. The answer is one line of JSON: by kind how
-many were tried, and what was wrong.
+The proxy, whose process is PID, reads the first part of each before the second is sent. `AT_ONCE` connections are
+served together, for SHARE of the time: for 1 without a pause. KIND is one of `kinds`; without any all are sent. The
+answer is one line of JSON: by kind how many were tried, and what was wrong.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.mesh.loadbalancer.client import WORD, Client, context, in_records, si
 from tests.mesh.loadbalancer.ports import CLEAR_PORT, TLS_PORT, connect
 from tests.wire.test_client_hello import HELLOS, NO_HELLOS, UNDECIDED
 
-AT_ONCE = 16
+AT_ONCE = 8
 PATIENCE = 30.0
 """Seconds in which all that is not to be waited for must have come, however busy the machine."""
 USUAL = 1536
@@ -278,28 +278,30 @@ def _key(sock: socket.socket) -> str:
     return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
 
 
-async def send_all(sender: Sender, kinds: dict[str, list[Job]], every: float) -> dict[str, Result]:
-    """Send all; what only waits does so meanwhile."""
+async def send_all(sender: Sender, kinds: dict[str, list[Job]], share: float) -> dict[str, Result]:
+    """Send all; what only waits does so meanwhile.
+
+    :param share: the part of the time in which it sends.
+    """
     found = {kind: Result() for kind in kinds}
     waiting = [sender.send(kinds.pop(kind), found[kind]) for kind in ("begun", "silent") if kind in kinds]
 
     async def paced() -> None:
-        begun = time.monotonic()
         for kind, jobs in kinds.items():
             for at in range(0, len(jobs), AT_ONCE):
+                begun = time.monotonic()
                 await sender.send(jobs[at : at + AT_ONCE], found[kind])
-                begun = max(begun + every, time.monotonic() - every)
-                await asyncio.sleep(begun - time.monotonic())
+                await asyncio.sleep((time.monotonic() - begun) * (1 / share - 1))
 
     await asyncio.gather(paced(), *waiting)
     return found
 
 
-def main(address: str, pid: str, every: str, deadline: str, *argv: str) -> None:
+def main(address: str, pid: str, share: str, deadline: str, *argv: str) -> None:
     proxy, shop, certificate, key, anchors, *wanted = argv
     kinds = Sources(proxy, shop, (certificate, key), anchors, float(deadline)).kinds()
     chosen = {kind: jobs for kind, jobs in kinds.items() if kind in (wanted or kinds)}
-    found = asyncio.run(send_all(Sender(address, int(pid)), chosen, float(every)))
+    found = asyncio.run(send_all(Sender(address, int(pid)), chosen, float(share)))
     print(json.dumps({kind: [result.tried, result.wrong] for kind, result in found.items()}), flush=True)
 
 

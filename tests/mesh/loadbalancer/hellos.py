@@ -24,8 +24,8 @@ KINDS = {
 }
 DEADLINE = 10.0
 """Seconds; the default of handshake_timeout."""
-EVERY = 0.12
-"""Seconds between one lot of hellos and the next, so that the machine has time for others."""
+SHARE = 1 / 3
+"""The part of the time in which hellos are sent: they are to disturb others by what they are, not by their number."""
 CALM, BESIDE = 10.0, 30.0
 """Seconds in which others ask before, and meanwhile."""
 
@@ -35,14 +35,14 @@ def hellos() -> list[Bar]:
     street = Street()
     try:
         calm = asked(street, CALM)
-        sender = send(street, list(KINDS), every=EVERY, deadline=DEADLINE)
+        sender = send(street, list(KINDS), share=SHARE, deadline=DEADLINE)
         beside = asked(street, BESIDE)
         found = results(sender)
         counted, complaints = undecided(street), complaints_of(street)
     finally:
         street.town.remove()
-    for result in found.values():
-        print(*result.wrong[:5], sep="\n")
+    for line in (line for result in found.values() for line in result.wrong[:5]):
+        print(line)
     begun = found["begun"].tried
     return [
         *(
@@ -55,15 +55,15 @@ def hellos() -> list[Bar]:
     ]
 
 
-def send(street: Street, kinds: Sequence[str], *, every: float, deadline: float) -> Program:
+def send(street: Street, kinds: Sequence[str], *, share: float, deadline: float) -> Program:
     """Send hellos to the pod; what the program writes is for `results`.
 
-    :param every: seconds between one lot and the next.
+    :param share: the part of the time in which it sends.
     :param deadline: seconds after which the proxy refuses a hello that was begun.
     """
     pod, process = street.town.addresses[Proxy.MESHTX], street.sidecars[Proxy.MESHTX].process
     names = [str(name(each)) for each in (Proxy.MESHTX, "shop")]
-    argv = [pod, str(process.pid), str(every), str(deadline), *names, *street.own, street.anchors, *kinds]
+    argv = [pod, str(process.pid), str(share), str(deadline), *names, *street.own, street.anchors, *kinds]
     return street.town.python("client", hello_sender, *argv)
 
 

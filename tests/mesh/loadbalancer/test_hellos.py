@@ -32,7 +32,7 @@ class Tale(SynchronousTestCase):
     def test_first_bytes_take_the_right_way_however_they_are_cut(self) -> None:
         street = Street(options=(f"--handshake-timeout={DEADLINE:g}s",))
         self.addCleanup(street.town.remove)
-        found = results(send(street, list(LEAST), every=0, deadline=DEADLINE))
+        found = results(send(street, list(LEAST), share=1, deadline=DEADLINE))
         self.assertEqual({kind: result.wrong[:5] for kind, result in found.items()}, {kind: [] for kind in LEAST})
         self.assertEqual([kind for kind, least in LEAST.items() if found[kind].tried < least], [])
         self.assertEqual(undecided(street), found["begun"].tried)
