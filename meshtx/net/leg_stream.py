@@ -36,9 +36,13 @@ MAX_HELD = 256 * 1024
 class Leg(Protocol):
     """What a stream needs of its leg."""
 
-    below: IStream
-    may_send: bool
-    """True while DATA and FIN may be sent."""
+    @property
+    def below(self) -> IStream:
+        """The transport that carries the leg."""
+
+    @property
+    def may_send(self) -> bool:
+        """True while DATA and FIN may be sent."""
 
     def send(self, data: bytes) -> None:
         """Send bytes of the application."""
@@ -63,8 +67,8 @@ class Leg(Protocol):
 class LegStream(OverTcp):
     """A transport like Twisted's own for TCP, half-close and back-pressure included.
 
-    `loseConnection` sends FIN and drops what still comes; `connectionLost` follows once the leg itself is
-    gone, or carries the next connection. A loss without the peer's FIN is always a failure.
+    `loseConnection` sends FIN and drops what still comes; `connectionLost` follows once both have sent FIN, in
+    order. A loss without the peer's FIN is always a failure.
     """
 
     disconnecting = False
@@ -81,7 +85,7 @@ class LegStream(OverTcp):
         self._paused = True
         self._steers = True  # pauses and resumes the transport below: until the next connection may come
         self._ended = False
-        self._producing = False
+        self._producer: IProducer | None = None
         self._ending = False
 
     # What the leg calls.
@@ -112,21 +116,46 @@ class LegStream(OverTcp):
         self._held.append(None)
         self._deliver()
 
-    def release(self) -> None:
-        """Leave the transport below alone: both sides have finished."""
-        self._steers = False
+    def over(self, *, by_peer: bool) -> None:
+        """Both sides have finished: hand on what is held, then the end, and leave the leg alone from now on.
+
+        :param by_peer: the peer was the last one to finish; else the protocol was, and is told in a later turn.
+        """
+        if by_peer and not self.disconnecting:
+            self._held.append(None)
+        self._held.append(Failure(ConnectionDone()))
+        self._let_go()
         self._tcp.resumeProducing()
+        if by_peer:
+            self._deliver()
+        else:
+            self._leg.soon(self._deliver)
 
     def end(self, reason: Failure) -> None:
         """Take the end: an orderly one behind what is held, any other at once and instead of it."""
         if not reason.check(ConnectionDone):
             self._drop()
-        self._stop_producer()  # else the transport below could not close: what it waits for never comes
-        self._ended, self._steers = True, False
+        self._let_go()
         self._held.append(reason)
         if self._app is None and self.on_lost is not None:
             self.on_lost(reason)
         self._deliver()
+
+    def _let_go(self) -> None:
+        self._stop_producer()  # else the transport below could not close: what it waits for never comes
+        self._ended, self._steers = True, False
+
+    def move(self, leg: Leg) -> None:
+        """Go on over another leg: paused there as it is here, and with the producer."""
+        before, self._leg, self._tcp = self._tcp, leg, cast("ITcp", leg.below)
+        if self._tcp is before:
+            return
+        if self._paused:
+            self._tcp.pauseProducing()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            before.unregisterProducer()
+            self.registerProducer(producer, True)
 
     # Reading.
 
@@ -198,7 +227,7 @@ class LegStream(OverTcp):
             producer.stopProducing()
             return
         self._tcp.registerProducer(producer, streaming)
-        self._producing = True
+        self._producer = producer
 
     def unregisterProducer(self) -> None:
         """Forget the producer; a FIN that waited for it goes now."""
@@ -207,8 +236,8 @@ class LegStream(OverTcp):
             self._finish()
 
     def _stop_producer(self) -> None:
-        if self._producing:
-            self._producing = False
+        if self._producer is not None:
+            self._producer = None
             self._tcp.unregisterProducer()
 
     # Ends.
@@ -216,7 +245,7 @@ class LegStream(OverTcp):
     def loseWriteConnection(self) -> None:
         """End our direction by FIN, once a registered producer has unregistered. Reading goes on."""
         self._ending = True
-        if not self._producing:
+        if self._producer is None:
             self._finish()
 
     def _finish(self) -> None:

@@ -4,16 +4,19 @@
               ◀─ ACCEPT ──                    ├ accept(protocol): it gets a `LegStream`
               ◀─ REFUSE ──                    └ refuse(reason)
 
-Frames are `meshtx.wire.leg_frames`, their order is `meshtx.wire.leg_state`; here they only move. The client
-carries one connection a leg for now; the server takes as many, one after another, as come.
+Frames are `meshtx.wire.leg_frames`, their order is `meshtx.wire.leg_state`; here they only move. A leg carries
+one connection after another: with both FINs a connection is over, and its protocol hears so at once; the leg is
+idle. However a connection ends without them, its protocol loses it with a failure: `LegReset`, `LegTruncated`,
+`LegMalformed`, `LegRefused`, or what the transport below says.
 
-However a leg ends without both FINs, its protocol loses the connection with a failure: `LegReset`,
-`LegTruncated`, `LegMalformed`, `LegRefused`, or what the transport below says.
+What both ends have in common, and the server's; `meshtx.net.leg_client` has the client's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol as TypingProtocol
+from typing import TypeVar
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IReactorTime
@@ -40,8 +43,11 @@ from meshtx.wire.leg_frames import (
 from meshtx.wire.leg_state import TABLE, Input, Role, State, step
 from meshtx.wire.malformed import Malformed
 
-SILENCE = 10.0
-"""Seconds that a server waits for OPEN."""
+SILENCE = 90.0
+"""Seconds that a server waits for OPEN: longer than a client keeps an idle leg, so it is the client who ends it."""
+
+RETIRED = 5.0
+"""Seconds that a server waits for the client to close, after RETIRE."""
 
 LINGER = 60.0
 """Seconds for the peer's FIN after the application has closed: what Linux gives a TCP connection (tcp_fin_timeout)."""
@@ -57,6 +63,22 @@ _RECEIVED = {
 }
 _BETWEEN = {State.IDLE, State.RETIRED, State.RETIRING}
 """States in which no connection is on the leg."""
+
+
+L_contra = TypeVar("L_contra", contravariant=True)
+
+
+class LegOwner(TypingProtocol[L_contra]):
+    """Who keeps account of legs."""
+
+    def idle(self, leg: L_contra) -> None:
+        """Take note: it carries no connection now."""
+
+    def busy(self, leg: L_contra) -> None:
+        """Take note: it carries one."""
+
+    def gone(self, leg: L_contra) -> None:
+        """Take note: it is lost."""
 
 
 class LegError(PeerError):
@@ -94,7 +116,7 @@ class LegMalformed(LegError):
 
 
 @implementer(IHalfCloseableProtocol)
-class _Leg(Protocol):
+class LegEnd(Protocol):
     """What both ends have in common: the parser, the state, the present stream, the deadline."""
 
     role: Role
@@ -160,7 +182,7 @@ class _Leg(Protocol):
         """Send FIN."""
         self._send(Input.SEND_FIN, Fin())
         if self.state in _BETWEEN:
-            self._idle()
+            self._over(by_peer=False)
 
     def linger(self) -> None:
         """Bound the wait for the peer's FIN."""
@@ -196,21 +218,28 @@ class _Leg(Protocol):
 
     def _received(self, frame: Frame) -> None:
         """Act on a frame that the table allows; one that came too late has no effect."""
-        stream = self._stream
-        if stream is None:
-            return
-        if isinstance(frame, Fin) and self.state is not State.WE_RESET:
-            stream.finished()
-            if self.state in _BETWEEN:
-                self._idle()
-        elif isinstance(frame, Reset):
+        if isinstance(frame, Reset):
             self._end(Failure(LegReset("reset by the peer")))
             self.below.loseConnection()
+        elif isinstance(frame, Fin) and self._stream is not None and self.state is not State.WE_RESET:
+            if self.state in _BETWEEN:
+                self._over(by_peer=True)
+            else:
+                self._stream.finished()
+
+    def _over(self, *, by_peer: bool) -> None:
+        """Both have sent FIN: end the connection, which has nothing to do with the leg any more.
+
+        :param by_peer: the second FIN was the peer's.
+        """
+        self._stop_deadline()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.over(by_peer=by_peer)
+        self._idle()
 
     def _idle(self) -> None:
-        """Both have sent FIN: from here on the stream only hands on what it holds."""
-        if self._stream is not None:
-            self._stream.release()
+        """Go on with no connection."""
 
     def _send(self, what: Input, frame: Frame) -> None:
         self._step(what)
@@ -242,55 +271,6 @@ class _Leg(Protocol):
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
-
-
-class LegClient(_Leg):
-    """The end that dialled: carries one connection.
-
-    :param request: what is asked of the peer's proxy; sent at once.
-    :param protocol: gets a `LegStream` at once: what it writes may follow OPEN before the answer is there.
-    :param clock: bounds the wait for the peer after the protocol has closed.
-    :param refused: called with the peer's reason, before the protocol loses the connection with `LegRefused`.
-    """
-
-    role = Role.CLIENT
-
-    def __init__(
-        self,
-        request: Open,
-        protocol: IProtocol,
-        refused: Callable[[str], None] | None = None,
-        *,
-        clock: IReactorTime,
-    ) -> None:
-        super().__init__(clock)
-        self._request = request
-        self._protocol = protocol
-        self._refused = refused
-
-    def connectionMade(self) -> None:
-        """Ask for the connection."""
-        super().connectionMade()
-        self._send(Input.SEND_OPEN, self._request)
-        self._stream = LegStream(self)
-        protocol = self._protocol
-        del self._protocol  # it leads back here: no cycle is to be left
-        self._stream.start(protocol)
-
-    def _received(self, frame: Frame) -> None:
-        if not isinstance(frame, Refuse):
-            super()._received(frame)
-        elif self.state is State.REFUSED:
-            if self._refused is not None:
-                self._refused(frame.reason)
-            self._end(Failure(LegRefused(frame.reason)))
-            self.below.loseConnection()
-
-    def _idle(self) -> None:
-        """Close: there is no next connection."""
-        super()._idle()
-        self._step(Input.SEND_END)
-        self.below.loseConnection()
 
 
 class LegCall:
@@ -329,25 +309,32 @@ class LegCall:
         self._stream.on_lost = None
 
 
-class LegServer(_Leg):
+class LegServer(LegEnd):
     """The end that was dialled.
 
     :param opened: called for each OPEN.
+    :param owner: keeps account of it.
     :param clock: measures the silence.
-    :param timeout: seconds that a leg may be without a connection: before the first OPEN, or after both FINs.
     """
 
     role = Role.SERVER
 
-    def __init__(self, opened: Callable[[Open, LegCall], None], clock: IReactorTime, timeout: float = SILENCE) -> None:
+    def __init__(
+        self, opened: Callable[[Open, LegCall], None], owner: LegOwner[LegServer], clock: IReactorTime
+    ) -> None:
         super().__init__(clock)
         self._opened = opened
-        self._timeout = timeout
+        self._owner = owner
 
     def connectionMade(self) -> None:
         """Wait for OPEN."""
         super().connectionMade()
-        self._within(self._timeout, self._silent)
+        self._idle()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Take the loss of the transport."""
+        super().connectionLost(reason)
+        self._owner.gone(self)
 
     def accept(self) -> None:
         """Answer the present call by ACCEPT; nothing if it is lost."""
@@ -363,24 +350,23 @@ class LegServer(_Leg):
             self.below.loseConnection()
 
     def retire(self) -> None:
-        """Ask for no further connection on this leg; the present one goes on."""
+        """Ask for no further connection on this leg; the present one goes on, as does one that is on its way."""
         if (self.state, Input.SEND_RETIRE) in TABLE[self.role]:
             self._send(Input.SEND_RETIRE, Retire())
+            if self.state in _BETWEEN:
+                self._within(RETIRED, self.below.loseConnection)
 
     def _received(self, frame: Frame) -> None:
         if not isinstance(frame, Open):
             super()._received(frame)
         elif self.state is not State.WE_RESET:
-            self._end(Failure(ConnectionDone()))
             self._stop_deadline()
             self.below.pauseProducing()
             self._stream = LegStream(self)
+            self._owner.busy(self)
             self._opened(frame, LegCall(self, self._stream))
 
     def _idle(self) -> None:
-        """Wait for the client's next OPEN, or its close."""
-        super()._idle()
-        self._within(self._timeout, self._silent)
-
-    def _silent(self) -> None:
-        self.below.loseConnection()
+        """Wait for the client's next OPEN, or its close, for a while."""
+        self._within(SILENCE if self.state is State.IDLE else RETIRED, self.below.loseConnection)
+        self._owner.idle(self)

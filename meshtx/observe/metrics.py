@@ -22,6 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from meshtx import __version__
 from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, ResponseEnd, Security
+from meshtx.observe.leg_series import LegMetrics, LegSeries
 from meshtx.rpc.status import Status
 from meshtx.watch import Followed, Reload
 
@@ -96,6 +97,7 @@ class Metrics:
         self._requests(registry)
         self._observation(registry)
         self._identity(registry)
+        self._legs = LegMetrics(registry)
         self._reloads = Counter(
             "meshtx_reload",
             "Changes of files that the program follows; of a rejected one the last good content stays in use.",
@@ -221,6 +223,10 @@ class Metrics:
         if series is None:
             series = self._flows[key] = FlowSeries(self, flow_labels(direction, security))
         return series
+
+    def legs(self, direction: Direction) -> LegSeries:
+        """Return the series of one side's legs."""
+        return LegSeries(self._legs, _DIRECTIONS[direction][0])
 
     def refused(self, direction: Direction, reason: StrEnum) -> None:
         """Count a connection that the proxy closed on purpose."""

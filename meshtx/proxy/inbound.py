@@ -25,7 +25,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, ITCP
 from twisted.internet.protocol import ServerFactory
 
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.legs import LegCall, LegServer
+from meshtx.net.legs import LegCall
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
 from meshtx.proxy import mesh_tls
@@ -336,7 +336,10 @@ class _Connection:
             return near
         match session.alpn:
             case mesh_tls.MESHTX:
-                return LegServer(lambda request, call: self._opened(mtls, request, call), self._parts.clock)
+                self._work.drop()  # from here on each of its connections is served by itself
+                return self._parts.served.leg(
+                    self._src.ip, lambda request, call: self._opened(mtls, session, request, call)
+                )
             case mesh_tls.LINKERD:
                 return self._header_end(mtls)
             case _:
@@ -353,17 +356,19 @@ class _Connection:
 
     # On a leg, any number of connections, one after another.
 
-    def _opened(self, mtls: Mtls, request: Open, call: LegCall) -> None:
+    def _opened(self, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
         source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
         dst = self._workload.address(self._local.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, source.client, dst)
         flow.addressed(known=source.known)
         work = Work(self._parts.live, flow, call.refuse)
-        self._work.drop()  # only now: until the first connection it is this that the proxy's end waits for
         call.on_lost(lambda _: work.client_gone())
-        work.start(self._answer(work, mtls, request, call))
+        work.start(self._answer(work, mtls, session, request, call))
 
-    async def _answer(self, work: Work, mtls: Mtls, request: Open, call: LegCall) -> None:
+    async def _answer(self, work: Work, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
+        expires = session.peer_expires
+        if expires is not None and expires.timestamp() <= self._parts.clock.seconds():
+            raise Refused(TlsFailure.EXPIRED, f"{mtls.peer}'s certificate, since {expires:%Y-%m-%d %H:%M:%S} UTC")
         work.flow.secured(mtls)
         client = Client(work.flow.flow.src, Address(self._local.ip, request.port), request.authority)
         far = await self._connect(mtls, request.port, client)

@@ -38,6 +38,8 @@ class MeshTls:
         self._source = source
         self.contexts: Contexts | None = None
         self.server_name: str | None = str(name) if name else None
+        self.renewed: list[Callable[[], None]] = []
+        """Called when there are other contexts, or none any more."""
         self._renew()
         self.close = source.subscribe(self._renew)
 
@@ -45,6 +47,8 @@ class MeshTls:
         credentials = self._source.credentials
         self.contexts = Contexts(credentials, self._source.trust) if credentials else None
         self.server_name = str(credentials.name) if credentials else self.server_name
+        for tell in self.renewed:
+            tell()
 
     @property
     def missing(self) -> str:

@@ -29,7 +29,6 @@ from meshtx.proxy.balancer_header import BalancerHeader
 from meshtx.proxy.balancers import sends_header
 from meshtx.proxy.ends import End
 from meshtx.proxy.parts import Parts, endpoints
-from meshtx.proxy.peer import reach
 from meshtx.proxy.source import Source, classify
 from meshtx.proxy.work import Refused, Work
 from meshtx.wire.address import IP, Address
@@ -102,7 +101,7 @@ class Outbound(ServerFactory):
         match target.security:
             case Meshed() as meshed:
                 request = Open(dst.port, target.authority, source.client, source.known.value)
-                work.flow.secured(await reach(self._parts, meshed, request, far))
+                work.flow.secured(await self._parts.peers.reach(meshed, request, far))
             case NoTls(reason):
                 undiscovered = reason is NoTlsReason.NOT_DISCOVERED
                 work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK if own and undiscovered else reason))

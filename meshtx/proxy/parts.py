@@ -18,7 +18,9 @@ from meshtx.proxy.ends import Live
 from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.limits import Limits
 from meshtx.proxy.mesh_tls import MeshTls
+from meshtx.proxy.peer import Peers
 from meshtx.proxy.policy import Policy
+from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.source import Source, classify
 from meshtx.wire.address import Address
 from meshtx.wire.proxy_header import ProxyHeader
@@ -32,6 +34,8 @@ class Patience:
     """A TLS handshake, a begun ClientHello, the header or OPEN after it."""
     directory: float = 5.0
     """The directory's first answer."""
+    settle: float = 0.02
+    """How long no leg to a peer in use has been idle before another is opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Parts:
     """The rooms' objects that serve every connection.
 
     :param own_ports: ports of this proxy, which are no destination for anybody's connection.
+    :param peers: the other proxies, and the legs to them.
+    :param served: the legs from them.
     :param limits: what accepted connections may cost before they have said and proved what they want.
     :param early: the connections to the workload that are made before their clients have said what they want.
     :param balancers: who begins connections with a PROXY header.
@@ -53,6 +59,8 @@ class Parts:
     directory: IDirectory
     dialler: Dialler
     tls: MeshTls
+    peers: Peers
+    served: ServedLegs
     policy: Policy
     own_ports: Set[int]
     limits: Limits

@@ -42,7 +42,9 @@ from meshtx.proxy.limits import Limits, Room, descriptors_for
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Destination, Outbound
 from meshtx.proxy.parts import Parts, Patience, endpoints
+from meshtx.proxy.peer import Peers
 from meshtx.proxy.policy import Policy
+from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.work import Refused
 from meshtx.proxy.workload import Workload
 from meshtx.rpc.server import RpcServer
@@ -95,6 +97,7 @@ class ProxyService(MultiService):
         self._descriptors = self._enough if descriptors is None else descriptors
         self.metrics = Metrics()
         self.live = Live()
+        self._legs = Live()
         self.tap = TapHub(reactor, self.metrics)
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
         self.source = self._credentials()
@@ -148,24 +151,35 @@ class ProxyService(MultiService):
     def _listeners(self) -> list[Listener]:
         config = self._config
         room = Room.within(self._descriptors, config.max_undecided)
-        parts = Parts(
+        dialler = Dialler(
+            self._reactor,
+            self._sockets,
+            config.connect_timeout,
+            hedged=self.metrics.hedged,
+            retransmitted=self.metrics.retransmitted,
+        )
+        patience = Patience(config.handshake_timeout, config.directory_timeout)
+        self._parts = parts = Parts(
             clock=self._reactor,
             live=self.live,
             flows=Flows(self._reactor, self.metrics, self.tap, load_detectors(config.detectors)),
             directory=self.directory,
-            dialler=Dialler(
-                self._reactor,
-                self._sockets,
-                config.connect_timeout,
-                hedged=self.metrics.hedged,
-                retransmitted=self.metrics.retransmitted,
-            ),
+            dialler=dialler,
             tls=self.tls,
+            peers=Peers(
+                self._reactor,
+                dialler,
+                self.tls,
+                self.metrics,
+                handshake=patience.handshake,
+                settle=patience.settle,
+            ),
+            served=ServedLegs(self._reactor, self.tls, self.metrics),
             policy=_policy(config),
             own_ports=self._own_ports,
             limits=Limits(self._reactor, self.metrics, room),
             early=EarlyDials(self.metrics, room.early),
-            patience=Patience(config.handshake_timeout, config.directory_timeout),
+            patience=patience,
             balancers=config.proxy_protocol_from,
             ranges=Ranges(
                 Networks(config.node_networks), Networks(config.pod_networks), Networks(config.balancer_networks)
@@ -252,9 +266,13 @@ class ProxyService(MultiService):
         patience = self._config.drain_timeout
         if self.live:
             self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
+        self._parts.peers.stop(self._legs)
+        self._parts.served.stop(self._legs)
         if not await self._emptied(patience):
-            self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
+            if self.live:
+                self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
             self.live.abort()
+            self._legs.abort()
             await self._emptied(RESET_GRACE)
         self.tap.close()
         await self._taps.stop(TAP_GRACE)
@@ -263,10 +281,14 @@ class ProxyService(MultiService):
 
     async def _emptied(self, patience: float) -> bool:
         try:
-            await self.live.empty().addTimeout(patience, self._reactor)
+            await ensureDeferred(self._all_gone()).addTimeout(patience, self._reactor)
         except DeferredTimeout:
             return False
         return True
+
+    async def _all_gone(self) -> None:
+        await self.live.empty()
+        await self._legs.empty()
 
 
 def _anchors(pem: str | None) -> TrustBundle:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -10,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from meshtx.net.legs import LegCall, LegClient, LegServer
+from meshtx.net.leg_client import LegClient, Replay
+from meshtx.net.legs import LegCall, LegServer
 from meshtx.wire.leg_frames import Event, Frame, FrameParser, Open, encode
 
 
@@ -97,6 +100,27 @@ class HalfApp(App):
         self.note("write lost")
 
 
+class Ledger:
+    """Keeps account of a leg: `told` is what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def idle(self, leg: object) -> None:
+        self.told.append("idle")
+
+    def busy(self, leg: object) -> None:
+        self.told.append("busy")
+
+    def gone(self, leg: object) -> None:
+        self.told.append("gone")
+
+
+def asking(request: Open, app: Protocol, clock: Any, ledger: Any = None, replay: Replay | None = None) -> LegClient:
+    """Return a client's end that asks as soon as it is connected."""
+    return LegClient(lambda leg: leg.open(request, app, replay), ledger or Ledger(), clock)
+
+
 class LegCase(SynchronousTestCase):
     """Helpers: one end of a leg, its transport, its application."""
 
@@ -106,11 +130,11 @@ class LegCase(SynchronousTestCase):
         self.app = HalfApp()
         self.opened: list[Open] = []
         self.calls: list[LegCall] = []
-        self.refused: list[object] = []
+        self.ledger = Ledger()
 
     def client(self, *frames: Frame) -> LegClient:
         """Return a client that has sent OPEN and received these frames; what came of it is taken."""
-        leg = LegClient(Open(80), self.app, self.refused.append, clock=self.clock)
+        leg = asking(Open(80), self.app, self.clock, self.ledger)
         leg.makeConnection(self.below)
         self.feed(leg, *frames)
         self.below.take()
@@ -119,7 +143,7 @@ class LegCase(SynchronousTestCase):
 
     def server(self, *frames: Frame, accept: bool = False) -> LegServer:
         """Return a server that has received these frames."""
-        leg = LegServer(self.keep, self.clock)
+        leg = LegServer(self.keep, self.ledger, self.clock)
         leg.makeConnection(self.below)
         self.feed(leg, *frames)
         if accept:
@@ -137,6 +161,10 @@ class LegCase(SynchronousTestCase):
 
     def lose(self, leg: Protocol, reason: Exception | None = None) -> None:
         leg.connectionLost(Failure(reason or ConnectionDone()))
+
+    def turn(self) -> None:
+        """Let what is to be done later be done."""
+        self.clock.advance(0)
 
     def assertBelow(self, *done: Event | str) -> None:
         self.assertEqual(self.below.take(), list(done))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 
-from meshtx.net.leg_stream import MAX_HELD
-from meshtx.net.legs import SILENCE, LegClient, LegMalformed, LegRefused, LegReset, LegServer, LegTruncated
+from meshtx.net.legs import LegMalformed, LegRefused, LegReset, LegTruncated
 from meshtx.wire.address import Address
-from meshtx.wire.leg_frames import Accept, Data, Fin, Open, Refuse, Reset, Retire, encode, encode_data
-from tests.net.leg_ends import App, HalfApp, LegCase, ended
+from meshtx.wire.leg_frames import Accept, Data, Fin, Open, Refuse, Reset, Retire, encode
+from tests.net.leg_ends import App, HalfApp, LegCase, asking, ended
 
 ASKED = Open(5432, "db.shop:5432", Address.parse("10.1.0.4:48210"), "direct", "opaque")
 
 
 class ClientTests(LegCase):
     def test_it_asks_at_once_and_what_is_written_follows(self) -> None:
-        leg = LegClient(ASKED, self.app, clock=self.clock)
+        leg = asking(ASKED, self.app, self.clock)
         leg.makeConnection(self.below)
         self.app.transport.write(b"hello")
         self.app.transport.writeSequence([b"to", b"gether"])
@@ -23,63 +22,116 @@ class ClientTests(LegCase):
         self.assertBelow(ASKED, "resume", Data(b"hello"), Data(b"together"))
         self.assertApp("made")
 
-    def test_data_goes_both_ways_and_both_fins_close_the_leg(self) -> None:
+    def test_data_goes_both_ways_and_with_both_fins_it_is_over(self) -> None:
         leg = self.client(Accept())
         self.feed(leg, Data(b"he"), Data(b"llo"))
         self.app.transport.loseWriteConnection()
         self.app.transport.write(b"too late")
         self.app.transport.loseWriteConnection()
         self.feed(leg, Data(b"!"), Fin())
-        self.assertApp(b"hello", b"!", "eof")
-        self.assertBelow(Fin(), "resume", "lose")
+        self.assertApp(b"hello", b"!", "eof", ended())
+        self.assertBelow(Fin(), "resume")
+        self.assertEqual((leg.free, self.ledger.told), (True, ["busy", "idle"]))
         self.lose(leg)
-        self.assertApp(ended())
+        self.assertApp()
+        self.assertEqual(self.ledger.told, ["busy", "idle", "gone"])
 
     def test_an_answer_may_go_on_after_the_question_has_ended(self) -> None:
         leg = self.client(Accept(), Fin())
         self.app.transport.write(b"answer")
         self.app.transport.loseConnection()
-        self.assertBelow(Data(b"answer"), "resume", Fin(), "resume", "lose")
-        self.lose(leg)
+        self.assertApp()
+        self.turn()
+        self.assertBelow(Data(b"answer"), "resume", Fin(), "resume")
         self.assertApp(ended())
+        self.assertTrue(leg.free)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_protocol_without_half_close_ends_with_the_peers_fin(self) -> None:
         self.app = App()
         leg = self.client(Accept())
         self.feed(leg, Fin())
-        self.assertBelow("resume", Fin(), "resume", "lose")
-        self.lose(leg)
+        self.assertBelow("resume", Fin(), "resume")
+        self.turn()
         self.assertApp(ended())
 
-    def test_a_refusal_is_told_before_the_connection_is_lost(self) -> None:
-        self.app.seen = self.refused
-        leg = LegClient(Open(80), self.app, self.refused.append, clock=self.clock)
-        leg.makeConnection(self.below)
+    def test_a_refusal_ends_the_leg(self) -> None:
+        leg = self.client()
         self.feed(leg, Refuse("no_rule"))
-        self.assertEqual(self.refused, ["made", "no_rule", (LegRefused, "no_rule")])
-        self.assertBelow(Open(80), "resume", "lose")
+        self.assertApp(ended(LegRefused, "no_rule"))
+        self.assertBelow("lose")
         self.lose(leg)
-        self.assertEqual(len(self.refused), 3)
+        self.assertApp()
+        self.assertEqual(self.ledger.told, ["busy", "gone"])
 
-    def test_a_refusal_needs_nobody_who_listens(self) -> None:
-        leg = LegClient(Open(80), self.app, clock=self.clock)
-        leg.makeConnection(self.below)
-        self.feed(leg, Refuse("no_rule"))
-        self.assertApp("made", ended(LegRefused, "no_rule"))
-
-    def test_a_server_that_retires_lets_the_connection_end_in_order(self) -> None:
+    def test_a_server_that_retires_lets_the_connection_end_in_order_and_no_other_begin(self) -> None:
         leg = self.client(Retire(), Accept(), Data(b"x"), Fin())
         self.app.transport.loseConnection()
         self.assertBelow("resume", Fin(), "resume", "lose")
-        self.lose(leg)
+        self.turn()
         self.assertApp(ended())
+        self.assertRaises(RuntimeError, leg.open, Open(81), HalfApp())
+
+    def test_a_server_that_retires_an_idle_leg_has_it_closed(self) -> None:
+        leg = self.client(Accept(), Fin())
+        self.app.transport.loseConnection()
+        self.below.take()
+        self.feed(leg, Retire())
+        self.assertBelow("lose")
+        leg.close()
+        self.assertBelow()
+
+    def test_an_idle_leg_is_closed_by_the_client(self) -> None:
+        leg = self.client(Accept(), Fin())
+        leg.close()
+        self.assertBelow()
+        self.app.transport.loseConnection()
+        self.below.take()
+        leg.close()
+        self.feed(leg, Retire())
+        self.assertBelow("lose")
+        self.assertFalse(leg.free)
+
+    def test_the_next_connection_has_nothing_of_the_last(self) -> None:
+        first, second = self.app, HalfApp()
+        first.pause_at = b"one"
+        leg = self.client(Accept(), Data(b"one"))
+        self.feed(leg, Data(b"two"), Fin())
+        first.transport.loseWriteConnection()
+        self.below.take()
+        first.take()
+        leg.open(Open(81), second)
+        self.assertBelow(Open(81), "resume")
+        first.transport.write(b"late")
+        first.transport.registerProducer(self, True)
+        first.transport.pauseProducing()
+        first.transport.resumeProducing()
+        first.transport.loseConnection()
+        first.transport.abortConnection()
+        self.turn()
+        self.assertEqual(first.take(), [b"two", "eof", ended()])
+        self.feed(leg, Accept(), Data(b"yours"))
+        self.assertBelow()
+        self.assertEqual(second.take(), ["made", b"yours"])
+
+    def stopProducing(self) -> None:
+        """A producer that comes too late is told so."""
+
+    def test_an_idle_leg_that_the_server_resets_or_ends_is_not_free(self) -> None:
+        for end in (lambda leg: self.feed(leg, Reset()), lambda leg: leg.readConnectionLost()):
+            self.setUp()
+            leg = self.client(Accept(), Fin())
+            self.app.transport.loseConnection()
+            end(leg)
+            self.assertFalse(leg.free)
+            self.assertIn(self.below.take()[-1], ("lose", "abort"))
+            self.turn()
+            self.assertApp(ended())
 
     def test_an_answer_that_a_reset_crossed_has_no_effect(self) -> None:
         leg = self.client()
         self.app.transport.abortConnection()
         self.feed(leg, Refuse("no_rule"))
-        self.assertEqual(self.refused, [])
         self.lose(leg)
         self.assertApp(ended(ConnectionAborted))
 
@@ -110,7 +162,6 @@ class CutTests(LegCase):
 
     def test_another_failure_below_is_passed_on_as_it_is(self) -> None:
         leg = self.client(Accept(), Fin())
-        self.app.transport.loseWriteConnection()
         self.lose(leg, ConnectionLost())
         self.assertApp(ended(ConnectionLost))
 
@@ -152,7 +203,7 @@ class CutTests(LegCase):
             ((Retire(), Retire()), "protocol error: Retire in state LAST_OPENING"),
         ):
             self.setUp()
-            leg = LegClient(Open(80), self.app, clock=self.clock)
+            leg = asking(Open(80), self.app, self.clock)
             leg.makeConnection(self.below)
             self.feed(leg, *frames, Data(b"nothing follows"))
             self.assertEqual(self.app.take()[-1], ended(LegMalformed, reason.partition(": ")[2]))
@@ -180,163 +231,3 @@ class CutTests(LegCase):
         self.feed(leg, Refuse("no_rule"))
         self.assertEqual(self.below.take(), ["unregister", "lose"])
         self.assertEqual(self.app.take(), [(LegRefused, "no_rule")])
-
-
-class ServerTests(LegCase):
-    def test_a_call_waits_unread_for_its_answer(self) -> None:
-        leg = LegServer(self.keep, self.clock)
-        leg.makeConnection(self.below)
-        self.feed(leg, ASKED, Data(b"early"), Fin())
-        self.assertEqual(self.opened, [ASKED])
-        self.assertBelow("pause")
-        self.calls[0].accept(self.app)
-        self.assertBelow(Accept(), "resume")
-        self.assertApp("made", b"early", "eof")
-
-    def test_a_protocol_that_pauses_when_it_is_made_gets_nothing_yet(self) -> None:
-        self.app.pause_at = "made"
-        leg = self.server(Open(80), Data(b"early"), accept=True)
-        self.feed(leg, Data(b" bird"), Fin())
-        self.assertApp()
-        self.app.transport.resumeProducing()
-        self.assertApp(b"early", b" bird", "eof")
-        self.assertBelow("resume")
-
-    def test_a_call_that_is_accepted_at_once_gets_what_came_with_it(self) -> None:
-        leg = LegServer(lambda opened, call: call.accept(self.app), self.clock)
-        leg.makeConnection(self.below)
-        self.feed(leg, Open(80), Data(b"early"))
-        self.assertApp("made", b"early")
-
-    def test_what_is_held_is_bounded(self) -> None:
-        leg = self.server(Open(80))
-        leg.dataReceived(encode_data(bytes(MAX_HELD)))
-        self.assertBelow()
-        leg.dataReceived(encode(Data(b"x")) + encode(Data(b"y")))
-        self.assertBelow("abort")
-        self.calls[0].accept(self.app)
-        self.assertApp("made", ended(LegMalformed, "more than 262144 bytes came through a pause"))
-
-    def test_a_refusal_closes_in_order(self) -> None:
-        leg = self.server(Open(80), Data(b"early"))
-        self.calls[0].refuse("no_rule")
-        self.assertBelow(Refuse("no_rule"), "resume", "lose")
-        self.feed(leg, Data(b"on its way"), Fin())
-        leg.readConnectionLost()
-        self.assertBelow("lose")
-        self.lose(leg)
-
-    def test_a_call_is_answered_once(self) -> None:
-        self.server(Open(80))
-        self.calls[0].refuse("no_rule")
-        self.assertRaises(RuntimeError, self.calls[0].refuse, "again")
-        self.assertRaises(RuntimeError, self.calls[0].accept, self.app)
-
-    def test_who_answers_is_told_if_the_call_is_lost(self) -> None:
-        leg = self.server(Open(80), Data(b"early"))
-        lost: list[type[BaseException]] = []
-        self.calls[0].on_lost(lambda reason: lost.append(reason.type))
-        self.feed(leg, Reset())
-        self.lose(leg)
-        self.assertEqual(lost, [LegReset])
-        self.below.take()
-        self.calls[0].accept(self.app)
-        self.assertApp("made", ended(LegReset))
-        self.assertBelow()
-
-    def test_a_refusal_of_a_lost_call_goes_nowhere(self) -> None:
-        leg = self.server(Open(80))
-        self.lose(leg)
-        self.calls[0].refuse("no_rule")
-        self.assertBelow()
-
-    def test_an_answered_call_is_not_lost_any_more(self) -> None:
-        leg = self.server(Open(80))
-        self.calls[0].on_lost(lambda reason: self.fail(str(reason)))
-        self.calls[0].accept(self.app)
-        self.lose(leg)
-        self.assertApp("made", ended(LegTruncated))
-
-    def test_a_silent_leg_is_closed_after_its_time(self) -> None:
-        leg = self.server()
-        leg.dataReceived(encode(Open(80))[:5])
-        self.clock.advance(SILENCE - 1)
-        self.assertBelow()
-        self.clock.advance(1)
-        self.assertBelow("lose")
-        self.lose(leg)
-
-    def test_an_open_leg_may_be_silent(self) -> None:
-        self.server(Open(80), accept=True)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_a_lost_leg_leaves_no_timer(self) -> None:
-        self.lose(self.server())
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_after_both_fins_it_waits_for_the_client_to_close(self) -> None:
-        leg = self.server(Open(80), Fin(), accept=True)
-        self.app.transport.loseConnection()
-        self.assertBelow("resume", Fin(), "resume")
-        leg.readConnectionLost()
-        self.assertBelow("lose")
-        self.lose(leg)
-        self.assertApp(ended())
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_a_client_that_does_not_close_is_closed(self) -> None:
-        leg = self.server(Open(80), Fin(), accept=True)
-        self.app.transport.loseConnection()
-        self.below.take()
-        self.clock.advance(SILENCE)
-        self.assertBelow("lose")
-        self.lose(leg)
-        self.assertApp(ended())
-
-    def test_the_next_connection_may_follow(self) -> None:
-        first, second = self.app, HalfApp()
-        leg = self.server(Open(80), Fin(), accept=True)
-        first.transport.loseConnection()
-        self.feed(leg, Open(81), Data(b"next"))
-        self.assertEqual(first.take(), [ended()])
-        self.calls[1].accept(second)
-        self.assertEqual((self.opened, second.take()), ([Open(80), Open(81)], ["made", b"next"]))
-        self.below.take()
-        first.transport.write(b"x")
-        first.transport.pauseProducing()
-        first.transport.resumeProducing()
-        first.transport.abortConnection()
-        self.assertBelow()
-        self.assertEqual(len(self.clock.getDelayedCalls()), 0)
-
-    def test_it_may_retire_with_a_connection_going_on(self) -> None:
-        leg = self.server(Open(80), accept=True)
-        leg.retire()
-        leg.retire()
-        self.assertBelow(Retire())
-        self.feed(leg, Data(b"x"), Fin())
-        self.app.transport.loseConnection()
-        self.assertApp(b"x", "eof")
-        self.below.take()
-        self.feed(leg, Open(81))
-        self.assertBelow("abort")
-
-    def test_an_open_that_its_retirement_crossed_is_served(self) -> None:
-        leg = self.server()
-        leg.retire()
-        self.feed(leg, Open(80))
-        self.calls[0].accept(self.app)
-        self.assertBelow(Retire(), "pause", Accept(), "resume")
-
-    def test_an_open_that_a_reset_crossed_has_no_effect(self) -> None:
-        leg = self.server(Open(80), accept=True)
-        self.app.transport.loseWriteConnection()
-        self.app.transport.abortConnection()
-        self.feed(leg, Fin(), Open(81))
-        self.assertEqual(self.opened, [Open(80)])
-        self.assertBelow(Fin(), Reset(), "lose")
-
-    def test_the_peer_may_not_retire_a_server(self) -> None:
-        leg = self.server()
-        self.feed(leg, Retire())
-        self.assertBelow("abort")

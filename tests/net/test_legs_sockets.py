@@ -13,11 +13,12 @@ from twisted.trial.unittest import TestCase
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.legs import LegCall, LegClient, LegRefused, LegReset, LegServer, LegTruncated
+from meshtx.net.legs import LegCall, LegRefused, LegReset, LegServer, LegTruncated
 from meshtx.net.relay import RelayEnd, RelayResult, join
 from meshtx.wire.leg_frames import ALPN, Open
 from tests.net import tls_wire
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
+from tests.net.leg_ends import Ledger, asking
 from tests.net.tls_wire import Half, Side, dial, listen, turns
 
 CA = make_ca()
@@ -39,8 +40,8 @@ class LegCase(TestCase):
 
     def connect(self, here: Protocol | None = None) -> None:
         clock: IReactorTime = reactor
-        self.client = LegClient(Open(80, "web:80"), here or self.here, clock=clock)
-        self.server = LegServer(self.opened, clock)
+        self.client = asking(Open(80, "web:80"), here or self.here, clock)
+        self.server = LegServer(self.opened, Ledger(), clock)
         self.carry(self.client, self.server)
 
     def carry(self, client: Protocol, server: Protocol) -> None:

@@ -46,7 +46,9 @@ from meshtx.proxy.limits import Limits
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Outbound
 from meshtx.proxy.parts import Parts, Patience
+from meshtx.proxy.peer import Peers
 from meshtx.proxy.policy import Mode, Policy
+from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
@@ -55,7 +57,8 @@ from tests.proxy.talkers import Application, Echo, Talker
 reactor: Any = installed
 OPTIONS = SocketOptions()
 EVERYBODY = Policy(Mode.ALL_UNAUTHENTICATED)
-PATIENCE = Patience()
+PATIENCE = Patience(settle=3600)
+"""No spare legs: a test that wants some says so."""
 CLIENT, SERVER = ip_address("127.31.0.1"), ip_address("127.31.0.2")
 CA = make_ca()
 WEB_LEAF = make_leaf(CA, WEB)
@@ -170,13 +173,16 @@ class Host:
         self.taps = Taps(hub)
         self.source = Source(credentials, trust)
         self.own_ports: set[int] = set()
+        dialler, tls = Dialler(reactor, OPTIONS, 2.0), MeshTls(self.source)
         self.parts = Parts(
             clock=clock,
             live=self.live,
             flows=Flows(reactor, self.metrics, hub, load_detectors(["http/1.1", "h2"])),
             directory=self.directory,
-            dialler=Dialler(reactor, OPTIONS, 2.0),
-            tls=MeshTls(self.source),
+            dialler=dialler,
+            tls=tls,
+            peers=Peers(clock, dialler, tls, self.metrics, handshake=patience.handshake, settle=patience.settle),
+            served=ServedLegs(clock, tls, self.metrics),
             policy=policy,
             own_ports=self.own_ports,
             limits=Limits(reactor, self.metrics),
@@ -269,6 +275,11 @@ class MeshCase(TestCase):
             transport.abortConnection()
         for host in self.hosts:
             await host.live.empty()
+        legs = Live()
+        for host in self.hosts:
+            host.parts.peers.stop(legs)
+            host.parts.served.stop(legs)
+        await legs.empty()
         while [each for each in reactor.getReaders() if hasattr(each, "protocol")]:
             await deferLater(reactor, 0.001)
         for host in self.hosts:

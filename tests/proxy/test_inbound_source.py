@@ -9,7 +9,6 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from meshtx.directory.ranges import Networks, Ranges
-from meshtx.net.legs import LegClient
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Known
 from meshtx.pki.name import Name
@@ -20,6 +19,7 @@ from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open
 from tests.net.certificates import VOTING, WEB
+from tests.net.leg_ends import asking
 from tests.proxy.mesh import EVERYBODY, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import dial
 from tests.proxy.talkers import Talker
@@ -106,7 +106,7 @@ class ShownTests(SourceCase):
         assert isinstance(await peer.outcome, Session)
         await peer.talker.made
         transport: Any = peer.talker.transport
-        leg = LegClient(Open(application.address.port, "", CARRIED), End(), clock=self.clock)
+        leg = asking(Open(application.address.port, "", CARRIED), End(), self.clock)
         transport.protocol = leg
         leg.makeConnection(transport)
         accepted = application.next()

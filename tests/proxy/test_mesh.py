@@ -9,8 +9,8 @@ import weakref
 from twisted.internet.defer import Deferred, gatherResults
 
 from meshtx.observe.flow import Mtls
-from meshtx.proxy.ends import End
-from meshtx.wire.leg_frames import Open, Refuse, encode
+from meshtx.proxy.ends import End, Live
+from meshtx.wire.leg_frames import Open, Refuse, Retire, encode
 from tests.net.certificates import VOTING, WEB, make_leaf
 from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import dial
@@ -247,8 +247,13 @@ class StopTests(MeshCase):
         peer = await dial(self, self.server.inbound(), WEB_LEAF)
         while self.server.count("meshtx_handshake_duration_seconds_count") != 1:
             await self.turn()
-        await self.stopped(self.server)
+        legs = Live()
+        self.server.parts.served.stop(legs)
+        self.assertEqual(await peer.talker.has(1), encode(Retire()))
+        self.assertEqual((len(self.server.live), len(legs)), (0, 1))
+        legs.abort()
         self.assertEqual(await peer.talker.lost, "reset")
+        await legs.empty()
 
     async def test_while_the_workload_is_dialled(self) -> None:
         dialled: Deferred[None] = Deferred()

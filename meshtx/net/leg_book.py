@@ -1,0 +1,124 @@
+"""The account of one side's legs: which there are, which are idle, why they end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+Hold = Callable[[Callable[[], None]], Callable[[], None]]
+"""Takes what ends something at once, and waits for its end until what it returns is called."""
+
+
+class Retirement(StrEnum):
+    """Why a leg carries no further connection."""
+
+    CREDENTIALS = "credentials"
+    """There are new credentials, or a new trust bundle."""
+    EXPIRED = "certificate_expired"
+    """The peer's certificate has expired."""
+    AGE = "age"
+    IDLE = "idle"
+    """Nothing came for it in time."""
+    LIMIT = "limit"
+    """Too many were idle."""
+    STOPPING = "stopping"
+    PEER = "peer"
+    """The other side ended it, or was gone."""
+    CONNECTION = "connection"
+    """It ended with its connection: refused, reset, or cut off."""
+
+
+class LegCounts(Protocol):
+    """Counts what happens to legs."""
+
+    def opened(self) -> None:
+        """There is another one."""
+
+    def reused(self) -> None:
+        """One carries another connection than its first."""
+
+    def idle(self, number: int) -> None:
+        """So many are idle now."""
+
+    def retired(self, why: Retirement) -> None:
+        """One has ended."""
+
+
+class Ending(Protocol):
+    """What is needed of a leg."""
+
+    def abort(self) -> None:
+        """End it now."""
+
+
+L = TypeVar("L", bound=Ending)
+
+
+class Entry:
+    """What is known of one leg."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.why: Retirement | None = None
+        """Set once it is to carry no further connection."""
+        self.release: Callable[[], None] | None = None
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class LegBook(Generic[L, E]):
+    """Keeps account as their `LegOwner`."""
+
+    def __init__(self, counts: LegCounts) -> None:
+        self.legs: dict[L, E] = {}
+        self.resting: OrderedDict[L, None] = OrderedDict()
+        """The idle ones, in the order in which they became so."""
+        self.hold: Hold | None = None
+        self._counts = counts
+
+    def enter(self, leg: L, entry: E) -> None:
+        """Take in a new leg."""
+        self.legs[leg] = entry
+        self._counts.opened()
+        self._hold(leg, entry)
+
+    def idle(self, leg: L) -> None:
+        """See `LegOwner.idle`."""
+        self.resting[leg] = None
+        self._counts.idle(len(self.resting))
+
+    def busy(self, leg: L) -> None:
+        """See `LegOwner.busy`."""
+        self._stir(leg)
+        entry = self.legs[leg]
+        entry.connections += 1
+        if entry.connections > 1:
+            self._counts.reused()
+
+    def gone(self, leg: L) -> None:
+        """See `LegOwner.gone`."""
+        rested = self._stir(leg)
+        entry = self.legs.pop(leg)
+        self._counts.retired(entry.why or (Retirement.PEER if rested else Retirement.CONNECTION))
+        if entry.release is not None:
+            entry.release()
+
+    def hold_all(self, hold: Hold) -> None:
+        """Have the end of every leg waited for."""
+        self.hold = hold
+        for leg, entry in self.legs.items():
+            self._hold(leg, entry)
+
+    def _hold(self, leg: L, entry: E) -> None:
+        if self.hold is not None:
+            entry.release = self.hold(leg.abort)
+
+    def _stir(self, leg: L) -> bool:
+        rested = leg in self.resting
+        if rested:
+            del self.resting[leg]
+            self._counts.idle(len(self.resting))
+        return rested
