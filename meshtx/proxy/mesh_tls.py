@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshtx.identity.source import ICredentialsSource
 from meshtx.net.contexts import Contexts
+from meshtx.net.rehearsal import rehearse
 from meshtx.net.tls import TlsProtocol
 from meshtx.pki.name import Name
 
@@ -34,6 +36,8 @@ class MeshTls:
     :param name: the workload's, if it is known before the first credentials.
     """
 
+    log = Logger()
+
     def __init__(self, source: ICredentialsSource, name: Name | None = None) -> None:
         self._source = source
         self.contexts: Contexts | None = None
@@ -47,8 +51,15 @@ class MeshTls:
         credentials = self._source.credentials
         self.contexts = Contexts(credentials, self._source.trust) if credentials else None
         self.server_name = str(credentials.name) if credentials else self.server_name
+        if self.contexts is not None and credentials is not None:
+            self._rehearse(self.contexts, credentials.name)
         for tell in self.renewed:
             tell()
+
+    def _rehearse(self, contexts: Contexts, name: Name) -> None:
+        problem = rehearse(contexts, name, PROTOCOLS)
+        if problem is not None:
+            self.log.warn("peers will not believe the certificate of {name}: {problem}", name=name, problem=problem)
 
     @property
     def missing(self) -> str:
