@@ -171,7 +171,8 @@ class Sources:
 
     def kinds(self) -> dict[str, list[Job]]:
         """Return all that there is to be tried."""
-        strange = [_echoed(data) for data in [*(data for data, _ in HELLOS.values()), *NO_HELLOS.values()]]
+        foreign = [Job(_echoed(data), 0) for data, _ in HELLOS.values()]
+        broken = [_echoed(data) for data in NO_HELLOS.values()]
         begun = [data for data in UNDECIDED.values() if data]
         return {
             "mesh": everywhere(self.mesh(USUAL)),
@@ -180,8 +181,9 @@ class Sources:
             "own, short": everywhere(self.owns_tersely()),
             "clear": everywhere(_echoed(REQUEST)),
             "long": _every(here_and_there, self._long()),
-            "strange": _every(everywhere, strange),
-            "strange, whole": [Job(each, 0) for each in strange],
+            "foreign": foreign,
+            "broken": _every(everywhere, broken),
+            "broken, whole": [Job(each, 0) for each in broken],
             "broken off": [Job(_begun(data), 0) for data in begun],
             "begun": [Job(_begun(data, self.deadline), 0) for data in begun],
             "silent": [Job(lambda: AsItIs(b"", self.deadline + 1), 0)],
