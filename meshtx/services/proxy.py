@@ -51,6 +51,7 @@ from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
 from meshtx.services.descriptors import raise_descriptor_limit
+from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.watch import Followed
@@ -74,6 +75,7 @@ def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
         service = ProxyService(options.config, reactor, descriptors)
         for listener in service.listeners.wanted:
             check_free(listener.key, listener.address)
+        reactor.callWhenRunning(spare_collections)
         return service
 
     return or_end(ProxyConfig.program, make)

@@ -39,7 +39,7 @@ def hellos() -> list[Bar]:
         sender = send(street, list(KINDS), share=SHARE, deadline=DEADLINE)
         beside = asked(street, BESIDE)
         found = results(sender)
-        counted, complaints = undecided(street), complaints_of(street)
+        counted, complaints = street.refused("tls_undecided"), complaints_of(street)
     finally:
         street.town.remove()
     for line in (line for result in found.values() for line in result.wrong[:5]):
@@ -72,11 +72,6 @@ def results(sender: Program) -> dict[str, hello_sender.Result]:
     """Return what came of each kind, once all is sent."""
     found = json.loads(sender.answer(600))
     return {kind: hello_sender.Result(tried, wrong) for kind, (tried, wrong) in found.items()}
-
-
-def undecided(street: Street) -> float:
-    """Return how many hellos the proxy has refused because they were begun only."""
-    return sum(value for key, value in street.town.metrics(Proxy.MESHTX).items() if "tls_undecided" in key)
 
 
 def complaints_of(street: Street) -> list[str]:

@@ -67,7 +67,7 @@ def dribble() -> list[Bar]:
         short, long = (town.python("client", asker, "dribble", *pods, str(size)) for size in (SHORT, LONG))
         beside = asked(street, 8)
         ends = [json.loads(each.answer()) for each in (short, long)]
-        refused = [value for key, value in town.metrics(Proxy.MESHTX).items() if "undecided" in key]
+        refused = street.refused("tls_undecided")
     finally:
         town.remove()
     for end in ends:
@@ -76,8 +76,8 @@ def dribble() -> list[Bar]:
         Bar(f"the dribbled hello of {ends[0]['size']} bytes gets {ends[0]['end']}", ends[0]["end"] == "ServerHello"),
         Bar(
             f"the one of {ends[1]['size']} bytes is ended ({ends[1]['end']}) at {ends[1]['seconds']:.1f} s (10 s)"
-            f", counted {sum(refused):g} times",
-            ends[1]["end"] in {"closed", "reset"} and 9.5 < ends[1]["seconds"] < 11 and sum(refused) == 1,
+            f", counted {refused:g} times",
+            ends[1]["end"] in {"closed", "reset"} and 9.5 < ends[1]["seconds"] < 11 and refused == 1,
         ),
         unhurt(calm, beside),
     ]

@@ -184,6 +184,11 @@ class Street:
         events = [json.loads(line) for line in tap.answer().splitlines() if line.startswith("{")]
         return {(event["known"], event["src"].rpartition(":")[0]) for event in events}
 
+    def refused(self, reason: str) -> float:
+        """Return how many connections the pod's proxy has refused for this reason."""
+        key = f'tcp_refused_total{{direction="inbound",reason="{reason}"}}'
+        return self.town.metrics(Proxy.MESHTX).get(key, 0)
+
     @contextmanager
     def besieged(self, traffic: Traffic, proxy: Proxy, silent: int) -> Iterator[None]:
         """A time in which silent connections are held, and probes come."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mesh.loadbalancer.hellos import complaints_of, results, send, undecided
+from tests.mesh.loadbalancer.hellos import complaints_of, results, send
 from tests.mesh.loadbalancer.street import Street
 from tests.mesh.town import why_not
 
@@ -36,5 +36,5 @@ class Tale(SynchronousTestCase):
         found = results(send(street, list(LEAST), share=1, deadline=DEADLINE))
         self.assertEqual({kind: result.wrong[:5] for kind, result in found.items()}, {kind: [] for kind in LEAST})
         self.assertEqual([kind for kind, least in LEAST.items() if found[kind].tried < least], [])
-        self.assertEqual(undecided(street), found["begun"].tried)
+        self.assertEqual(street.refused("tls_undecided"), found["begun"].tried)
         self.assertEqual(complaints_of(street), [])
