@@ -38,6 +38,7 @@ from meshtx.config_values import (
 )
 from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError
+from meshtx.net.poller import Transports
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.proxy.introduction import Extra
@@ -159,6 +160,11 @@ class ProxyConfig(ProgramConfig):
         SECONDS,
         "30s",
         "After this long a connection ends whose peer acknowledges nothing, or whose reader takes nothing.",
+    )
+    transports: Transports = setting(
+        choice(Transports),
+        Transports.QUICK.value,
+        "What moves the bytes: quick transports, with a poller of their own, or Twisted's, which work everywhere.",
     )
     directory_timeout: float = setting(SECONDS, "5s", "Longest wait for the directory's answer.")
     drain_timeout: float = setting(SECONDS, "30s", "How long connections may go on after a stop was asked for.")

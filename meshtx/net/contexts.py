@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
+from socket import socket
 
 from OpenSSL import SSL, crypto
 
@@ -134,6 +135,27 @@ def peer_check(connection: SSL.Connection) -> PeerCheck:
     if not isinstance(check, PeerCheck):
         raise TypeError("the connection was not made by Contexts")
     return check
+
+
+def is_client(connection: SSL.Connection) -> bool:
+    """Return whether a connection of `Contexts` is to begin the handshake."""
+    return peer_check(connection).expected is not None
+
+
+def on_socket(connection: SSL.Connection, sock: socket) -> SSL.Connection:
+    """Return a connection like this one, on which nothing has happened, that reads and writes a socket itself.
+
+    OpenSSL cannot change a connection from memory BIOs to a socket behind pyOpenSSL's back.
+    """
+    check = peer_check(connection)
+    bound = SSL.Connection(connection.get_context(), sock)
+    bound.set_app_data(check)
+    if is_client(connection):
+        bound.set_connect_state()
+        bound.set_tlsext_host_name(connection.get_servername() or b"")
+    else:
+        bound.set_accept_state()
+    return bound
 
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, ok: int) -> bool:

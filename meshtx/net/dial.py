@@ -29,6 +29,8 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 
 from meshtx.errors import PeerError
+from meshtx.net.poller import FdSet
+from meshtx.net.quick import QuickClient
 from meshtx.net.sockets import SocketOptions, retransmits
 from meshtx.net.transports import Client
 from meshtx.wire.address import Address
@@ -140,7 +142,8 @@ class _Attempt(tcp.Connector):
         self._race = race
 
     def _makeTransport(self) -> Client:
-        return Client(self.host, self.port, self.bindAddress, self, self.reactor)
+        make = QuickClient if isinstance(self.reactor, FdSet) else Client
+        return make(self.host, self.port, self.bindAddress, self, self.reactor)
 
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
         """There is a connection; the others are closed before the protocol hears of it."""

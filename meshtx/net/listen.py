@@ -13,6 +13,8 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from meshtx.net.poller import FdSet
+from meshtx.net.quick import QuickServer
 from meshtx.net.sockets import SocketOptions, closed_on_error, set_mark
 from meshtx.net.transports import Server
 from meshtx.wire.address import Address
@@ -31,6 +33,8 @@ class Port(tcp.Port):
     ) -> None:  # Any: a reactor has no one type
         super().__init__(address.port, factory, backlog, address.host, reactor)
         self.options = options
+        if isinstance(reactor, FdSet):
+            self.transport = QuickServer
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that takes only its own family, so that ``0.0.0.0`` and ``::`` can share a port."""

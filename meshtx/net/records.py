@@ -8,22 +8,13 @@ goes back to the public calls for whatever is not plain data. `records` chooses.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from OpenSSL import SSL
 
+from meshtx.net import openssl
 from meshtx.net.contexts import peer_check
 from meshtx.net.failures import TlsError, translate
-
-_HOT_CALLS: tuple[Any, ...] = ()
-try:
-    from OpenSSL import _util
-
-    _ffi: Any = _util.ffi  # untyped there
-    _lib: Any = _util.lib
-    _HOT_CALLS = (_lib.SSL_write, _lib.SSL_read, _lib.SSL_get_error, _lib.BIO_write, _lib.BIO_read)
-except (ImportError, AttributeError):  # another pyOpenSSL than the one measured
-    pass
 
 RECORD = 2**14
 """Plain bytes in one record (RFC 8446, section 5.1)."""
@@ -146,12 +137,6 @@ class PublicRecords:
 _SIZE = 2**18
 """Bytes read from a memory BIO at once: more than a chunk of TCP, sealed."""
 
-if _HOT_CALLS:
-    _SSL_write, _SSL_read, _SSL_get_error, _BIO_write, _BIO_read = _HOT_CALLS
-    _WANT_READ: int = _lib.SSL_ERROR_WANT_READ
-    _BUFFER: Any = _ffi.new("char[]", _SIZE)  # shared: every use copies out of it before anything else can run
-    _VIEW: Any = _ffi.buffer(_BUFFER)
-
 
 class FastRecords(PublicRecords):
     """A `RecordLayer` that spares pyOpenSSL's copies and its exception at the end of each loop.
@@ -164,17 +149,14 @@ class FastRecords(PublicRecords):
 
     def __init__(self, connection: SSL.Connection) -> None:
         super().__init__(connection)
-        handles: Any = connection  # private, hence unknown to its type
-        self._ssl = handles._ssl
-        self._into = handles._into_ssl
-        self._from = handles._from_ssl
+        self._ssl, self._into, self._from = openssl.handles(connection)
 
     def seal(self, data: bytes) -> bytes:
         """Encrypt up to one record in two calls of OpenSSL."""
         size = len(data)
         if size > RECORD:
             return b"".join([self.seal(data[start : start + RECORD]) for start in range(0, size, RECORD)])
-        written = _SSL_write(self._ssl, data, size)
+        written = openssl.ssl_write(self._ssl, data, size)
         if written == size:
             return self.drain()
         if written <= 0:
@@ -189,30 +171,30 @@ class FastRecords(PublicRecords):
         if size > RECORD:
             return b"".join([self.open(cipher[start : start + RECORD]) for start in range(0, size, RECORD)])
         if size:
-            _BIO_write(self._into, cipher, size)
+            openssl.bio_write(self._into, cipher, size)
         ssl = self._ssl
-        read = _SSL_read(ssl, _BUFFER, RECORD)
-        plain: bytes = _VIEW[:read] if read > 0 else b""
+        read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
+        plain: bytes = openssl.VIEW[:read] if read > 0 else b""
         while read > 0:
-            read = _SSL_read(ssl, _BUFFER, RECORD)
+            read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
             if read > 0:
-                plain += _VIEW[:read]
-        if _SSL_get_error(ssl, read) != _WANT_READ:
+                plain += openssl.VIEW[:read]
+        if openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             plain += super().open(b"")
         return plain
 
     def drain(self) -> bytes:
         """Read the outgoing memory BIO, empty in nearly all cases but after `seal`."""
-        size = _BIO_read(self._from, _BUFFER, _SIZE)
+        size = openssl.bio_read(self._from, openssl.BUFFER, openssl.SIZE)
         if size <= 0:
             return b""
-        drained: bytes = _VIEW[:size]
-        return drained if size < _SIZE else drained + self.drain()
+        drained: bytes = openssl.VIEW[:size]
+        return drained if size < openssl.SIZE else drained + self.drain()
 
 
 def records(connection: SSL.Connection) -> RecordLayer:
     """Return the fastest record layer that this pyOpenSSL allows."""
-    if _HOT_CALLS:
+    if openssl.AVAILABLE:
         try:
             return FastRecords(connection)
         except AttributeError:

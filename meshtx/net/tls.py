@@ -24,9 +24,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshtx.net.contexts import peer_check
+from meshtx.net.contexts import is_client, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.records import records
+from meshtx.net.quick import QuickTransport
+from meshtx.net.records import RecordLayer, records
+from meshtx.net.socket_records import socket_records
 from meshtx.net.tls_tcp import Closing, ITcp
 from meshtx.net.tls_transport import TlsTransport
 from meshtx.pki.name import Name
@@ -101,7 +103,8 @@ class TlsProtocol(Protocol):
         linger: float = LINGER,
     ) -> None:
         self._connection = connection
-        self._records = records(connection)
+        self._records: RecordLayer
+        self._untouched = True
         self._established = established
         self._failed: Callable[[TlsError], None] | None = failed
         self._clock = clock
@@ -111,8 +114,12 @@ class TlsProtocol(Protocol):
         self._closing: Closing | None = None
         self._stream: TlsTransport | None = None
 
-    def start_on(self, transport: ITransport, prefix: bytes = b"") -> None:
-        """Take over a transport from another protocol, with the bytes that it has read already."""
+    def start_on(self, transport: ITransport, prefix: bytes = b"", *, untouched: bool = False) -> None:
+        """Take over a transport from another protocol, with the bytes that it has read already.
+
+        :param untouched: it has read nothing; without, those bytes may also come later, by `dataReceived`.
+        """
+        self._untouched = untouched
         transport.protocol = self  # type: ignore[attr-defined]  # of every transport in Twisted, of no interface
         self.makeConnection(transport)
         if prefix:
@@ -121,14 +128,19 @@ class TlsProtocol(Protocol):
     def connectionMade(self) -> None:
         """Start the handshake and its deadline."""
         self._tcp = cast("ITcp", self.transport)
+        if self._untouched and isinstance(self.transport, QuickTransport):
+            layer = socket_records(self._connection, self.transport)
+            self._records, self._connection = layer, layer.connection
+            self.transport.secure(layer)
+        else:
+            self._records = records(self._connection)
         self._deadline = self._clock.callLater(self._timeout, self._timed_out)
-        self._shake(b"")
+        if is_client(self._connection):
+            self._shake(b"")
 
     def dataReceived(self, data: bytes) -> None:
-        """Pass on to the established connection, or go on with the handshake."""
-        if self._stream is not None:
-            self._stream.received(data)
-        elif self._failed is not None:
+        """Go on with the handshake, unless it has failed."""
+        if self._failed is not None:
             self._shake(data)
 
     def readConnectionLost(self) -> None:
@@ -155,6 +167,7 @@ class TlsProtocol(Protocol):
         else:
             self._tell(TlsError(TlsFailure.OTHER, f"in the handshake: {reason.getErrorMessage()}"))
         self._stream = None
+        self.__dict__.pop("dataReceived", None)  # it leads to what this is held by
         del self._records, self._connection  # OpenSSL's memory is to go now, not when garbage is collected
 
     def _shake(self, data: bytes) -> None:
@@ -187,6 +200,7 @@ class TlsProtocol(Protocol):
             self._tcp.abortConnection()
             return
         self._stream = TlsTransport(self._tcp, self._records, self._clock, self._linger)
+        self.dataReceived = self._stream.received  # type: ignore[method-assign,assignment]  # a call less a chunk
         self._stream.start(protocol)
 
     def _timed_out(self) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, I
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.quick import QuickTransport
 from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls
 
 
@@ -26,6 +27,8 @@ class Arrival(Protocol):
         """What has been read so far; at most what the sniffer takes for a hello."""
         self.gone: Callable[[], None] | None = None
         """Called if the connection is lost before it was given away."""
+        self.leaves: Callable[[Hello], bool] | None = None
+        """Says of a ClientHello whether TLS is to find it unread, if it has come whole."""
         self.begins: Callable[[], None] | None = None
         """Called when bytes have come that do not say yet what they are."""
         self.orderly = False
@@ -64,13 +67,24 @@ class Arrival(Protocol):
 
     def release(self) -> None:
         """Wait no more: somebody else takes the transport."""
-        self._seen = self.gone = self.begins = None
+        self._seen = self.gone = self.begins = self.leaves = None
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
 
     def connectionMade(self) -> None:
         """Tell who awaits it."""
+        if isinstance(self.transport, QuickTransport):
+            self.transport.look(self._leave)
         self._accepted(self)
+
+    def _leave(self, data: bytes) -> bool:
+        if self._seen is None or self.leaves is None:
+            return False
+        hello = ClientHelloSniffer().receive_data(data)
+        if not isinstance(hello, Hello) or not self.leaves(hello):
+            return False
+        self._judge(hello)
+        return True
 
     def dataReceived(self, data: bytes) -> None:
         """Look at more."""

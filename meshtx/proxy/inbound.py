@@ -164,6 +164,7 @@ class _Connection:
         """Listen to the client and, where that is allowed and it has not begun, to the workload."""
         arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
         arrival.begins = lambda: self._begun(arrival)
+        arrival.leaves = lambda hello: hello.sni is not None and hello.sni == self._parts.tls.server_name
         if rest:
             arrival.dataReceived(rest)
         elif permit := self._early_permit():
@@ -305,7 +306,7 @@ class _Connection:
         arrival.release()
         self._work.decided()
         self._work.takes(self._parts.limits.handshakes, "too many handshakes")
-        tls.start_on(self._transport)
+        tls.start_on(self._transport, untouched=not arrival.held)
         self._in_turn(tls, arrival.held)
 
     def _in_turn(self, tls: Carrier, hello: bytes) -> None:

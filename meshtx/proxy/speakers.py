@@ -16,7 +16,7 @@ from enum import StrEnum
 MAX_PORTS = 1024
 """Ports that are remembered; what is learned of one more takes the place of what was learned first."""
 
-GRACE = 0.02
+GRACE = 0.015
 """Seconds that a meshed client has for the first byte of its ClientHello: it sends that as soon as it is connected."""
 
 SILENCE = 1.0

@@ -25,6 +25,7 @@ from meshtx.identity.keeper_service import KeeperService, Refresh
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.net.dial import Dialler
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
+from meshtx.net.poller import registrar
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.detectors import load_detectors
@@ -95,6 +96,7 @@ class ProxyService(MultiService):
         super().__init__()
         self._config = config
         self._reactor = reactor
+        self._io = registrar(reactor, config.transports)
         self._enough = descriptors_for(config.max_undecided)
         self._descriptors = self._enough if descriptors is None else descriptors
         self.metrics = Metrics()
@@ -109,7 +111,7 @@ class ProxyService(MultiService):
         self._measure_credentials()
         self.source.subscribe(self._measure_credentials)
         self._own_ports: set[int] = set()
-        self.listeners = Listeners(reactor, config.program, self._listeners(), self._sockets, self._bound)
+        self.listeners = Listeners(self._io, config.program, self._listeners(), self._sockets, self._bound)
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
 
@@ -154,7 +156,7 @@ class ProxyService(MultiService):
         config = self._config
         room = Room.within(self._descriptors, config.max_undecided)
         dialler = Dialler(
-            self._reactor,
+            self._io,
             self._sockets,
             config.connect_timeout,
             hedged=self.metrics.hedged,
@@ -189,7 +191,7 @@ class ProxyService(MultiService):
             gateways=frozenset(config.gateways),
             introductions=Introductions(config.proxy_protocol_to, frozenset(config.proxy_protocol_tlvs)),
         )
-        to_workload = Dialler(self._reactor, self._sockets, config.connect_timeout, hedges=())
+        to_workload = Dialler(self._io, self._sockets, config.connect_timeout, hedges=())
         workload = Workload(to_workload, {f.listen.port: f.destination for f in config.inbound_forward})
         inbound = Inbound(parts, workload, _redirected_goal)
         outbound = Outbound(parts, _redirected)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL, _util
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshtx.net import openssl
 from meshtx.net import records as module
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
@@ -162,7 +163,7 @@ class FastRecordsTests(Outcomes, SynchronousTestCase):
     kind = FastRecords
 
     def test_what_waits_to_be_sent_may_exceed_the_buffer(self) -> None:
-        self.patch(module, "_SIZE", 100)
+        self.patch(openssl, "SIZE", 100)
         a, b = self.pair()
         self.assertEqual(b.open(a.seal(b"x" * 1000)), b"x" * 1000)
 
@@ -179,12 +180,12 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
 
     def test_without_the_functions_it_is_the_public_one(self) -> None:
-        self.patch(module, "_HOT_CALLS", ())
+        self.patch(openssl, "AVAILABLE", False)
         self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
 
     def test_a_pyopenssl_without_the_functions_can_be_imported(self) -> None:
         self.patch(_util, "lib", object())
-        self.assertEqual(run_path(module.__file__)["_HOT_CALLS"], ())
+        self.assertFalse(run_path(openssl.__file__)["AVAILABLE"])
 
 
 def resident() -> int:

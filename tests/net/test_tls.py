@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.records import PublicRecords
 from meshtx.net.tls import AFTER_FAILURE, HANDSHAKE, Session
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.tls_wire import Half, Plain, Side, dial, join, listen, outcomes, turns
@@ -205,11 +206,11 @@ class HandshakeTests(TestCase):
         self.assertEqual([str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)], ["no protocol"])
 
     async def test_a_defect_in_a_callback_of_openssl_refuses(self) -> None:
-        def broken(_cipher: bytes) -> bool:
+        def broken(_records: PublicRecords, _cipher: bytes) -> bool:
             raise ZeroDivisionError
 
         peer, side = Raw(b"x"), Side(SERVER.server(), Half())
-        side.tls._records.handshake = broken
+        self.patch(PublicRecords, "handshake", broken)
         dial(listen(self, side.tls), peer)
         await self.assert_failed(side, TlsFailure.OTHER, "a defect of ours; the log has it")
         await peer.lost

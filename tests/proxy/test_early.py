@@ -17,7 +17,7 @@ from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.early import EarlyDial, EarlyEnd
 from meshtx.proxy.inbound import Goal, Inbound
 from meshtx.proxy.policy import Mode, Policy
-from meshtx.proxy.speakers import Speaker
+from meshtx.proxy.speakers import GRACE, Speaker
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
 from tests.net.certificates import VOTING, WEB
@@ -46,7 +46,7 @@ class EarlyCase(MeshCase):
             await self.turn()
         return talker
 
-    async def dialled(self, server: Host, application: Application, after: float = 0.02) -> tuple[Talker, Talker]:
+    async def dialled(self, server: Host, application: Application, after: float = GRACE) -> tuple[Talker, Talker]:
         """Return a silent client and the workload's end of the connection that was made for it."""
         accepted: Deferred[Talker] = application.next()
         talker = await self.silent(server, server.inbound(application.address.port))
@@ -67,7 +67,7 @@ class ServerFirstTests(EarlyCase):
         server, application = self.host(), self.application(lambda: Talker(BANNER))
         address = server.inbound(application.address.port)
         talker = await self.silent(server, address)
-        self.clock.advance(0.019)
+        self.clock.advance(GRACE - 0.001)
         self.assertEqual((server.parts.early.open, application.connections), (0, []))
         self.clock.advance(0.001)
         self.assertEqual(await talker.has(len(BANNER)), BANNER)
@@ -92,7 +92,7 @@ class ServerFirstTests(EarlyCase):
         """The answer is said first, as some servers do that shut a connection down; it is observed with its request."""
         server, application = self.host(), self.application(lambda: Talker(ANSWER))
         talker = await self.silent(server, server.inbound(application.address.port))
-        self.clock.advance(0.02)
+        self.clock.advance(GRACE)
         await talker.has(len(ANSWER))
         talker.transport.write(REQUEST)
         await application.connections[0].has(len(REQUEST))
@@ -118,7 +118,7 @@ class ServerFirstTests(EarlyCase):
     async def test_a_workload_that_is_not_there_is_a_reset_at_once(self) -> None:
         server, nobody = self.host(), self.nobody()
         talker = await self.silent(server, server.inbound(nobody.port))
-        self.clock.advance(0.02)
+        self.clock.advance(GRACE)
         self.assertEqual(await talker.lost, "reset")
         self.assertEqual((await server.refusal())[0], "connect_failed")
         await self.results(server, failed=1)
@@ -139,7 +139,7 @@ class ClientFirstTests(EarlyCase):
         server, application = self.host(), self.application(Echo)
         talker = await self.silent(server, server.inbound(application.address.port))
         talker.transport.write(REQUEST)
-        self.clock.advance(0.02)
+        self.clock.advance(GRACE)
         self.assertEqual(await talker.has(len(REQUEST)), REQUEST)
         self.assertEqual(len(application.connections), 1)
         await self.results(server, used=1)
@@ -354,5 +354,5 @@ class BoundTests(EarlyCase):
         self.assertEqual(server.parts.early.open, 2)
         speaks = self.application(lambda: Talker(BANNER))
         talker = await self.silent(server, server.inbound(speaks.address.port))
-        self.clock.advance(0.02)
+        self.clock.advance(GRACE)
         self.assertEqual(await talker.has(len(BANNER)), BANNER)

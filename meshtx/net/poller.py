@@ -1,0 +1,246 @@
+"""The descriptors that are watched, by an epoll of our own: what Twisted's reactors do, with less on the way.
+
+    any reactor ──▶ its own descriptors          MeshtxReactor ──▶ every descriptor
+         └────────▶ Poller ──▶ our connections        (`meshtx.net.reactor`)
+
+An event only means "try": what a descriptor says when it is read or written is the truth. A hang-up in a batch of
+events is no loss, for the descriptor may be another's by the time that its turn comes.
+
+What is asked for while a batch is being served is told to the kernel behind the batch, so that a connection that
+pauses and resumes in one turn costs nothing. What is given up is told at once: its descriptor may be closed next.
+"""
+
+from __future__ import annotations
+
+import select
+from enum import StrEnum
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshtx.errors import ConfigError
+
+MOST_EVENTS = 256
+"""Events of one batch, so that timers and other descriptors have their turn between two."""
+
+HAS_EPOLL = hasattr(select, "epoll")
+
+_IN = getattr(select, "EPOLLIN", 1)
+_OUT = getattr(select, "EPOLLOUT", 4)
+
+
+class Transports(StrEnum):
+    """Which transports connections have."""
+
+    QUICK = "quick"
+    TWISTED = "twisted"
+
+
+@implementer(IReactorFDSet)
+class FdSet:
+    """Descriptors, each with what it waits for."""  # they are Any: a descriptor has no one type
+
+    log = Logger()
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Any] = {}
+        self._wanted: dict[int, int] = {}
+        self._told: dict[int, int] = {}
+        self._late: set[int] = set()
+        self._serving = False
+
+    def addReader(self, reader: Any) -> None:
+        """Call its `doRead` when there may be something to read."""
+        self._want(reader, _IN)
+
+    def addWriter(self, writer: Any) -> None:
+        """Call its `doWrite` when something may be written."""
+        self._want(writer, _OUT)
+
+    def removeReader(self, reader: Any) -> None:
+        """Do not call its `doRead` any more."""
+        self._leave(reader, _IN)
+
+    def removeWriter(self, writer: Any) -> None:
+        """Do not call its `doWrite` any more."""
+        self._leave(writer, _OUT)
+
+    def getReaders(self) -> list[Any]:
+        """Return those that wait to read."""
+        return self._waiting(_IN)
+
+    def getWriters(self) -> list[Any]:
+        """Return those that wait to write."""
+        return self._waiting(_OUT)
+
+    def removeAll(self) -> list[Any]:
+        """Watch nothing any more, and return what was watched."""
+        everything = list(self._watched.values())
+        for selectable in everything:
+            self.removeReader(selectable)
+            self.removeWriter(selectable)
+        return everything
+
+    def poll(self, timeout: float | None) -> None:
+        """Serve one batch of events.
+
+        :param timeout: seconds to wait for the first; ``None``: without end.
+        """
+        events = self._epoll.poll(timeout, MOST_EVENTS)
+        self._serving = True
+        try:
+            for fd, event in events:
+                selectable = self._watched.get(fd)
+                if selectable is not None:
+                    self._serve(fd, event, selectable)
+        finally:
+            self._serving = False
+            self._tell_all()
+
+    def _serve(self, fd: int, event: int, selectable: Any) -> None:
+        reading, why = False, None
+        try:
+            if event & ~_OUT and self._wanted[fd] & _IN:
+                reading = True
+                why = selectable.doRead()
+            if why is None and event & ~_IN and self._wanted.get(fd, 0) & _OUT and self._watched[fd] is selectable:
+                reading = False
+                why = selectable.doWrite()
+        except Exception as raised:  # noqa: BLE001  the border to every protocol: logged, and the connection lost
+            self.log.failure("{selectable} failed", selectable=selectable)
+            why = raised
+        if why is not None:
+            self._lose(selectable, why, reading=reading)
+
+    def _lose(self, selectable: Any, why: Exception, *, reading: bool) -> None:
+        self.removeReader(selectable)
+        done = isinstance(why, error.ConnectionDone)
+        # A Failure of its own for each: one that is shared collects what its holders put into it.
+        failure = Failure(type(why)() if isinstance(why, error.ConnectionDone | error.ConnectionLost) else why)
+        try:
+            if done and reading and IHalfCloseableDescriptor.providedBy(selectable):
+                selectable.readConnectionLost(failure)
+            else:
+                self.removeWriter(selectable)
+                selectable.connectionLost(failure)
+        except Exception:  # noqa: BLE001  as above; nothing is left to lose
+            self.log.failure("{selectable} failed at its end", selectable=selectable)
+
+    def _want(self, selectable: Any, event: int) -> None:
+        fd = selectable.fileno()
+        wanted = self._wanted.get(fd, 0)
+        if not wanted & event:
+            self._wanted[fd] = wanted | event
+            self._watched[fd] = selectable
+            self._soon(fd)
+
+    def _leave(self, selectable: Any, event: int) -> None:
+        fd = selectable.fileno()
+        if fd == -1:
+            fd = next((number for number, each in self._watched.items() if each is selectable), -1)
+        wanted = self._wanted.get(fd, 0)
+        if not wanted & event:
+            return
+        if wanted != event:
+            self._wanted[fd] = wanted & ~event
+            self._soon(fd)
+            return
+        del self._wanted[fd], self._watched[fd]
+        if self._told.pop(fd, 0):
+            self._epoll.unregister(fd)
+
+    def _soon(self, fd: int) -> None:
+        if self._serving:
+            self._late.add(fd)
+        else:
+            self._tell(fd)
+
+    def _tell_all(self) -> None:
+        late, self._late = self._late, set()
+        for fd in late:
+            if fd in self._wanted:
+                self._tell(fd)
+
+    def _tell(self, fd: int) -> None:
+        """Tell the kernel what is wanted of a descriptor.
+
+        :raises OSError: the kernel cannot watch it.
+        """
+        wanted, told = self._wanted[fd], self._told.get(fd, 0)
+        if wanted == told:
+            return
+        if told:
+            self._epoll.modify(fd, wanted)
+        else:
+            self._epoll.register(fd, wanted)
+        self._told[fd] = wanted
+
+    def _waiting(self, event: int) -> list[Any]:
+        return [self._watched[fd] for fd, wanted in self._wanted.items() if wanted & event]
+
+
+@implementer(IReadDescriptor)
+class Poller(FdSet):
+    """Descriptors that are one reader of another reactor; what else is asked of it is asked of that.
+
+    :param reactor: (Any: a reactor has no one type.)
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self.callLater = reactor.callLater
+        self.seconds = reactor.seconds
+        self._reactor = reactor
+        self._joined = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def fileno(self) -> int:
+        """Return the descriptor of the epoll itself: it is readable when there are events."""
+        return self._epoll.fileno()
+
+    def doRead(self) -> None:
+        """Serve the events that there are."""
+        self.poll(0)
+        self._join_or_leave()
+
+    def logPrefix(self) -> str:
+        """Return what log lines of the reactor's own name it by."""
+        return "meshtx"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends: so does every connection."""
+        for selectable in self.removeAll():
+            selectable.connectionLost(reason)
+
+    def _want(self, selectable: Any, event: int) -> None:
+        super()._want(selectable, event)
+        self._join_or_leave()
+
+    def _leave(self, selectable: Any, event: int) -> None:
+        super()._leave(selectable, event)
+        self._join_or_leave()
+
+    def _join_or_leave(self) -> None:
+        """Be a reader of the reactor as long as there is something to watch, so that an idle one can end."""
+        if self._joined != bool(self._watched) and not self._serving:
+            self._joined = not self._joined
+            (self._reactor.addReader if self._joined else self._reactor.removeReader)(self)
+
+
+def registrar(reactor: Any, transports: Transports) -> Any:
+    """Return what connections are to be registered with: the reactor, or a `Poller` in it.
+
+    :raises ConfigError: the reactor gives its connections quick transports, and others are wanted.
+    """
+    if transports is Transports.TWISTED and isinstance(reactor, FdSet):
+        raise ConfigError("transports", "the reactor meshtx has quick ones", "leave out --reactor, or this setting")
+    if transports is Transports.TWISTED or not HAS_EPOLL or isinstance(reactor, FdSet):
+        return reactor
+    return Poller(reactor)

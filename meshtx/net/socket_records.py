@@ -1,0 +1,193 @@
+"""The record layer on the socket itself: OpenSSL reads and writes it, no cipher text passes through Python.
+
+    kernel ──▶ SSL_read ──▶ QuickTransport.doRead ──▶ TlsProtocol      `read`, in place of `open`
+    kernel ◀── SSL_write ◀── QuickTransport.write ◀── TlsTransport     `send`, in place of `seal`
+
+A `RecordLayer` whose `seal` and `open` leave the bytes alone, and the `Channel` of its transport. It has to have the
+socket from the first byte on. Two implementations, as in `meshtx.net.records`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+
+from meshtx.net import openssl
+from meshtx.net.contexts import on_socket, peer_check
+from meshtx.net.failures import TlsError, TlsFailure, translate
+from meshtx.net.quick import SIZE, QuickTransport
+from meshtx.net.records import RECORD, Close
+
+EOF = -1
+"""What pyOpenSSL has in the place of errno where TCP has ended without close_notify."""
+
+
+class SocketRecords:
+    """By pyOpenSSL's public calls.
+
+    :param connection: one of `Contexts` on which nothing has happened.
+    :param transport: gives up its socket: nothing has been read from it.
+    """
+
+    def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
+        self.connection = on_socket(connection, transport.getHandle())
+        self._transport = transport
+        self._check = peer_check(connection)
+        self._shaken = False
+        self.ended: Close | TlsError | None = None
+
+    # The record layer.
+
+    def handshake(self, cipher: bytes) -> bool:  # noqa: ARG002 - OpenSSL fetches it
+        """Step, as far as the socket goes."""
+        try:
+            self.connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.WantWriteError:
+            self._transport.when_writable(self._go_on)
+            return False
+        except SSL.Error as error:
+            self.ended = self._check.refused or _failed(error)
+            raise self.ended from error
+        self._shaken = True
+        return True
+
+    def _go_on(self) -> bool:
+        self._transport.protocol.dataReceived(b"")
+        return True
+
+    def seal(self, data: bytes) -> bytes:
+        """Return them as they are: the transport sends by `send`."""
+        return data
+
+    def open(self, cipher: bytes) -> bytes:
+        """Return them as they are: the transport has read them by `read`."""
+        return cipher
+
+    def drain(self) -> bytes:
+        """Return nothing: OpenSSL has sent it itself."""
+        return b""
+
+    def close_notify(self) -> bytes:
+        """Shut down our direction, once everything is sent."""
+        if not (self._transport.all_sent and self._shut()):
+            self._transport.when_writable(self._shut)
+        return b""
+
+    def _shut(self) -> bool:
+        try:
+            self.connection.shutdown()
+        except SSL.WantWriteError:
+            return False
+        except SSL.Error:
+            return True  # it is broken: the transport finds that out by itself
+        return True
+
+    # The channel.
+
+    def read(self) -> bytes | None:
+        """Return plain bytes, none in the handshake; ``None`` if TCP has ended."""
+        if self.ended is not None:
+            return self._read_on()
+        if not self._shaken:
+            return b""
+        try:
+            return self.connection.recv(RECORD)
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            self.ended = Close.NOTIFIED
+        except SSL.WantWriteError:
+            self.ended = TlsError(TlsFailure.OTHER, "the peer asks for key updates and does not read")
+        except SSL.SysCallError as error:
+            if error.args[0] != EOF:
+                raise ConnectionError(*error.args) from error
+            return None
+        except SSL.Error as error:
+            self.ended = translate(error)
+        return b""
+
+    def _read_on(self) -> bytes | None:
+        """Drop what comes behind the end of TLS, and see that of TCP."""
+        return b"" if self._transport.getHandle().recv(SIZE) else None
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Seal and send record by record, as far as the socket takes them."""
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += self.connection.send(data[sent : sent + RECORD])
+        except SSL.WantWriteError:
+            pass
+        except SSL.Error as error:
+            raise ConnectionError(str(error)) from error
+        return sent
+
+
+class FastSocketRecords(SocketRecords):
+    """With OpenSSL's own functions where they are called for each record; every unusual result goes the public way.
+
+    :raises AttributeError: the connection has no such handles.
+    """
+
+    def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
+        super().__init__(connection, transport)
+        self._ssl: Any = openssl.handles(self.connection)[0]
+
+    def read(self) -> bytes | None:
+        """Read one record, and more as long as they are whole ones: a peer that sends in bulk fills them."""
+        if not self._shaken or self.ended is not None:
+            return super().read()
+        ssl = self._ssl
+        read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
+        got = max(0, read)
+        while read == RECORD and got < SIZE:
+            read = openssl.ssl_read(ssl, openssl.BUFFER + got, RECORD)
+            if read > 0:
+                got += read
+        plain: bytes = openssl.VIEW[:got]
+        if read > 0 or openssl.ssl_get_error(ssl, read) == openssl.WANT_READ:
+            return plain
+        return super().read() if not got else plain + (super().read() or b"")
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Seal and send by one call a record."""
+        size, ssl = len(data), self._ssl
+        if type(data) is bytes and size <= RECORD:
+            sent: int = openssl.ssl_write(ssl, data, size)
+            if sent == size:
+                return sent
+            start = openssl.pointer(data)
+        else:
+            start = openssl.pointer(data)
+            sent = openssl.ssl_write(ssl, start, size)
+        done = 0
+        while sent > 0:
+            done += sent
+            if done == size:
+                return done
+            sent = openssl.ssl_write(ssl, start + done, size - done)
+        if openssl.ssl_get_error(ssl, sent) == openssl.WANT_WRITE:
+            return done
+        return done + super().send(data[done:])
+
+
+def socket_records(connection: SSL.Connection, transport: QuickTransport) -> SocketRecords:
+    """Return the fastest that this pyOpenSSL allows."""
+    if openssl.AVAILABLE:
+        try:
+            return FastSocketRecords(connection, transport)
+        except AttributeError:
+            pass
+    return SocketRecords(connection, transport)
+
+
+def _failed(error: SSL.Error) -> TlsError:
+    """Return why a handshake failed, in the words that it has on every transport."""
+    if not isinstance(error, SSL.SysCallError):
+        return translate(error)
+    if error.args[0] == EOF:
+        return TlsError(TlsFailure.TRUNCATED, "the peer closed in the handshake")
+    return TlsError(TlsFailure.OTHER, f"in the handshake: {error.args[1]}")
