@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .stamps/ready
 BREAK ?=
-PATHS := meshtx twisted tests tools examples
+BENCH ?=
+PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint mutants clean
+.PHONY: help demo test lab bench lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,10 @@ test: $(READY) lint ## run everything: lint, types, unit, namespace and interop 
 
 lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
 	$(BIN)/python -m tests.mesh.loadbalancer.lab
+
+bench: $(READY) ## measure what it costs beside other sidecars (BENCH="requests --quick"; python -m benchmarks --help)
+	benchmarks/install.sh $(BIN)/python
+	$(BIN)/python -m benchmarks $(BENCH)
 
 lint: $(READY) ## check style, format and types
 	$(BIN)/ruff check $(PATHS)

@@ -1,0 +1,141 @@
+"""Where everything runs: a network namespace with nothing but its loopback, and two CPUs.
+
+    CPU 0: both proxies of the pair          CPU 1: load and servers, and what taps
+
+All processes go when this one goes, however it ends (see `meshtx.demo.lab`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks import accounting
+from benchmarks.certificates import Certificates
+from meshtx.demo.lab import Lab, LabError, wait_until
+from meshtx.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 60.0
+"""Seconds until a program must be ready."""
+
+PORTS = "10000 65000"
+"""Ports that connections may have: 32,000 a minute would be too few."""
+
+
+def two_cpus() -> tuple[int, int]:
+    """Return the CPU of the proxies and that of the load.
+
+    :raises ConfigError: there is only one.
+    """
+    ours = sorted(os.sched_getaffinity(0))
+    if len(ours) < 2:
+        raise ConfigError("CPUs", "there is only one", "the load must not run where the proxies do")
+    return ours[0], ours[1]
+
+
+def allow_descriptors() -> None:
+    """Let this process and those that it starts have as many as the system lets them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@dataclass
+class Running:
+    """A process on the ground.
+
+    :param said: the file that its output goes to.
+    """
+
+    what: str
+    process: subprocess.Popen[bytes]
+    said: Path
+
+    def cpu(self) -> float:
+        """Return the CPU seconds it has used."""
+        return accounting.cpu_seconds(self.process.pid)
+
+    def resident(self) -> int:
+        """Return its resident memory, bytes."""
+        return accounting.resident(self.process.pid)
+
+    def until(self, fact: Callable[[], bool], what: str) -> None:
+        """Wait for a fact that comes true while the process runs."""
+
+        def there() -> bool:
+            if self.process.poll() is not None:
+                raise LabError(f"{self.what} ended before {what}:\n{self.said.read_text(errors='replace')}")
+            return fact()
+
+        wait_until(there, f"{self.what}: {what}", PATIENCE)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Ground:
+    """A context in which programs can be started."""
+
+    def __init__(self) -> None:
+        self.proxies_cpu, self.load_cpu = two_cpus()
+        self._lab = Lab()
+
+    def __enter__(self) -> Self:
+        allow_descriptors()
+        os.sched_setaffinity(0, {self.load_cpu})
+        self._lab.__enter__()
+        self.folder = self._lab.folder
+        self.certificates = Certificates.make(self.folder)
+        self._host = self._lab.build_fabric()
+        self._host.run("sh", "-c", f"echo {PORTS} >/proc/sys/net/ipv4/ip_local_port_range")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lab.__exit__(kind, error, trace)
+
+    def start(self, what: str, argv: Sequence[str], *, cpu: int) -> Running:
+        """Start a program on a CPU.
+
+        :param what: names it in errors, and its log.
+        """
+        environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        process = self._host.start("taskset", "-c", str(cpu), *argv, log=what, env=environment)
+        return Running(what, process, self.folder / f"{self._host.name}-{what}.log")
+
+    def run(self, *argv: str) -> str:
+        """Run a program on the CPU of the load to its good end, and return what it wrote."""
+        return self._host.run("taskset", "-c", str(self.load_cpu), *argv).stdout
+
+    def tool(self, module: str, *argv: str) -> str:
+        """Run one of our load generators likewise."""
+        return self.run(sys.executable, "-m", f"benchmarks.load.{module}", *argv)
+
+    def serve(self, what: str, argv: Sequence[str], port: int) -> Running:
+        """Start a server on the CPU of the load, and wait until it answers."""
+        server = self.start(what, argv, cpu=self.load_cpu)
+        server.until(lambda: self.answers(f"http://127.0.0.1:{port}/"), "answering a request")
+        return server
+
+    def answers(self, url: str) -> bool:
+        """Tell whether a request gets a good answer."""
+        done = self._host.run("curl", "--noproxy", "*", "-sf", "-m", "5", "-o", "/dev/null", url, check=False)
+        return done.returncode == 0
+
+    def page(self, url: str) -> str:
+        """Return the answer to a request."""
+        return self._host.run("curl", "--noproxy", "*", "-sf", "-m", "5", url).stdout
