@@ -7,6 +7,8 @@ calls do it all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from OpenSSL import SSL
@@ -38,10 +40,25 @@ except (ImportError, AttributeError):  # another pyOpenSSL than the one measured
     pass
 
 
-def handles(connection: SSL.Connection) -> tuple[Any, Any, Any]:
-    """Return OpenSSL's own objects: the connection, the BIO into it, the one out of it; without BIOs, ``None``.
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """What pyOpenSSL has of one connection.
+
+    :param into: the memory BIO into it, ``None`` on a socket.
+    :param out: the one out of it.
+    :param judge: raises the public error that belongs to a result, and empties OpenSSL's queue of errors.
+    """
+
+    ssl: Any
+    into: Any
+    out: Any
+    judge: Callable[[Any, int], None]
+
+
+def handles(connection: SSL.Connection) -> Handles:
+    """Return OpenSSL's own objects.
 
     :raises AttributeError: the connection has no such handles.
     """
     private: Any = connection  # hence unknown to its type
-    return private._ssl, private._into_ssl, private._from_ssl
+    return Handles(private._ssl, private._into_ssl, private._from_ssl, private._raise_ssl_error)

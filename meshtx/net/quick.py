@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from twisted.internet import main
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
 
 from meshtx.net.transports import Client, ResetUnlessWhole, Server
 
@@ -65,14 +66,14 @@ class QuickTransport(ResetUnlessWhole):
                 size = self.socket.recv_into(_BUFFER, 0, socket.MSG_PEEK)
             except BlockingIOError:
                 return None
-            except OSError:
-                size = 0
+            except OSError:  # told once: reading would see an end
+                return main.CONNECTION_LOST
             del self.doRead
             return None if size and judge(bytes(_VIEW[:size])) else self.doRead()
 
         self.doRead = look_first  # type: ignore[method-assign]  # as Twisted has it while it connects
 
-    def doRead(self) -> ConnectionDone | ConnectionLost | None:
+    def doRead(self) -> Any:  # Any: Twisted gives it no type that fits
         """Read once, and hand it on."""
         channel = self._channel
         try:
@@ -121,6 +122,12 @@ class QuickTransport(ResetUnlessWhole):
         except OSError:
             return main.CONNECTION_LOST
 
+    def connectionLost(self, reason: Failure) -> None:
+        """End, and let go of what leads back here."""
+        super().connectionLost(reason)
+        self.__dict__.pop("doRead", None)
+        self._channel = self._last = None
+
     # The end of what a channel has to say.
 
     @property
@@ -136,7 +143,7 @@ class QuickTransport(ResetUnlessWhole):
         self._last = last
         self.startWriting()
 
-    def doWrite(self) -> Any:  # Any: Twisted gives it no type that fits
+    def doWrite(self) -> Any:  # as above
         """Write what waits, then do what was left for last."""
         why = super().doWrite()
         if why is None and self._last is not None and self.connected and self.all_sent:

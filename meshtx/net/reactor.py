@@ -5,6 +5,8 @@ It spares what a nested poller costs, a second system call and a hop for each ba
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.main import installReactor
 from twisted.internet.posixbase import PosixReactorBase
 
@@ -17,6 +19,10 @@ class MeshtxReactor(FdSet, PosixReactorBase):
     def __init__(self) -> None:
         FdSet.__init__(self)
         PosixReactorBase.__init__(self)
+
+    def removeAll(self) -> list[Any]:
+        """Watch nothing any more but what the reactor itself needs; return what was watched."""
+        return self._removeAll(self.getReaders(), self.getWriters())
 
     def doIteration(self, delay: float | None) -> None:
         """Serve one batch of events.

@@ -149,7 +149,8 @@ class FastRecords(PublicRecords):
 
     def __init__(self, connection: SSL.Connection) -> None:
         super().__init__(connection)
-        self._ssl, self._into, self._from = openssl.handles(connection)
+        handles = openssl.handles(connection)
+        self._ssl, self._into, self._from = handles.ssl, handles.into, handles.out
 
     def seal(self, data: bytes) -> bytes:
         """Encrypt up to one record in two calls of OpenSSL."""

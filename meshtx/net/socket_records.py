@@ -9,8 +9,6 @@ socket from the first byte on. Two implementations, as in `meshtx.net.records`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from OpenSSL import SSL
 
 from meshtx.net import openssl
@@ -95,18 +93,24 @@ class SocketRecords:
             return b""
         try:
             return self.connection.recv(RECORD)
-        except SSL.WantReadError:
-            pass
-        except SSL.ZeroReturnError:
-            self.ended = Close.NOTIFIED
-        except SSL.WantWriteError:
-            self.ended = TlsError(TlsFailure.OTHER, "the peer asks for key updates and does not read")
-        except SSL.SysCallError as error:
-            if error.args[0] != EOF:
-                raise ConnectionError(*error.args) from error
-            return None
         except SSL.Error as error:
-            self.ended = translate(error)
+            return self._nothing(error)
+
+    def _nothing(self, error: SSL.Error) -> bytes | None:
+        """Take why there are no bytes."""
+        match error:
+            case SSL.WantReadError():
+                pass
+            case SSL.ZeroReturnError():
+                self.ended = Close.NOTIFIED
+            case SSL.WantWriteError():
+                self.ended = TlsError(TlsFailure.OTHER, "the peer asks for key updates and does not read")
+            case SSL.SysCallError() if error.args[0] == EOF:
+                return None
+            case SSL.SysCallError():
+                raise ConnectionError(*error.args) from error
+            case _:
+                self.ended = translate(error)
         return b""
 
     def _read_on(self) -> bytes | None:
@@ -116,25 +120,30 @@ class SocketRecords:
     def send(self, data: bytes | memoryview) -> int:
         """Seal and send record by record, as far as the socket takes them."""
         sent = 0
-        try:
-            while sent < len(data):
+        while sent < len(data):
+            try:
                 sent += self.connection.send(data[sent : sent + RECORD])
-        except SSL.WantWriteError:
-            pass
-        except SSL.Error as error:
-            raise ConnectionError(str(error)) from error
+            except SSL.WantWriteError:
+                break
+            except SSL.Error as error:
+                raise ConnectionError(str(error)) from error
         return sent
 
 
 class FastSocketRecords(SocketRecords):
-    """With OpenSSL's own functions where they are called for each record; every unusual result goes the public way.
+    """With OpenSSL's own functions where they are called for each record.
+
+    An unusual result is judged by pyOpenSSL, as its public call would: calling that again would find another error,
+    or none, for the socket tells each only once.
 
     :raises AttributeError: the connection has no such handles.
     """
 
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         super().__init__(connection, transport)
-        self._ssl: Any = openssl.handles(self.connection)[0]
+        handles = openssl.handles(self.connection)
+        self._ssl, self._judge = handles.ssl, handles.judge
+        self._late: SSL.Error | None = None
 
     def read(self) -> bytes | None:
         """Read one record, and more as long as they are whole ones: a peer that sends in bulk fills them."""
@@ -142,36 +151,50 @@ class FastSocketRecords(SocketRecords):
             return super().read()
         ssl = self._ssl
         read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
-        got = max(0, read)
+        got = max(read, 0)
         while read == RECORD and got < SIZE:
             read = openssl.ssl_read(ssl, openssl.BUFFER + got, RECORD)
-            if read > 0:
-                got += read
+            got += max(read, 0)
         plain: bytes = openssl.VIEW[:got]
-        if read > 0 or openssl.ssl_get_error(ssl, read) == openssl.WANT_READ:
-            return plain
-        return super().read() if not got else plain + (super().read() or b"")
+        if read <= 0 and openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
+            return self._unusual(plain, read)
+        return plain
+
+    def _unusual(self, plain: bytes, read: int) -> bytes | None:
+        """Judge a result; what was read before it comes first."""
+        try:
+            if self._late is not None:
+                raise self._late
+            self._judge(self._ssl, read)
+        except SSL.Error as error:
+            if not plain:
+                return self._nothing(error)
+            if isinstance(error, SSL.ZeroReturnError):
+                self.ended = Close.NOTIFIED
+            else:
+                self._late = error  # the socket stays readable: the next read finds it
+        return plain
 
     def send(self, data: bytes | memoryview) -> int:
         """Seal and send by one call a record."""
         size, ssl = len(data), self._ssl
-        if type(data) is bytes and size <= RECORD:
-            sent: int = openssl.ssl_write(ssl, data, size)
-            if sent == size:
-                return sent
-            start = openssl.pointer(data)
-        else:
-            start = openssl.pointer(data)
-            sent = openssl.ssl_write(ssl, start, size)
-        done = 0
-        while sent > 0:
-            done += sent
-            if done == size:
-                return done
+        start = openssl.pointer(data)
+        sent: int = openssl.ssl_write(ssl, start, size)
+        done = max(sent, 0)
+        while sent > 0 and done < size:
             sent = openssl.ssl_write(ssl, start + done, size - done)
-        if openssl.ssl_get_error(ssl, sent) == openssl.WANT_WRITE:
-            return done
-        return done + super().send(data[done:])
+            done += max(sent, 0)
+        if sent <= 0:
+            self._stopped(sent)
+        return done
+
+    def _stopped(self, sent: int) -> None:
+        if openssl.ssl_get_error(self._ssl, sent) == openssl.WANT_WRITE:
+            return
+        try:
+            self._judge(self._ssl, sent)
+        except SSL.Error as error:
+            raise ConnectionError(str(error)) from error
 
 
 def socket_records(connection: SSL.Connection, transport: QuickTransport) -> SocketRecords:

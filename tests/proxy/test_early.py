@@ -228,7 +228,7 @@ class HelloTests(EarlyCase):
         app.transport.write(BANNER)
         for _ in range(10):
             await self.turn()
-        self.clock.advance(9.98)
+        self.clock.advance(10 - GRACE)
         self.assertEqual(await talker.lost, "reset")
         self.assertEqual((bytes(talker.got), (await server.refusal())[0]), (b"", "tls_undecided"))
         self.assertEqual(await app.lost, "reset")
