@@ -28,6 +28,7 @@ from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegCall
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, NoTls, NoTlsReason, Refusal, Security
+from meshtx.observe.flows import FlowHandle
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.balancer_header import BalancerHeader
@@ -145,17 +146,17 @@ class _Connection:
 
         :param rest: what was read already.
         """
-        if self._opaque():
+        if self._opaque(self._goal.port, self._work.flow):
             arrival.held = rest
             self.plaintext(arrival, NoTlsReason.PORT_SKIPPED)
             return
         self._listen(arrival, rest)
 
-    def _opaque(self) -> bool:
+    def _opaque(self, port: int, flow: FlowHandle) -> bool:
         """Return whether the bytes to this port are not to be looked at."""
-        facts = self._parts.directory.own_port(Address(self._local.ip, self._goal.port))
+        facts = self._parts.directory.own_port(Address(self._local.ip, port))
         if opaque := facts.opaque or facts.skipped:
-            self._work.flow.opaque()
+            flow.opaque()
         return opaque
 
     # Who speaks first, and what.
@@ -351,6 +352,7 @@ class _Connection:
         def arrived(near: HeaderEnd, header: TransportHeader) -> None:
             near.gone = self._work.client_gone
             self._work.flow.addressed(dst=self._workload.address(self._local.ip, header.port))
+            self._opaque(header.port, self._work.flow)
             self._work.start(self._serve(mtls, near, header.port))
 
         return HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
@@ -362,6 +364,7 @@ class _Connection:
         dst = self._workload.address(self._local.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, source.client, dst)
         flow.addressed(known=source.known)
+        self._opaque(request.port, flow)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
         work.start(self._answer(work, mtls, session, request, call))
