@@ -13,6 +13,7 @@ pauses and resumes in one turn costs nothing. What is given up is told at once: 
 from __future__ import annotations
 
 import select
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -111,13 +112,13 @@ class FdSet:
             if why is None and event & ~_IN and self._wanted.get(fd, 0) & _OUT and self._watched[fd] is selectable:
                 reading = False
                 why = selectable.doWrite()
-        except Exception as raised:  # noqa: BLE001  the border to every protocol: logged, and the connection lost
+        except BaseException as raised:  # noqa: BLE001  the border to every protocol: logged, and the connection lost
             self.log.failure("{selectable} failed", selectable=selectable)
             why = raised
         if why is not None:
             self._lose(selectable, why, reading=reading)
 
-    def _lose(self, selectable: Any, why: Exception, *, reading: bool) -> None:
+    def _lose(self, selectable: Any, why: BaseException, *, reading: bool) -> None:
         self.removeReader(selectable)
         done = isinstance(why, error.ConnectionDone)
         # A Failure of its own for each: one that is shared collects what its holders put into it.
@@ -128,16 +129,22 @@ class FdSet:
             else:
                 self.removeWriter(selectable)
                 selectable.connectionLost(failure)
-        except Exception:  # noqa: BLE001  as above; nothing is left to lose
+        except BaseException:  # noqa: BLE001  as above; nothing is left to lose
             self.log.failure("{selectable} failed at its end", selectable=selectable)
 
     def _want(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()
         wanted = self._wanted.get(fd, 0)
         if not wanted & event:
+            if fd < 0:
+                raise ValueError(f"{selectable} has no descriptor")
             self._wanted[fd] = wanted | event
             self._watched[fd] = selectable
-            self._soon(fd)
+            try:
+                self._soon(fd)
+            except OSError:
+                self._forget(fd)
+                raise
 
     def _leave(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()
@@ -150,9 +157,13 @@ class FdSet:
             self._wanted[fd] = wanted & ~event
             self._soon(fd)
             return
+        self._forget(fd)
+
+    def _forget(self, fd: int) -> None:
         del self._wanted[fd], self._watched[fd]
         if self._told.pop(fd, 0):
-            self._epoll.unregister(fd)
+            with suppress(OSError):  # it was closed before: the kernel has forgotten it too
+                self._epoll.unregister(fd)
 
     def _soon(self, fd: int) -> None:
         if self._serving:
@@ -164,12 +175,15 @@ class FdSet:
         late, self._late = self._late, set()
         for fd in late:
             if fd in self._wanted:
-                self._tell(fd)
+                try:
+                    self._tell(fd)
+                except OSError as refused:  # this one is lost, and no other with it
+                    self._lose(self._watched[fd], refused, reading=False)
 
     def _tell(self, fd: int) -> None:
         """Tell the kernel what is wanted of a descriptor.
 
-        :raises OSError: the kernel cannot watch it.
+        :raises OSError: the kernel cannot watch it: it is a regular file, or closed.
         """
         wanted, told = self._wanted[fd], self._told.get(fd, 0)
         if wanted == told:
@@ -217,7 +231,7 @@ class Poller(FdSet):
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so does every connection."""
         for selectable in self.removeAll():
-            selectable.connectionLost(reason)
+            self._lose(selectable, reason.value or error.ConnectionLost(), reading=False)
 
     def _want(self, selectable: Any, event: int) -> None:
         super()._want(selectable, event)

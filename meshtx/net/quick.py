@@ -95,7 +95,7 @@ class QuickTransport(ResetUnlessWhole):
 
     def write(self, data: bytes) -> None:
         """Send at once, if nothing waits; keep what the kernel does not take."""
-        if not data or not self.connected or self._writeDisconnected:
+        if not data or not self.connected or self._writeDisconnected or self._aborting:
             return
         if self._tempDataBuffer or self.dataBuffer:
             super().write(data)

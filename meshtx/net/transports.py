@@ -44,11 +44,18 @@ class ResetUnlessWhole(tcp.Connection):
         if self._unsent() and self._lingering is None:
             self._lingering = cast("IReactorTime", self.reactor).callLater(LINGER, self.abortConnection)
 
+    def unregisterProducer(self) -> None:
+        """Forget the producer; a half-close that waited for it comes now. Twisted's own remembers only a close."""
+        super().unregisterProducer()
+        if self.connected and self._writeDisconnecting and not self._writeDisconnected:
+            self.startWriting()
+
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, in order or by a reset, and tell the protocol."""
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
-        self._whole = reason.check(error.ConnectionDone) is not None and not self._unsent()
+        in_order = reason.check(error.ConnectionDone) is not None and not self._aborting
+        self._whole = in_order and not self._unsent()
         super().connectionLost(reason)
 
     def _unsent(self) -> int:

@@ -13,10 +13,11 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from meshtx.net import transports
 from meshtx.net.dial import DialFailed, DialFailure, Dialler
+from meshtx.net.poller import FdSet
 from meshtx.net.sockets import SocketOptions
 from meshtx.wire.address import Address
 from tests.net.namespaces import Lab, why_not
-from tests.net.test_transports import End
+from tests.net.transport_case import End
 
 
 class DialTests(TestCase):
@@ -60,10 +61,15 @@ class DialTests(TestCase):
         )
         self.assertEqual(str(failed), f"connecting to {address}: Connection refused")
 
-    async def test_no_answer_in_time_is_told_as_one(self) -> None:
+    def full(self) -> Address:
+        """Return the address of a server that answers no SYN."""
         address = self.server(backlog=0)
         waiting = socket.create_connection(self.listener.getsockname())  # the one that the backlog holds
         self.addCleanup(waiting.close)
+        return address
+
+    async def test_no_answer_in_time_is_told_as_one(self) -> None:
+        address = self.full()
         failed = await self.failure(Dialler(reactor, SocketOptions(), 0.05).dial(address, self.end))
         self.assertEqual((failed.reason, failed.detail), (DialFailure.TIMED_OUT, "no answer in time"))
 
@@ -85,13 +91,15 @@ class DialTests(TestCase):
         self.assertEqual(mark, 0x4D)
 
     async def test_cancelling_gives_up(self) -> None:
-        dialling = self.dialler.dial(self.server(), self.end)
+        dialling = self.dialler.dial(self.full(), self.end)
         dialling.cancel()
         with self.assertRaises(CancelledError):
             await dialling
         self.assertFalse(self.end.made.called)
 
     async def test_cancelling_in_the_last_moment_closes_the_connection(self) -> None:
+        if isinstance(reactor, FdSet):
+            raise SkipTest("with quick transports a dial to this host is over at once")
         self.end.made.addCallback(lambda _: dialling.cancel())
         dialling = self.dialler.dial(self.server(), self.end)
         with self.assertRaises(CancelledError):

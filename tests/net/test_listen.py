@@ -17,7 +17,7 @@ from meshtx.net import transports
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
-from tests.net.test_transports import End
+from tests.net.transport_case import End
 
 
 class ListenTests(TestCase):
