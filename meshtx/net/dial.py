@@ -145,6 +145,12 @@ class _Attempt(tcp.Connector):
         make = QuickClient if isinstance(self.reactor, FdSet) else Client
         return make(self.host, self.port, self.bindAddress, self, self.reactor)
 
+    def connect(self) -> None:
+        """Dial."""
+        super().connect()
+        if isinstance(self.transport, QuickClient):
+            self.transport.begin()
+
     def buildProtocol(self, addr: IAddress) -> IProtocol | None:
         """There is a connection; the others are closed before the protocol hears of it."""
         self._race.won(self)
@@ -171,6 +177,7 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
         self._begun: float = terms.reactor.seconds()
         self._deferred: Deferred[IProtocol] | None = Deferred(lambda _: self._give_up())
         self._made = 0
+        self._next: IDelayedCall | None = None
         self._running: list[_Attempt] = []
         self._winner: _Attempt | None = None
 
@@ -183,13 +190,14 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
 
     def _attempt(self) -> None:
         """Send a SYN from a new socket, and come back when it has waited long enough."""
-        terms = self._terms
-        wait = self._begun + terms.moments[self._made] - terms.reactor.seconds()
-        self._next: IDelayedCall = terms.reactor.callLater(max(wait, 0), self._waited)
-        attempt = _Attempt(self, self._address, terms, hedge=self._made > 0)
+        terms, number = self._terms, self._made
+        attempt = _Attempt(self, self._address, terms, hedge=number > 0)
         self._made += 1
         self._running.append(attempt)
         attempt.connect()
+        if self._running:
+            wait = self._begun + terms.moments[number] - terms.reactor.seconds()
+            self._next = terms.reactor.callLater(max(wait, 0), self._waited)
 
     def _waited(self) -> None:
         if self._made < len(self._terms.moments):
@@ -249,7 +257,7 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
 
     def _settle(self) -> None:
         """Try nothing more, and close what still runs, but for the winner."""
-        if self._next.active():
+        if self._next is not None and self._next.active():
             self._next.cancel()
         running, self._running = self._running, []
         for attempt in running:

@@ -7,15 +7,17 @@ An event only means "try": what a descriptor says when it is read or written is 
 events is no loss, for the descriptor may be another's by the time that its turn comes.
 
 What is asked for while a batch is being served is told to the kernel behind the batch, so that a connection that
-pauses and resumes in one turn costs nothing. What is given up is told at once: its descriptor may be closed next.
+pauses and resumes in one turn costs nothing. What is given up is told at once, for its descriptor may be closed next;
+a connection that only pauses says so (`pause`), and then has to say when it is gone (`forget`).
 """
 
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import error
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
@@ -52,7 +54,8 @@ class FdSet:
         self._watched: dict[int, Any] = {}
         self._wanted: dict[int, int] = {}
         self._told: dict[int, int] = {}
-        self._late: set[int] = set()
+        self._late: dict[int, None] = {}  # in order, so that who came first is served first
+        self._behind: list[Callable[[], object]] = []
         self._serving = False
 
     def addReader(self, reader: Any) -> None:
@@ -71,6 +74,30 @@ class FdSet:
         """Do not call its `doWrite` any more."""
         self._leave(writer, _OUT)
 
+    def pause(self, reader: Any) -> None:
+        """Like `removeReader`, for one that will say when it is gone."""
+        fd = reader.fileno()
+        wanted = self._wanted.get(fd, 0)
+        if wanted & _IN:
+            self._wanted[fd] = wanted & ~_IN
+            self._soon(fd)
+
+    def forget(self, selectable: Any) -> None:
+        """Watch it no more: its descriptor is about to be closed."""
+        fd = selectable.fileno()
+        if self._watched.get(fd) is selectable:
+            self._forget(fd)
+
+    def behind(self, call: Callable[[], object]) -> None:
+        """Call behind the events of this batch; in a later turn, if none is being served."""
+        if self._serving:
+            self._behind.append(call)
+        else:
+            self._later(call)
+
+    def _later(self, call: Callable[[], object]) -> None:
+        raise NotImplementedError
+
     def getReaders(self) -> list[Any]:
         """Return those that wait to read."""
         return self._waiting(_IN)
@@ -82,9 +109,8 @@ class FdSet:
     def removeAll(self) -> list[Any]:
         """Watch nothing any more, and return what was watched."""
         everything = list(self._watched.values())
-        for selectable in everything:
-            self.removeReader(selectable)
-            self.removeWriter(selectable)
+        for fd in list(self._watched):
+            self._forget(fd)
         return everything
 
     def poll(self, timeout: float | None) -> None:
@@ -99,9 +125,19 @@ class FdSet:
                 selectable = self._watched.get(fd)
                 if selectable is not None:
                     self._serve(fd, event, selectable)
+            while self._behind:
+                self._call_behind()
         finally:
             self._serving = False
             self._tell_all()
+
+    def _call_behind(self) -> None:
+        calls, self._behind = self._behind, []
+        for call in calls:
+            try:
+                call()
+            except Exception:  # noqa: BLE001  the border to every protocol: logged, as for a delayed call
+                self.log.failure("{call} failed", call=call)
 
     def _serve(self, fd: int, event: int, selectable: Any) -> None:
         reading, why = False, None
@@ -167,12 +203,12 @@ class FdSet:
 
     def _soon(self, fd: int) -> None:
         if self._serving:
-            self._late.add(fd)
+            self._late[fd] = None
         else:
             self._tell(fd)
 
     def _tell_all(self) -> None:
-        late, self._late = self._late, set()
+        late, self._late = self._late, {}
         for fd in late:
             if fd in self._wanted:
                 try:
@@ -188,7 +224,9 @@ class FdSet:
         wanted, told = self._wanted[fd], self._told.get(fd, 0)
         if wanted == told:
             return
-        if told:
+        if not wanted:
+            self._epoll.unregister(fd)
+        elif told:
             self._epoll.modify(fd, wanted)
         else:
             self._epoll.register(fd, wanted)
@@ -231,7 +269,10 @@ class Poller(FdSet):
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so does every connection."""
         for selectable in self.removeAll():
-            self._lose(selectable, reason.value or error.ConnectionLost(), reading=False)
+            self._lose(selectable, cast("BaseException", reason.value), reading=False)
+
+    def _later(self, call: Callable[[], object]) -> None:
+        self.callLater(0, call)
 
     def _want(self, selectable: Any, event: int) -> None:
         super()._want(selectable, event)

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
-from twisted.internet import main
+from twisted.internet import main, tcp
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from meshtx.net.poller import FdSet
 from meshtx.net.transports import Client, ResetUnlessWhole, Server
 
 SIZE = 2**17
@@ -48,6 +51,8 @@ class Channel(Protocol):
 class QuickTransport(ResetUnlessWhole):
     """A TCP transport that reads into one buffer, and sends at once."""
 
+    log = Logger()
+    reactor: FdSet
     _channel: Channel | None = None
     _last: Callable[[], bool] | None = None
 
@@ -124,9 +129,50 @@ class QuickTransport(ResetUnlessWhole):
 
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of what leads back here."""
+        self.reactor.forget(self)
         super().connectionLost(reason)
         self.__dict__.pop("doRead", None)
         self._channel = self._last = None
+
+    # What would wait for the next events although nothing stands in its way is done behind these.
+
+    def pauseProducing(self) -> None:
+        """Read no more, until `resumeProducing`; both in one turn cost nothing."""
+        self.reactor.pause(self)
+
+    def loseConnection(self) -> None:
+        """Send what is left, then close in order."""
+        if self.connected and not self.disconnecting and not self._writeDisconnected and not self._busy():
+            self.disconnecting = True
+            self.reactor.pause(self)
+            self.reactor.behind(self._end)
+        else:
+            super().loseConnection()
+
+    def loseWriteConnection(self) -> None:
+        """Send what is left, then FIN."""
+        self._writeDisconnecting = True
+        if self._busy():
+            self.startWriting()
+        else:
+            self.reactor.behind(self._end)
+
+    def _busy(self) -> bool:
+        """Say whether more is to be sent before the end: of what was written, or by a producer that waits."""
+        waits = self.producer is not None and (self.producerPaused or not self.streamingProducer)
+        return bool(waits or self._unsent())
+
+    def _end(self) -> None:
+        """End as was asked for, unless something came to be said meanwhile: then when that is sent."""
+        if not self.connected or self._aborting:
+            return
+        if self._busy():
+            self.startWriting()
+        elif self.disconnecting:
+            self.connectionLost(Failure(ConnectionDone()))
+        elif self._writeDisconnecting and not self._writeDisconnected:
+            self._writeDisconnected = True
+            self._closeWriteConnection()
 
     # The end of what a channel has to say.
 
@@ -175,4 +221,29 @@ class QuickServer(QuickTransport, Server):
 
 
 class QuickClient(QuickTransport, Client):
-    """The transport of a dialled connection."""
+    """The transport of a dialled connection; `begin` dials."""
+
+    _fresh = False
+
+    def _finishInit(self, when_done: Any, skt: Any, error: Any, reactor: Any) -> None:  # Any: as Twisted calls it
+        if when_done is None or self._requiresResolution:
+            super()._finishInit(when_done, skt, error, reactor)
+        else:
+            tcp.Connection.__init__(self, skt, cast("IProtocol", None), reactor)  # that comes with the connection
+            self._fresh = True
+
+    def begin(self) -> None:
+        """Connect without waiting for another turn, unless Twisted is looking up a name."""
+        if self._fresh:
+            try:
+                self._setRealAddress(self.addr)
+            except Exception:  # noqa: BLE001  the border to the protocol, as in the poller: logged, and it is lost
+                self.log.failure("{transport} failed", transport=self)
+                self.connectionLost(Failure())
+
+    def doConnect(self) -> None:
+        """Connect. An address of this host has answered by the time that the kernel says "in progress": ask again."""
+        super().doConnect()
+        fresh, self._fresh = self._fresh, False
+        if fresh and not self.connected and hasattr(self, "connector"):
+            super().doConnect()
