@@ -7,7 +7,7 @@ the configuration names are used, asked in its order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from meshtx.extensions import Extensions
 from meshtx.interfaces import Detection, IDetector, IObserver
-from meshtx.observe.flow import Flow, Request, Response, ResponseEnd, Seen
+from meshtx.observe.flow import Flow, Seen
 from meshtx.wire import http_events as wire
 from meshtx.wire.sniff import Verdict
 
@@ -25,68 +25,67 @@ _DETECTION = {Verdict.YES: Detection.YES, Verdict.NO: Detection.NO, Verdict.MORE
 
 
 class _Parser(Protocol):
-    """What `Http1Observer` and `Http2Observer` have in common."""
+    """What `Http1Observer` and `Http2Observer` have in common.
+
+    The events are `wire.Event`; as long as it has not stopped, each of them is `Seen`.
+    """
 
     stopped: bool
 
-    def client_data(self, data: bytes) -> list[wire.Event]: ...
+    def client_data(self, data: bytes) -> list[Any]: ...
 
-    def server_data(self, data: bytes) -> list[wire.Event]: ...
+    def server_data(self, data: bytes) -> list[Any]: ...
 
-    def ended(self, orderly: bool) -> list[wire.Event]: ...
+    def ended(self, orderly: bool) -> list[Any]: ...
 
 
 @implementer(IObserver)
 class HttpObserver:
-    """Tells a parser's events as requests of a flow.
+    """Passes on a parser's events, which are what an observer reports, but for the last one.
 
     A request whose connection becomes another protocol is over with that.
+
+    :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
     log = Logger()
 
     def __init__(self, protocol: str, flow: int, parser: _Parser) -> None:
+        self.detached = False
         self._protocol = protocol
         self._flow = flow
         self._parser = parser
 
-    @property
-    def detached(self) -> bool:
-        """True once nothing more will be reported, though the connection goes on."""
-        return self._parser.stopped
-
     def client_data(self, data: bytes) -> list[Seen]:
         """Return what these bytes from the client complete."""
-        return self._seen(self._parser.client_data(data))
+        parser = self._parser
+        events = parser.client_data(data)
+        return self._last(events) if parser.stopped else events
 
     def server_data(self, data: bytes) -> list[Seen]:
         """Return what these bytes from the server complete."""
-        return self._seen(self._parser.server_data(data))
+        parser = self._parser
+        events = parser.server_data(data)
+        return self._last(events) if parser.stopped else events
 
     def ended(self, orderly: bool) -> list[Seen]:
         """Return what the end of the connection ends."""
-        return self._seen(self._parser.ended(orderly))
+        return self._parser.ended(orderly)
 
-    def _seen(self, events: list[wire.Event]) -> list[Seen]:
-        seen: list[Seen] = []
-        for event in events:
-            match event:
-                case wire.RequestHead(index, method, authority, path, headers):
-                    seen.append(Request(index, self._protocol, method, authority, path, headers))
-                case wire.ResponseHead(index, status, headers):
-                    seen.append(Response(index, status, headers))
-                case wire.ResponseEnd(index, length, grpc_status, reset):
-                    seen.append(ResponseEnd(index, length, grpc_status, reset))
-                case wire.Upgraded(index):
-                    seen.append(ResponseEnd(index, 0))
-                case wire.GaveUp(reason):
-                    self.log.debug(
-                        "flow {flow}: {protocol} is no longer observed: {reason}",
-                        flow=self._flow,
-                        protocol=self._protocol,
-                        reason=reason,
-                    )
-        return seen
+    def _last(self, events: list[Any]) -> list[Seen]:
+        self.detached = True
+        match events[-1:]:
+            case [wire.Upgraded(number)]:
+                return [*events[:-1], wire.ResponseEnd(number, 0)]
+            case [wire.GaveUp(reason)]:
+                self.log.debug(
+                    "flow {flow}: {protocol} is no longer observed: {reason}",
+                    flow=self._flow,
+                    protocol=self._protocol,
+                    reason=reason,
+                )
+                return events[:-1]
+        return events
 
 
 @implementer(IPlugin, IDetector)

@@ -1,6 +1,7 @@
 """The requests of one connection, each from its head to the end of its answer.
 
-Counts them, measures them, and sends those that a tap matched; an answer follows its request.
+Counts them, measures them, and sends those that a tap matched; an answer follows its request. What
+nobody taps is only counted: its head is not even read.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from meshtx.observe.flow import Flow, Request, Response, ResponseEnd, Seen
+from meshtx.observe.flow import Flow, Request, RequestHead, Response, ResponseEnd, ResponseHead, Seen
 from meshtx.observe.metrics import FlowSeries
 from meshtx.observe.tap import Answered, Finished, Subscription, TapEvent, TapHub, What
 
@@ -21,10 +22,11 @@ class TooManyOpen(Exception):
 
 
 @dataclass(slots=True)
-class _Exchange:
+class _Watched:
+    """A request that taps have matched."""
+
     started: float
     watchers: tuple[Subscription, ...]
-    status: int = 0
     answered: float | None = None
 
 
@@ -32,60 +34,97 @@ class Exchanges:
     """What is in flight on one connection.
 
     :param series: counts here.
+    :param protocol: the detector's name.
     """
 
-    def __init__(self, hub: TapHub, series: FlowSeries) -> None:
+    def __init__(self, hub: TapHub, series: FlowSeries, protocol: str) -> None:
         self._hub = hub
         self._series = series
-        self._open: dict[int, _Exchange] = {}
+        self._protocol = protocol
+        self._started: dict[int, float] = {}
+        self._statuses: dict[int, int] = {}
+        self._watched: dict[int, _Watched] = {}
+        self._narrowed_for: Flow | None = None
+        self._narrowed_from: tuple[Subscription, ...] = ()
+        self._narrowed: tuple[Subscription, ...] = ()
 
     def seen(self, flow: Flow, now: float, events: Sequence[Seen]) -> None:
-        """Take what an observer reports.
+        """Take what an observer reports. It runs with every request.
 
         :param now: seconds since the epoch.
         :raises TooManyOpen: a bound was reached; what came before it is counted and sent.
         """
+        started = self._started
+        tapped = self._hub.subscriptions or self._watched
         for event in events:
-            match event:
-                case Request():
-                    self._request(flow, now, event)
-                case Response():
-                    self._response(flow, now, event)
-                case ResponseEnd():
-                    self._end(flow, now, event)
+            if isinstance(event, ResponseEnd):
+                then = started.pop(event.id, None)
+                if then is not None:
+                    self._series.responded(self._statuses.pop(event.id, 0), event, _since(then, now))
+            elif isinstance(event, (ResponseHead, Response)):
+                if event.id in started:
+                    self._statuses[event.id] = event.status
+            elif len(started) >= MAX_OPEN:
+                raise TooManyOpen
+            else:
+                started[event.id] = now
+                self._series.requests.value += 1
+            if tapped:
+                self._show(flow, now, event)
 
-    def _request(self, flow: Flow, now: float, request: Request) -> None:
-        if len(self._open) >= MAX_OPEN:
-            raise TooManyOpen
-        self._series.request()
-        watchers = self._hub.of_request(flow, request) if self._hub.subscriptions else ()
-        self._open[request.id] = _Exchange(now, watchers)
-        _send(watchers, flow, now, request)
+    def _show(self, flow: Flow, now: float, event: Seen) -> None:
+        """Send what taps have matched."""
+        if isinstance(event, (RequestHead, Request)):
+            self._offer(flow, now, event)
+        elif watched := self._watched.get(event.id):
+            what: What
+            if isinstance(event, ResponseEnd):
+                del self._watched[event.id]
+                duration = 0.0 if watched.answered is None else _since(watched.answered, now)
+                what = Finished(event, _since(watched.started, now), duration)
+            else:
+                watched.answered = now
+                what = Answered(response_told(event), _since(watched.started, now))
+            _send(watched.watchers, flow, now, what)
 
-    def _response(self, flow: Flow, now: float, response: Response) -> None:
-        exchange = self._open.get(response.id)
-        if exchange is not None:
-            exchange.status = response.status
-            exchange.answered = now
-            if exchange.watchers:
-                _send(exchange.watchers, flow, now, Answered(response, _since(exchange.started, now)))
+    def _offer(self, flow: Flow, now: float, event: RequestHead | Request) -> None:
+        candidates = self._candidates(flow)
+        if candidates:
+            request = request_told(event, self._protocol)
+            watchers = tuple(each for each in candidates if each.match.request(request))
+            if watchers:
+                self._watched[event.id] = _Watched(now, watchers)
+                _send(watchers, flow, now, request)
 
-    def _end(self, flow: Flow, now: float, end: ResponseEnd) -> None:
-        exchange = self._open.pop(end.id, None)
-        if exchange is not None:
-            latency = _since(exchange.started, now)
-            self._series.responded(exchange.status, end, latency)
-            if exchange.watchers:
-                duration = 0.0 if exchange.answered is None else _since(exchange.answered, now)
-                _send(exchange.watchers, flow, now, Finished(end, latency, duration))
+    def _candidates(self, flow: Flow) -> tuple[Subscription, ...]:
+        """Return the taps of this connection; the others cost its requests nothing."""
+        subscriptions = self._hub.subscriptions
+        if flow is not self._narrowed_for or subscriptions is not self._narrowed_from:
+            self._narrowed_for, self._narrowed_from = flow, subscriptions
+            self._narrowed = self._hub.of_connection(flow)
+        return self._narrowed
+
+
+def request_told(request: RequestHead | Request, protocol: str) -> Request:
+    """Return a request as taps are told of it."""
+    if isinstance(request, Request):
+        return request
+    text = request.read()
+    return Request(request.id, protocol, text.method, text.authority, text.path, text.headers)
+
+
+def response_told(response: ResponseHead | Response) -> Response:
+    """Return the head of an answer as taps are told of it."""
+    if isinstance(response, Response):
+        return response
+    return Response(response.id, response.status, response.read())
 
 
 def _since(then: float, now: float) -> float:
-    return max(0.0, now - then)  # the wall clock may be set back
+    return now - then if now > then else 0.0  # the wall clock may be set back
 
 
 def _send(watchers: tuple[Subscription, ...], flow: Flow, now: float, what: What) -> None:
-    if watchers:
-        event = TapEvent(now, flow, what)
-        for watcher in watchers:
-            watcher.offer(event)
+    event = TapEvent(now, flow, what)
+    for watcher in watchers:
+        watcher.offer(event)

@@ -11,6 +11,26 @@ from enum import StrEnum
 
 from meshtx.pki.name import Name
 from meshtx.wire.address import Address
+from meshtx.wire.http_events import RequestHead, ResponseEnd, ResponseHead
+
+__all__ = [
+    "Direction",
+    "Flow",
+    "FlowEnd",
+    "Known",
+    "Mtls",
+    "NoTls",
+    "NoTlsReason",
+    "Refusal",
+    "Request",
+    "RequestHead",
+    "Response",
+    "ResponseEnd",
+    "ResponseHead",
+    "Security",
+    "Seen",
+    "tls_label",
+]
 
 
 class Direction(StrEnum):
@@ -175,20 +195,5 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseEnd:
-    """The end of the answer to request `id`.
-
-    :param length: bytes of the body.
-    :param grpc_status: the number in the trailers (or in a trailers-only head), where there is one.
-    :param reset: the HTTP/2 error code, or -1 where the connection ended in mid-answer.
-    """
-
-    id: int
-    length: int
-    grpc_status: int | None = None
-    reset: int | None = None
-
-
-Seen = Request | Response | ResponseEnd
-"""What an observer reports, in order of appearance."""
+Seen = Request | Response | ResponseEnd | RequestHead | ResponseHead
+"""What an observer reports, in order of appearance; the built-in ones report heads that are not decoded yet."""

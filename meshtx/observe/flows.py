@@ -21,7 +21,7 @@ from twisted.logger import Logger
 
 from meshtx.interfaces import IDetector
 from meshtx.observe.exchanges import Exchanges, TooManyOpen
-from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Request, Security, Seen
+from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Request, RequestHead, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
 from meshtx.observe.sparing import Sparing
@@ -106,8 +106,9 @@ class Flows:
 class FlowHandle:
     """One connection: its owner tells it what happens.
 
-    `flow` is the connection as it is known now. `client_data` and `server_data` stay the same for
-    the life of the connection, and raise nothing.
+    :ivar flow: the connection as it is known now.
+    :ivar client_data: looks at bytes from the client in passing, `server_data` at those from the server;
+        they raise nothing.
     """
 
     def __init__(self, flows: Flows, flow: Flow) -> None:
@@ -120,7 +121,9 @@ class FlowHandle:
         self._over = False
         self._ends: tuple[End, End] | None = None
         self._counted = (0, 0)
-        self._watcher = self._watch() if flows.detectors else None
+        self._watcher = watcher = self._watch() if flows.detectors else None
+        self.client_data: Callable[[bytes], None] = watcher.client_data if watcher else _unseen
+        self.server_data: Callable[[bytes], None] = watcher.server_data if watcher else _unseen
 
     @property
     def watched(self) -> bool:
@@ -160,16 +163,6 @@ class FlowHandle:
         """Count the bytes that have gone through until now."""
         if self._ends is not None:
             self._moved(*(end.received for end in self._ends))
-
-    def client_data(self, data: bytes) -> None:
-        """Look at bytes from the client in passing."""
-        if self._watcher is not None:
-            self._watcher.client_data(data)
-
-    def server_data(self, data: bytes) -> None:
-        """Look at bytes from the server in passing."""
-        if self._watcher is not None:
-            self._watcher.server_data(data)
 
     def refuse(self, reason: StrEnum, detail: str = "") -> None:
         """Note that the proxy closes it on purpose.
@@ -248,14 +241,14 @@ class FlowHandle:
             self._flows.detectors, lambda: self.flow, self._seen, self._detached, self._flows.observer_failed
         )
 
-    def _seen(self, _protocol: str, events: Sequence[Seen]) -> None:
-        flows, flow = self._flows, self.flow
+    def _seen(self, protocol: str, events: Sequence[Seen]) -> None:
         if self._exchanges is None:
-            series = self._series or flows.metrics.flow(flow.direction, flow.security)
-            self._exchanges = Exchanges(flows.tap, series)
-        self._has_requests = self._has_requests or any(isinstance(event, Request) for event in events)
+            series = self._series or self._flows.metrics.flow(self.flow.direction, self.flow.security)
+            self._exchanges = Exchanges(self._flows.tap, series, protocol)
+        if not self._has_requests:
+            self._has_requests = any(isinstance(event, (RequestHead, Request)) for event in events)
         try:
-            self._exchanges.seen(flow, flows.clock.seconds(), events)
+            self._exchanges.seen(self.flow, self._flows.clock.seconds(), events)
         except TooManyOpen:
             if self._watcher is not None:
                 self._watcher.detach(Detached.LIMIT)
@@ -263,9 +256,14 @@ class FlowHandle:
     def _detached(self, protocol: str, why: Detached) -> None:
         self._watcher = None
         self._exchanges = None
+        self.client_data = self.server_data = _unseen
         if self._ends is not None:
             for end in self._ends:
                 end.on_data = None
         if why in (Detached.GAVE_UP, Detached.LIMIT):
             self._flows.metrics.observer_detached(protocol, why)
         self._announce()
+
+
+def _unseen(data: bytes) -> None:
+    """Take the place of what looks at bytes, where nobody does."""

@@ -6,8 +6,8 @@ work; else ``meshtx_<what>_<unit>``. A connection's labels:
     direction="inbound|outbound"  peer="src|dst"  tls="true|opaque|no_identity"  no_tls_reason=""
 
 `peer` is the side that is not the workload. ``opaque`` is TLS of the application itself. Label
-values come from enums or from the configuration, never from a peer's text. What is counted often
-has its bound children in `FlowSeries`, looked up once a connection.
+values come from enums or from the configuration, never from a peer's text. What is counted with every
+connection or request is found by `FlowSeries`, looked up once a connection.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from meshtx import __version__
+from meshtx.observe.counted import Count, Counts, Spreads
 from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, ResponseEnd, Security
 from meshtx.observe.leg_series import LegMetrics, LegSeries
 from meshtx.rpc.status import Status
@@ -165,19 +166,19 @@ class Metrics:
         )
 
     def _requests(self, registry: CollectorRegistry) -> None:
-        self.request = Counter("request", "Requests seen.", FLOW_LABELS, registry=registry)
-        self.response = Counter(
+        self.request = Counts("request", "Requests seen.", FLOW_LABELS, registry)
+        self.response = Counts(
             "response",
             "Answers that have ended.",
             (*FLOW_LABELS, "classification", "status_code", "grpc_status"),
-            registry=registry,
+            registry,
         )
-        self.response_latency = Histogram(
+        self.response_latency = Spreads(
             "response_latency_ms",
             "Milliseconds from a request's head to the end of its answer.",
             FLOW_LABELS,
-            buckets=LATENCY_BUCKETS_MS,
-            registry=registry,
+            LATENCY_BUCKETS_MS,
+            registry,
         )
 
     def _observation(self, registry: CollectorRegistry) -> None:
@@ -313,9 +314,9 @@ class FlowSeries:
         self._open_now = metrics.tcp_open_connections.labels(*labels)
         self._read = metrics.tcp_read_bytes.labels(*labels)
         self._written = metrics.tcp_write_bytes.labels(*labels)
-        self.request = metrics.request.labels(*labels).inc
+        self.requests = metrics.request.labels(*labels)
         self._latency = metrics.response_latency.labels(*labels)
-        self._responses: dict[tuple[bool, str, str], Counter] = {}
+        self._responses: dict[tuple[int, int | None, bool], Count] = {}
 
     def opened(self) -> None:
         """Count a connection that is decided."""
@@ -336,20 +337,25 @@ class FlowSeries:
         self._written.inc(written)
 
     def responded(self, status: int, end: ResponseEnd, latency: float) -> None:
-        """Count an answer that has ended.
+        """Count an answer that has ended. It runs with every request.
 
         :param latency: seconds since the request's head.
         """
         self._latency.observe(latency * 1000)
+        count = self._responses.get((status, end.grpc_status, end.reset is None))
+        if count is None:
+            count = self._response(status, end)
+        count.value += 1
+
+    def _response(self, status: int, end: ResponseEnd) -> Count:
+        """Return the series of answers like this one; only known numbers are remembered, for they are few."""
+        code = _STATUSES.get(status, OTHER)
         grpc = "" if end.grpc_status is None else _GRPC_STATUSES.get(end.grpc_status, OTHER)
-        key = (succeeded(status, end), _STATUSES.get(status, OTHER), grpc)
-        counter = self._responses.get(key)
-        if counter is None:
-            good, *rest = key
-            classification = "success" if good else "failure"
-            counter = self._metrics.response.labels(*self._labels, classification, *rest)
-            self._responses[key] = counter
-        counter.inc()
+        classification = "success" if succeeded(status, end) else "failure"
+        count = self._metrics.response.labels(*self._labels, classification, code, grpc)
+        if OTHER not in {code, grpc}:
+            self._responses[status, end.grpc_status, end.reset is None] = count
+        return count
 
 
 class _LateGauge:

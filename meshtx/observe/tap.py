@@ -216,9 +216,9 @@ class TapHub:
         """Return who wants to see a connection that has no requests."""
         return tuple(each for each in self.subscriptions if not each.match.requests_only and each.match.flow(flow))
 
-    def of_request(self, flow: Flow, request: Request) -> tuple[Subscription, ...]:
-        """Return who wants to see a request, its answer and its end."""
-        return tuple(each for each in self.subscriptions if each.match.flow(flow) and each.match.request(request))
+    def of_connection(self, flow: Flow) -> tuple[Subscription, ...]:
+        """Return who may want to see its requests: `TapMatch.request` says which."""
+        return tuple(each for each in self.subscriptions if each.match.flow(flow))
 
     def _set(self, subscriptions: tuple[Subscription, ...]) -> None:
         self.subscriptions = subscriptions

@@ -69,16 +69,18 @@ class Watcher:
 
     def client_data(self, data: bytes) -> None:
         """Look at what the client sent."""
-        if self._observer is not None:
-            self._feed(self._observer.client_data, data)
+        observer = self._observer
+        if observer is not None:
+            self._feed(observer, observer.client_data, data)
         elif not self._over:
             self._from_client += data
             self._detect()
 
     def server_data(self, data: bytes) -> None:
         """Look at what the server sent."""
-        if self._observer is not None:
-            self._feed(self._observer.server_data, data)
+        observer = self._observer
+        if observer is not None:
+            self._feed(observer, observer.server_data, data)
         elif not self._over:
             if len(self._from_server) + len(data) > MAX_SERVER_BYTES:
                 self.detach(Detached.NOT_RECOGNISED)
@@ -88,7 +90,7 @@ class Watcher:
     def ended(self, *, orderly: bool) -> None:
         """The connection has ended: report what that ends."""
         if self._observer is not None:
-            self._feed(self._observer.ended, orderly)
+            self._feed(self._observer, self._observer.ended, orderly)
         self.detach(Detached.NOT_RECOGNISED)
 
     def detach(self, why: Detached) -> None:
@@ -137,13 +139,12 @@ class Watcher:
         if server:
             self.server_data(server)
 
-    def _feed(self, method: Callable[[T], list[Seen]], data: T) -> None:
-        observer = self._observer
+    def _feed(self, observer: IObserver, method: Callable[[T], list[Seen]], data: T) -> None:
         try:
             seen = method(data)
             if seen:
                 self._seen(self._protocol, seen)
-            detached = observer is not None and observer.detached
+            detached = observer.detached
         except Exception:  # noqa: BLE001 - a plugin's code, or what came out of it
             self._failed(self._protocol)
             self.detach(Detached.FAILED)

@@ -6,35 +6,29 @@ with `GaveUp` where it cannot go on with certainty, and ignores everything after
 
 It never delays a byte and never guesses. Heads and framing lines are kept until they are whole,
 within named bounds; of bodies nothing is kept. RFC 9112 and RFC 9110.
+
+On a connection that is kept alive, a head is often the one before it, byte for byte: polls, probes,
+answers within one second. So the last head of each direction is remembered, and one like it is not
+parsed again.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from meshtx.wire.http1_body import Body, Until, UntilClose
-from meshtx.wire.http1_head import Fault, parse_request, parse_response
-from meshtx.wire.http_events import MAX_HEAD, Event, GaveUp, ResponseEnd, Upgraded
+from meshtx.wire.http1_body import Body, Until, UntilClose, body
+from meshtx.wire.http1_head import Fault, Request, Response, parse_request, parse_response
+from meshtx.wire.http_events import MAX_HEAD, Event, GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
 
 MAX_WAITING = 1000
 """Pipelined requests without an answer."""
 MAX_UNCLEAR = 2**16
 """Bytes kept behind a request for another protocol, until its answer says what they are."""
+MAX_KNOWN = 2048
+"""Bytes of a head that is remembered."""
 
 _HEAD_END = b"\r\n\r\n"
 _CRLF = b"\r\n"
-
-
-class _Waiting:
-    """A request whose answer is not over."""
-
-    __slots__ = ("answered", "index", "method", "switches")
-
-    def __init__(self, index: int, method: str, switches: bool) -> None:
-        self.index = index
-        self.method = method
-        self.switches = switches
-        self.answered = False
 
 
 class Http1Observer:
@@ -47,18 +41,21 @@ class Http1Observer:
     def __init__(self) -> None:
         self.gave_up = False
         self.stopped = False
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[bytes] = deque()  # the methods of the requests whose answers are not over
+        self._switching = False  # the last request asks for another protocol, and has no answer yet
         self._requests = 0
         self._head_in = Until(_HEAD_END, MAX_HEAD)
         self._head_out = Until(_HEAD_END, MAX_HEAD)
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
+        self._known_request: Request | None = None
+        self._known_answer: Response | None = None
 
     @property
     def held(self) -> int:
-        """Bytes that are kept."""
-        bodies = sum(body.held for body in (self._body_in, self._body_out) if body)
+        """Bytes that are kept of what is not whole, or not clear."""
+        bodies = sum(reader.held for reader in (self._body_in, self._body_out) if reader)
         return len(self._head_in.held) + len(self._head_out.held) + len(self._unclear or b"") + bodies
 
     def client_data(self, data: bytes) -> list[Event]:
@@ -70,8 +67,8 @@ class Http1Observer:
     def server_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
-        pos = 0
-        while pos < len(data) and not self.stopped:
+        pos, size = 0, len(data)
+        while pos < size and not self.stopped:
             if not self._waiting:
                 self._give_up("an answer without a request", events)
             elif self._body_out is None:
@@ -90,8 +87,8 @@ class Http1Observer:
         whole = orderly and isinstance(self._body_out, UntilClose)
         length = self._body_out.length if self._body_out else 0
         events: list[Event] = []
-        for request in self._waiting:
-            events.append(ResponseEnd(request.index, length, reset=None if whole else -1))
+        for number in range(self._requests - len(self._waiting), self._requests):
+            events.append(ResponseEnd(number, length, reset=None if whole else -1))
             whole, length = False, 0
         self._drop()
         return events
@@ -99,8 +96,8 @@ class Http1Observer:
     # The client's side
 
     def _read_client(self, data: bytes, events: list[Event]) -> None:
-        pos = 0
-        while pos < len(data) and not self.stopped:
+        pos, size = 0, len(data)
+        while pos < size and not self.stopped:
             if self._unclear is not None:
                 self._keep_unclear(self._unclear, data[pos:], events)
                 return
@@ -110,42 +107,52 @@ class Http1Observer:
                 pos = self._read_request_body(self._body_in, data, pos, events)
 
     def _read_request(self, data: bytes, pos: int, events: list[Event]) -> int:
-        pos = self._head_in.feed(data, pos)
-        if self._head_in.found is not None:
-            head = self._head_in.take().lstrip(_CRLF)  # empty lines before it are no fault: RFC 9112, section 2.2
+        known, collector = self._known_request, self._head_in
+        if known is not None and data.startswith(known.head, pos) and not collector.held:
+            self._begin_request(known, events)
+            return pos + len(known.head)
+        head = collector.take(data, pos)
+        if head is not None:
+            head = head.lstrip(_CRLF)  # empty lines before it are no fault: RFC 9112, section 2.2
             if head:
-                self._begin_request(head, events)
-        elif self._head_in.overflow:
+                self._judge_request(head, events)
+        elif collector.overflow:
             self._give_up("the head of a request is too long", events)
-        return pos
+        return collector.end
 
-    def _begin_request(self, head: bytes, events: list[Event]) -> None:
-        request = parse_request(head, self._requests)
+    def _judge_request(self, head: bytes, events: list[Event]) -> None:
+        request = parse_request(head)
         if isinstance(request, Fault):
             self._give_up(request.reason, events)
             return
+        self._known_request = request if len(head) <= MAX_KNOWN else None
+        self._begin_request(request, events)
+
+    def _begin_request(self, request: Request, events: list[Event]) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self._give_up("too many unanswered requests", events)
             return
-        events.append(request.head)
-        self._waiting.append(_Waiting(self._requests, request.head.method, request.switches))
+        events.append(RequestHead(self._requests, request.read))
+        self._waiting.append(request.method)
         self._requests += 1
-        self._body_in = request.body
-        if request.body is None:
+        self._switching = request.switches
+        if request.length:
+            self._body_in = body(request.length)
+        elif request.switches:
             self._request_done()
 
-    def _read_request_body(self, body: Body, data: bytes, pos: int, events: list[Event]) -> int:
-        pos = body.feed(data, pos)
-        if body.fault:
-            self._give_up(body.fault, events)
-        elif body.done:
+    def _read_request_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
+        pos = reader.feed(data, pos)
+        if reader.fault:
+            self._give_up(reader.fault, events)
+        elif reader.done:
             self._body_in = None
             self._request_done()
         return pos
 
     def _request_done(self) -> None:
         """Keep what comes next until the answer, if the request asks for another protocol."""
-        if self._waiting and self._waiting[-1].switches and not self._waiting[-1].answered:
+        if self._switching:
             self._unclear = bytearray()
 
     def _keep_unclear(self, unclear: bytearray, data: bytes, events: list[Event]) -> None:
@@ -157,49 +164,72 @@ class Http1Observer:
     # The server's side
 
     def _read_answer(self, data: bytes, pos: int, events: list[Event]) -> int:
-        pos = self._head_out.feed(data, pos)
-        if self._head_out.found is not None:
-            self._begin_answer(self._waiting[0], self._head_out.take(), events)
-        elif self._head_out.overflow:
+        known, collector = self._known_answer, self._head_out
+        if known is not None and data.startswith(known.head, pos) and not collector.held:
+            return self._begin_answer(known, data, pos + len(known.head), events)
+        head = collector.take(data, pos)
+        if head is not None:
+            return self._judge_answer(head, data, collector.end, events)
+        if collector.overflow:
             self._give_up("the head of an answer is too long", events)
-        return pos
+        return collector.end
 
-    def _begin_answer(self, request: _Waiting, head: bytes, events: list[Event]) -> None:
-        answer = parse_response(head, request.index, request.method)
+    def _judge_answer(self, head: bytes, data: bytes, pos: int, events: list[Event]) -> int:
+        answer = parse_response(head)
         if isinstance(answer, Fault):
             self._give_up(answer.reason, events)
-            return
-        status = answer.head.status
-        if status < 200 and status != 101:
-            return
-        events.append(answer.head)
-        if status == 101 or (request.method == "CONNECT" and status < 300):
-            events.append(Upgraded(request.index))
-            self._stop()
-            return
-        request.answered = True
-        self._body_out = answer.body
-        if self._body_out is None:
-            self._end_answer(0, events)
-        self._clear_up(request, events)
+            return pos
+        self._known_answer = answer if len(head) <= MAX_KNOWN else None
+        return self._begin_answer(answer, data, pos, events)
 
-    def _read_answer_body(self, body: Body, data: bytes, pos: int, events: list[Event]) -> int:
-        pos = body.feed(data, pos)
-        if body.fault:
-            self._give_up(body.fault, events)
-        elif body.done:
+    def _begin_answer(self, answer: Response, data: bytes, pos: int, events: list[Event]) -> int:
+        """Report a head, and the end as well if all of its body is here; return the position behind that."""
+        method, status = self._waiting[0], answer.status
+        if status < 200 and status != 101:
+            return pos
+        number = self._requests - len(self._waiting)
+        events.append(ResponseHead(number, status, answer.read))
+        if status == 101 or (method == b"CONNECT" and status < 300):
+            events.append(Upgraded(number))
+            self._stop()
+            return pos
+        length = 0 if method == b"HEAD" else answer.length
+        if self._switching:
+            self._decline(length, events)
+        elif 0 <= length <= len(data) - pos:
+            self._end_answer(length, events)
+            return pos + length
+        else:
+            self._body_out = body(length)
+        return pos
+
+    def _decline(self, length: int, events: list[Event]) -> None:
+        """Begin an answer while the last request asks for another protocol: if it is the answer to that, it declines.
+
+        What was kept behind the request is HTTP then.
+        """
+        declined = len(self._waiting) == 1
+        if length:
+            self._body_out = body(length)
+        else:
+            self._end_answer(0, events)
+        if declined:
+            self._switching = False
+            unclear, self._unclear = self._unclear, None
+            self._read_client(bytes(unclear or b""), events)
+
+    def _read_answer_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
+        pos = reader.feed(data, pos)
+        if reader.fault:
+            self._give_up(reader.fault, events)
+        elif reader.done:
             self._body_out = None
-            self._end_answer(body.length, events)
+            self._end_answer(reader.length, events)
         return pos
 
     def _end_answer(self, length: int, events: list[Event]) -> None:
-        events.append(ResponseEnd(self._waiting.popleft().index, length))
-
-    def _clear_up(self, request: _Waiting, events: list[Event]) -> None:
-        """The request for another protocol was declined: what was kept behind it is HTTP."""
-        if request.switches and self._unclear is not None:
-            data, self._unclear = bytes(self._unclear), None
-            self._read_client(data, events)
+        events.append(ResponseEnd(self._requests - len(self._waiting), length))
+        self._waiting.popleft()
 
     def _give_up(self, reason: str, events: list[Event]) -> None:
         self.gave_up = True
@@ -214,5 +244,6 @@ class Http1Observer:
         """Hold nothing any more."""
         self._waiting.clear()
         self._body_in = self._body_out = self._unclear = None
+        self._known_request = self._known_answer = None
         self._head_in.held.clear()
         self._head_out.held.clear()

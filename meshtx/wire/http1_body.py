@@ -17,6 +17,10 @@ MAX_LINE = 4096
 MAX_TRAILER = 8192
 """Bytes of one trailer field."""
 
+CHUNKED = -1
+UNTIL_CLOSE = -2
+"""Lengths of bodies that no number tells."""
+
 _CRLF = b"\r\n"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*\r\n")
@@ -25,47 +29,42 @@ _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*\r\n")
 class Until:
     """Collects bytes up to a marker, and holds at most `limit` bytes and the marker.
 
-    :ivar found: the bytes and the marker, once they are here.
+    :ivar end: the position behind what was taken last.
     :ivar overflow: the marker did not come within the limit.
     """
 
-    __slots__ = ("_limit", "_marker", "_window", "found", "held", "overflow")
+    __slots__ = ("_marker", "_window", "end", "held", "overflow")
 
     def __init__(self, marker: bytes, limit: int) -> None:
         self._marker = marker
-        self._limit = limit
         self._window = limit + len(marker)
         self.held = bytearray()
-        self.found: bytes | None = None
+        self.end = 0
         self.overflow = False
 
-    def feed(self, data: bytes, pos: int) -> int:
-        """Take bytes from `pos` on; return the position behind what was taken."""
+    def take(self, data: bytes, pos: int) -> bytes | None:
+        """Take bytes from `pos` on; return what they complete, the marker included."""
         if self.held:
             return self._continue(data, pos)
-        end = data.find(self._marker, pos, pos + self._window)
-        if end < 0:
+        found = data.find(self._marker, pos, pos + self._window)
+        if found < 0:
             return self._continue(data, pos)
-        end += len(self._marker)
-        self.found = data[pos:end]
-        return end
+        self.end = end = found + len(self._marker)
+        return data[pos:end]
 
-    def take(self) -> bytes:
-        """Return what was found, and begin anew."""
-        found, self.found = self.found, None
-        return found or b""
-
-    def _continue(self, data: bytes, pos: int) -> int:
+    def _continue(self, data: bytes, pos: int) -> bytes | None:
         before = len(self.held)
         self.held += data[pos : pos + self._window - before]
-        end = self.held.find(self._marker, max(0, before - len(self._marker) + 1))
-        if end < 0:
+        found = self.held.find(self._marker, max(0, before - len(self._marker) + 1))
+        if found < 0:
             self.overflow = len(self.held) == self._window
-            return len(data)
-        end += len(self._marker)
-        self.found = bytes(self.held[:end])
+            self.end = len(data)
+            return None
+        size = found + len(self._marker)
+        self.end = pos + size - before
+        whole = bytes(self.held[:size])
         self.held.clear()
-        return pos + end - before
+        return whole
 
 
 class Body(Protocol):
@@ -158,11 +157,13 @@ class Chunked:
                 self.length += taken
                 pos += taken
                 continue
-            pos = self._line.feed(data, pos)
-            if self._line.found is not None:
-                self._read(self._line.take())
-            elif self._line.overflow:
+            collector = self._line
+            line = collector.take(data, pos)
+            if line is not None:
+                self._read(line)
+            elif collector.overflow:
                 self.fault = "a line of the chunked coding is too long"
+            pos = collector.end
         return pos
 
     def _read_size(self, line: bytes) -> None:
@@ -187,3 +188,10 @@ class Chunked:
             self.fault = "trailers are too long"
         elif not _TRAILER.fullmatch(line):
             self.fault = "malformed trailer"
+
+
+def body(length: int) -> Body:
+    """Return what passes over a body of this length, or `CHUNKED`, or `UNTIL_CLOSE`."""
+    if length == CHUNKED:
+        return Chunked()
+    return UntilClose() if length == UNTIL_CLOSE else Sized(length)

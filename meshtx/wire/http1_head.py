@@ -5,6 +5,8 @@ target, would lose connections for what does not matter to an observer. The fiel
 its strict mode (httptools). What two readers could frame differently - a Content-Length beside a
 Transfer-Encoding, several of one - is a fault: guessing is how requests are smuggled (RFC 9112,
 section 11.2).
+
+Every head is judged whole, but only its framing is taken from it; the rest is read when somebody asks.
 """
 
 from __future__ import annotations
@@ -14,16 +16,23 @@ from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpResponseParser
 
-from meshtx.wire.http1_body import Body, Chunked, Sized, UntilClose
-from meshtx.wire.http_events import KEPT, RequestHead, ResponseHead, authority_text, path_text, text
+from meshtx.wire.http1_body import CHUNKED, UNTIL_CLOSE
+from meshtx.wire.http_events import KEPT, Fields, Pairs, RequestText, authority_text, kept, path_text, text
 
 MAX_FIELDS = 256
 """Field lines of one head."""
 
+_SHORTEST_FIELD = len(b"a:\r\n")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([^\x00-\x20\x7f]+) HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00\r\n]*)?\r\n")
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*://([^/?#]*)(.*)", re.DOTALL)
-_USED = frozenset({b"host", b"content-length", b"transfer-encoding", b"upgrade"})
+_FRAMING = re.compile(rb"\n(host|content-length|transfer-encoding|upgrade):([^\r]*)")
+"""The fields that decide on a request, in a lower-cased head that llhttp found good: every line feed ends a line."""
+_REPORTED = re.compile(rb"\n(host|" + b"|".join(KEPT) + rb"):([^\r]*)", re.IGNORECASE)
+"""The fields that are told, in such a head as it was."""
+_HOST_ALONE = [b"host"]
+_NOBODY = object()
+"""Is told nothing: llhttp only judges."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,123 +42,135 @@ class Fault:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """The head of a request.
 
+    :param head: all of it, the empty line included.
     :param switches: it asks for another protocol: what follows it is unclear until it is answered.
-    :param body: ``None``: there is none.
+    :param length: of its body, as `meshtx.wire.http1_body.body` takes it.
     """
 
-    head: RequestHead
-    switches: bool
-    body: Body | None
+    __slots__ = ("_text", "head", "length", "method", "switches")
+
+    def __init__(self, head: bytes, method: bytes, switches: bool, length: int) -> None:
+        self.head = head
+        self.method = method
+        self.switches = switches
+        self.length = length
+        self._text: RequestText | None = None
+
+    def read(self) -> RequestText:
+        """Return what it says."""
+        if self._text is None:
+            line = _REQUEST_LINE.match(self.head)
+            assert line is not None
+            fields = _reported(self.head)
+            host = next((value for name, value in fields if name == b"host"), b"")
+            authority, path = _target(self.method, line[2], host)
+            self._text = RequestText(text(self.method), authority, path, kept(fields))
+        return self._text
 
 
-@dataclass(frozen=True, slots=True)
 class Response:
-    """The head of an answer, and how its body ends; ``None``: there is none."""
+    """The head of an answer.
 
-    head: ResponseHead
-    body: Body | None
-
-
-class _Fields:
-    """llhttp's callback: keeps what is reported, and what framing and addressing need."""
-
-    __slots__ = ("kept", "used")
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[str, str]] = []
-        self.used: dict[bytes, list[bytes]] = {}
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name in KEPT:
-            self.kept.append((KEPT[name], text(value.strip(b" \t"))))
-        elif name in _USED:
-            self.used.setdefault(name, []).append(value.strip(b" \t"))
-
-
-def parse_request(head: bytes, index: int) -> Request | Fault:
-    """Read a request's head, the empty line included.
-
-    :param index: the request's number on its connection.
+    :param length: of its body, unless the request forbids one.
     """
+
+    __slots__ = ("head", "length", "status")
+
+    def __init__(self, head: bytes, status: int, length: int) -> None:
+        self.head = head
+        self.status = status
+        self.length = length
+
+    def read(self) -> Fields:
+        """Return those of its fields that are reported."""
+        return kept(_reported(self.head))
+
+
+def parse_request(head: bytes) -> Request | Fault:
+    """Read a request's head, the empty line included."""
     line = _REQUEST_LINE.match(head)
     if line is None:
         return Fault("malformed request line")
-    fields = _read_fields(head[line.end() :])
-    if isinstance(fields, Fault):
-        return fields
-    hosts = fields.used.get(b"host", [b""])
-    if len(hosts) > 1:
+    method, _, minor = line.groups()
+    framing = _framing(head, line.end())
+    if isinstance(framing, Fault):
+        return framing
+    names = [name for name, _ in framing]
+    if names == _HOST_ALONE:
+        return Request(head, method, method == b"CONNECT", 0)
+    if names.count(b"host") > 1:
         return Fault("several Host fields")
-    body = _declared_body(fields, line[3] == b"0")
-    if isinstance(body, Fault):
-        return body
-    if isinstance(body, UntilClose):
+    length = _declared_length(framing, minor == b"0")
+    if isinstance(length, Fault):
+        return length
+    if length == UNTIL_CLOSE:
         return Fault("a request's last transfer coding is not chunked")
-    method, target = line[1], line[2]
-    authority, path = _target(method, target, hosts[0])
-    request = RequestHead(index, text(method), authority, path, tuple(fields.kept))
-    return Request(request, method == b"CONNECT" or b"upgrade" in fields.used, body)
+    return Request(head, method, method == b"CONNECT" or b"upgrade" in names, length or 0)
 
 
-def parse_response(head: bytes, index: int, method: str) -> Response | Fault:
-    """Read an answer's head, the empty line included, and find its body's end (RFC 9112, section 6.3).
-
-    :param index: the request's number, and `method` its method.
-    """
+def parse_response(head: bytes) -> Response | Fault:
+    """Read an answer's head, the empty line included, and find its body's end (RFC 9112, section 6.3)."""
     line = _STATUS_LINE.match(head)
     if line is None:
         return Fault("malformed status line")
-    fields = _read_fields(head[line.end() :])
-    if isinstance(fields, Fault):
-        return fields
-    body = _declared_body(fields, line[1] == b"0")
-    if isinstance(body, Fault):
-        return body
-    answer = ResponseHead(index, int(line[2]), tuple(fields.kept))
-    if method == "HEAD" or answer.status < 200 or answer.status in {204, 304}:
-        return Response(answer, None)
-    if body is None and b"content-length" not in fields.used:
-        body = UntilClose()
-    return Response(answer, body)
+    framing = _framing(head, line.end())
+    if isinstance(framing, Fault):
+        return framing
+    length = _declared_length(framing, line[1] == b"0")
+    if isinstance(length, Fault):
+        return length
+    status = int(line[2])
+    if status < 200 or status in {204, 304}:
+        length = 0
+    return Response(head, status, UNTIL_CLOSE if length is None else length)
 
 
-def _read_fields(block: bytes) -> _Fields | Fault:
-    """Let llhttp read the field lines, the empty line included.
+def _framing(head: bytes, start: int) -> Pairs | Fault:
+    r"""Judge the field lines from `start` on, and return those that matter, lower-cased.
 
-    As those of an answer, whichever they are: a request's would have it judge methods and upgrades, too.
+    llhttp reads them as those of an answer, whichever they are: a request's would have it judge methods and
+    upgrades, too.
     """
-    if block.count(b"\n") > MAX_FIELDS + 1:
+    block = head[start - 1 :]  # with the \n before them
+    if len(block) > MAX_FIELDS * _SHORTEST_FIELD and block.count(b"\n") > MAX_FIELDS + 2:
         return Fault("too many fields")
-    fields = _Fields()
     try:
-        HttpResponseParser(fields).feed_data(b"HTTP/1.1 200 \r\n" + block)
+        HttpResponseParser(_NOBODY).feed_data(b"HTTP/1.1 200 \r" + block)
     except HttpParserError:
         return Fault("malformed fields")
-    return fields
+    return _FRAMING.findall(block.lower())
 
 
-def _declared_body(fields: _Fields, old: bool) -> Body | Fault | None:
-    """Return the body that the fields declare, ``None`` for none or an empty one.
+def _reported(head: bytes) -> Pairs:
+    """Return the fields of a good head that are reported, in their order, and Host."""
+    return [(name.lower(), value.strip(b" \t")) for name, value in _REPORTED.findall(head)]
+
+
+def _declared_length(framing: Pairs, old: bool) -> int | Fault | None:
+    """Return the length of the body that the fields declare, ``None`` if they say nothing of one.
 
     llhttp has refused bad lengths, repeated ones, and one beside a transfer coding.
 
     :param old: the version is 1.0, which has no transfer codings.
     """
-    lengths = fields.used.get(b"content-length", [])
-    declared = fields.used.get(b"transfer-encoding")
-    if declared is None:
-        return Sized(int(lengths[0])) if lengths and int(lengths[0]) else None
+    codings: list[bytes] = []
+    length = None
+    for name, value in framing:
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"transfer-encoding":
+            codings += value.split(b",")
+    if not codings:
+        return length
     if old:
         return Fault("a transfer coding in HTTP/1.0")
-    codings = [coding.strip(b" \t").lower() for coding in b",".join(declared).split(b",")]
+    codings = [coding.strip(b" \t") for coding in codings]
     if b"chunked" in codings[:-1]:
         return Fault("chunked is not the last transfer coding")
-    return Chunked() if codings[-1] == b"chunked" else UntilClose()
+    return CHUNKED if codings[-1] == b"chunked" else UNTIL_CLOSE
 
 
 def _target(method: bytes, target: bytes, host: bytes) -> tuple[str, str]:

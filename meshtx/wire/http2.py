@@ -8,6 +8,7 @@ Pushed streams are decoded and not reported. It never delays a byte and never gu
 
 from __future__ import annotations
 
+from functools import partial
 from struct import Struct
 
 from meshtx.wire.http2_frames import ACK, Broken, Frame, FrameReader, Kind, Passed
@@ -15,7 +16,9 @@ from meshtx.wire.http2_headers import Block, HeaderBlocks
 from meshtx.wire.http_events import (
     Event,
     GaveUp,
+    Pairs,
     RequestHead,
+    RequestText,
     ResponseEnd,
     ResponseHead,
     authority_text,
@@ -191,17 +194,8 @@ class Http2Observer:
             return
         self._last = block.stream
         self._open[block.stream] = _Open(self._count)
-        fields = dict(block.fields)
-        authority = fields.get(b":authority") or fields.get(b"host", b"")
-        head = RequestHead(
-            self._count,
-            text(fields.get(b":method", b"")),
-            authority_text(authority),
-            path_text(fields.get(b":path", b"")),
-            kept(block.fields),
-        )
+        events.append(RequestHead(self._count, partial(_request_text, block.fields)))
         self._count += 1
-        events.append(head)
 
     def _answer(self, block: Block, events: list[Event]) -> None:
         request = self._open.get(block.stream)
@@ -216,7 +210,7 @@ class Http2Observer:
             if status.startswith(b"1") and not block.end:
                 return
             request.answered = True
-            events.append(ResponseHead(request.index, int(status), kept(block.fields)))
+            events.append(ResponseHead(request.index, int(status), partial(kept, block.fields)))
         if block.end:
             self._end(block.stream, events, grpc_status=_grpc_status(fields.get(b"grpc-status", b"")))
 
@@ -247,6 +241,17 @@ class Http2Observer:
         self._open.clear()
         self._client, self._server = FrameReader(), FrameReader()
         self._requests, self._answers = HeaderBlocks(), HeaderBlocks()
+
+
+def _request_text(pairs: Pairs) -> RequestText:
+    fields = dict(pairs)
+    authority = fields.get(b":authority") or fields.get(b"host", b"")
+    return RequestText(
+        text(fields.get(b":method", b"")),
+        authority_text(authority),
+        path_text(fields.get(b":path", b"")),
+        kept(pairs),
+    )
 
 
 def _grpc_status(value: bytes) -> int | None:

@@ -15,7 +15,8 @@ import meshtx.plugins
 from meshtx.errors import ConfigError
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.detectors import load_detectors
-from meshtx.observe.flow import Direction, Flow, Request, Response, ResponseEnd, Seen
+from meshtx.observe.exchanges import request_told, response_told
+from meshtx.observe.flow import Direction, Flow, Request, RequestHead, Response, ResponseEnd, ResponseHead, Seen
 from meshtx.wire.address import Address
 from tests.wire import http1_corpus, http2_corpus
 from tests.wire.exchanges import Exchange
@@ -44,7 +45,14 @@ def see(detector: IDetector, exchange: Exchange, orderly: bool = True) -> list[S
     seen: list[Seen] = []
     for side, data in exchange:
         seen += observer.client_data(data) if side == "C" else observer.server_data(data)
-    return seen + observer.ended(orderly)
+    return [told(event, detector.name) for event in seen + observer.ended(orderly)]
+
+
+def told(event: Seen, protocol: str) -> Seen:
+    """Return an event as taps are told of it."""
+    if isinstance(event, RequestHead):
+        return request_told(event, protocol)
+    return response_told(event) if isinstance(event, ResponseHead) else event
 
 
 class HttpTests(SynchronousTestCase):
@@ -101,13 +109,13 @@ class HttpTests(SynchronousTestCase):
         first, answer, _ = http1_corpus.CORPUS["websocket"][0]
         observer.client_data(first[1])
         self.assertFalse(observer.detached)
-        self.assertEqual(observer.server_data(answer[1]), [Response(0, 101), ResponseEnd(0, 0)])
+        self.assertEqual(observer.server_data(answer[1]), [ResponseHead(0, 101), ResponseEnd(0, 0)])
         self.assertTrue(observer.detached)
 
     def test_garbage_detaches_the_observer_behind_what_was_good(self) -> None:
         observer = self.http1.observer(FLOW)
         seen = observer.client_data(http1_corpus.GET + b"\0\r\n\r\n")
-        self.assertEqual(seen, [Request(0, "http/1.1", "GET", "web", "/a")])
+        self.assertEqual([told(event, "http/1.1") for event in seen], [Request(0, "http/1.1", "GET", "web", "/a")])
         self.assertTrue(observer.detached)
         self.assertEqual(observer.ended(True), [])
 

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.net.dial import HedgeOutcome
 from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, Refusal, ResponseEnd
-from meshtx.observe.metrics import Metrics, flow_labels, succeeded
+from meshtx.observe.metrics import LATENCY_BUCKETS_MS, Metrics, flow_labels, succeeded
 from meshtx.observe.watcher import Detached
 from meshtx.rpc.status import Status
 from meshtx.watch import Followed, Reload
@@ -94,6 +94,33 @@ class MetricsTests(SynchronousTestCase):
         )
         buckets = [line for line in series(self.metrics, "response_latency_ms_bucket") if " 0.0" not in line]
         self.assertIn('le="3.0"', buckets[0])
+
+    def test_numbers_that_a_peer_invents_are_not_remembered(self) -> None:
+        flow = self.metrics.flow(Direction.IN, PLAIN)
+        for status in range(600, 999):
+            flow.responded(status, ResponseEnd(0, 9), 0.0)
+            flow.responded(200, ResponseEnd(0, 9, grpc_status=status), 0.0)
+        self.assertEqual(flow._responses, {})
+        self.assertEqual(len(series(self.metrics, "response_total")), 2)
+
+    def test_latencies_are_shown_as_prometheus_own_histogram_shows_them(self) -> None:
+        flow = self.metrics.flow(Direction.OUT, MTLS)
+        labels = dict(zip(("direction", "peer", "tls", "no_tls_reason"), flow_labels(Direction.OUT, MTLS), strict=True))
+        registry = CollectorRegistry()
+        reference = Histogram(
+            "response_latency_ms",
+            "Milliseconds from a request's head to the end of its answer.",
+            labels,
+            buckets=LATENCY_BUCKETS_MS,
+            registry=registry,
+        ).labels(**labels)
+        for milliseconds in (0, 0.5, 1, 2, 2.0001, 45, 50, 49_999, 50_000, 50_001, 1e9):
+            flow.responded(200, ResponseEnd(0, 9), milliseconds / 1000)
+            reference.observe(milliseconds / 1000 * 1000)
+        expected = generate_latest(registry).decode().splitlines()
+        shown = self.metrics.exposition().decode().splitlines()
+        shown = [line for line in shown if "response_latency_ms" in line]
+        self.assertEqual(shown, [line for line in expected if "response_latency_ms_created" not in line])
 
     def test_each_refusal_is_counted_with_its_reason(self) -> None:
         self.metrics.refused(Direction.OUT, Refusal.LOOP)

@@ -8,7 +8,7 @@ from meshtx.observe.flow import Direction
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import BATCH, FlowOpened, Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
 from meshtx.observe.tap_match import TapMatch
-from tests.observe.cases import a_flow, a_request, series
+from tests.observe.cases import EMOJI, a_flow, series
 
 
 def event(number: int = 0) -> TapEvent:
@@ -123,11 +123,11 @@ class TapHubTests(SynchronousTestCase):
         self.failureResultOf(reader, TapClosed)
         self.assertEqual(series(self.metrics, "meshtx_tap_subscribers"), ["meshtx_tap_subscribers 0.0"])
 
-    def test_a_request_goes_to_those_whose_filters_it_and_its_connection_meet(self) -> None:
+    def test_the_requests_of_a_connection_may_go_to_those_whose_filters_it_meets(self) -> None:
         mine = self.hub.subscribe(TapMatch(path_prefix="/api", direction=Direction.IN))
-        self.hub.subscribe(TapMatch(path_prefix="/admin"))
-        self.assertEqual(self.hub.of_request(a_flow(), a_request()), (mine,))
-        self.assertEqual(self.hub.of_request(a_flow(Direction.OUT), a_request()), ())
+        self.hub.subscribe(TapMatch(path_prefix="/api", peer=EMOJI))
+        self.assertEqual(self.hub.of_connection(a_flow()), (mine,))
+        self.assertEqual(self.hub.of_connection(a_flow(Direction.OUT)), ())
 
     def test_a_connection_without_requests_goes_to_those_who_do_not_filter_requests(self) -> None:
         mine = self.hub.subscribe(TapMatch(direction=Direction.IN))

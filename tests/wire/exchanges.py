@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hypothesis import strategies as st
 
-from meshtx.wire.http_events import Event
+from meshtx.wire.http_events import Event, Fields, RequestHead, RequestText, ResponseHead
 from tests.wire.splits import cuts, splits, untraced
 
 Said = tuple[str, bytes]
@@ -30,6 +30,15 @@ class Observer(Protocol):
     def server_data(self, data: bytes) -> list[Event]: ...
 
     def ended(self, orderly: bool) -> list[Event]: ...
+
+
+def request_head(number: int, method: str, authority: str, path: str, headers: Fields = ()) -> RequestHead:
+    text = RequestText(method, authority, path, headers)
+    return RequestHead(number, lambda: text)
+
+
+def response_head(number: int, status: int, headers: Fields) -> ResponseHead:
+    return ResponseHead(number, status, lambda: headers)
 
 
 def observe(observer: Observer, exchange: Iterable[Said], orderly: bool = True) -> list[Event]:

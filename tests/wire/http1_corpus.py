@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from meshtx.wire.http_events import Event, GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
-from tests.wire.exchanges import Exchange
+from tests.wire.exchanges import Exchange, request_head
 
 GET = b"GET /a?secret=1 HTTP/1.1\r\nHost: web\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
 def asked(index: int = 0, method: str = "GET", authority: str = "web", path: str = "/a") -> RequestHead:
-    return RequestHead(index, method, authority, path)
+    return request_head(index, method, authority, path)
 
 
 def answered(index: int = 0, length: int = 2, status: int = 200) -> list[Event]:

@@ -9,7 +9,7 @@ from hpack import Encoder
 from meshtx.wire.http2_frames import ACK, END_HEADERS, END_STREAM, PADDED, PRIORITY, Kind
 from meshtx.wire.http_events import Event, GaveUp, RequestHead, ResponseEnd, ResponseHead
 from meshtx.wire.sniff import PREFACE
-from tests.wire.exchanges import Exchange
+from tests.wire.exchanges import Exchange, request_head
 
 PING = 6
 WINDOW_UPDATE = 8
@@ -50,7 +50,7 @@ BEGIN: Exchange = [("C", HELLO), ("S", SETTINGS)]
 
 
 def asked(index: int = 0, method: str = "GET", authority: str = "", path: str = "/a") -> RequestHead:
-    return RequestHead(index, method, authority, path)
+    return request_head(index, method, authority, path)
 
 
 CORPUS: dict[str, tuple[Exchange, list[Event]]] = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.wire.http1 import MAX_UNCLEAR, MAX_WAITING, Http1Observer
+from meshtx.wire import http1
+from meshtx.wire.http1 import MAX_KNOWN, MAX_UNCLEAR, MAX_WAITING, Http1Observer
 from meshtx.wire.http1_body import MAX_LINE, MAX_TRAILER
 from meshtx.wire.http1_head import MAX_FIELDS
-from meshtx.wire.http_events import MAX_HEAD, MAX_TEXT, GaveUp, RequestHead, ResponseEnd, ResponseHead
-from tests.wire.exchanges import observe
+from meshtx.wire.http_events import MAX_HEAD, MAX_TEXT, GaveUp, ResponseEnd, ResponseHead
+from tests.wire.exchanges import observe, request_head, response_head
 from tests.wire.http1_corpus import CORPUS, GET, OK, answered, asked
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -51,7 +52,7 @@ class RequestTests(Http1Tests):
             b"X-Request-ID: 7",
         )
         kept = (("user-agent", "curl/8"), ("content-type", "text/plain"), ("x-request-id", "7"))
-        self.assertEqual(self.of_client(head), [RequestHead(0, "GET", "web", "/a", kept)])
+        self.assertEqual(self.of_client(head), [request_head(0, "GET", "web", "/a", kept)])
 
     def test_the_authority_of_an_absolute_target_comes_before_host(self) -> None:
         for target, authority, path in (
@@ -64,7 +65,7 @@ class RequestTests(Http1Tests):
             (b"/\xc3\xa9\xff", "web", "/é\\xff"),
         ):
             events = self.of_client(request(line=b"OPTIONS " + target + b" HTTP/1.1"))
-            self.assertEqual(events, [RequestHead(0, "OPTIONS", authority, path)], target)
+            self.assertEqual(events, [request_head(0, "OPTIONS", authority, path)], target)
 
     def test_the_user_part_of_host_is_not_reported(self) -> None:
         events = self.of_client(b"GET /a HTTP/1.1\r\nHost: user:s3cret@web\r\n\r\n")
@@ -76,7 +77,7 @@ class RequestTests(Http1Tests):
     def test_long_texts_are_cut(self) -> None:
         (head,) = self.of_client(request(b"User-Agent: " + b"u" * 9999, line=b"GET /" + b"p" * 9999 + b" HTTP/1.1"))
         self.assertEqual(
-            head, RequestHead(0, "GET", "web", "/" + "p" * (MAX_TEXT - 1), (("user-agent", "u" * MAX_TEXT),))
+            head, request_head(0, "GET", "web", "/" + "p" * (MAX_TEXT - 1), (("user-agent", "u" * MAX_TEXT),))
         )
 
     def test_what_could_be_framed_in_two_ways_is_given_up(self) -> None:
@@ -176,6 +177,50 @@ class RequestTests(Http1Tests):
         self.assertEqual(events, [asked(), GaveUp("malformed chunk")])
 
 
+class RepeatedHeadTests(Http1Tests):
+    def count(self, name: str) -> list[bytes]:
+        parse, parsed = getattr(http1, name), []
+
+        def counted(head: bytes) -> object:
+            parsed.append(head)
+            return parse(head)
+
+        self.patch(http1, name, counted)
+        return parsed
+
+    def test_a_head_like_the_one_before_it_is_not_parsed_again(self) -> None:
+        requests, answers = self.count("parse_request"), self.count("parse_response")
+        observer = Http1Observer()
+        events = []
+        for _ in range(3):
+            events += observer.client_data(GET) + observer.server_data(OK)
+        self.assertEqual(events, [event for index in range(3) for event in (asked(index), *answered(index))])
+        self.assertEqual((len(requests), len(answers)), (1, 1))
+
+    def test_another_head_takes_its_place(self) -> None:
+        requests = self.count("parse_request")
+        other = request(line=b"GET /b HTTP/1.1")
+        events = Http1Observer().client_data(GET + other + other + GET)
+        self.assertEqual(events, [asked(), asked(1, path="/b"), asked(2, path="/b"), asked(3)])
+        self.assertEqual(len(requests), 3)
+
+    def test_a_known_head_within_another_one_is_a_part_of_that(self) -> None:
+        observer = Http1Observer()
+        observer.client_data(GET)
+        observer.server_data(OK)
+        observer.client_data(b"PUT /b HTTP/1.1\r\nX: ")
+        self.assertEqual(observer.client_data(GET), [asked(1, "PUT", path="/b")])
+        observer.server_data(b"HTTP/1.1 404 \r\nX: ")
+        self.assertEqual(observer.server_data(OK), answered(1, status=404))
+
+    def test_a_long_head_is_not_remembered(self) -> None:
+        requests = self.count("parse_request")
+        observer = Http1Observer()
+        long = request(b"X: " + b"y" * MAX_KNOWN)
+        self.assertEqual(observer.client_data(long + long), [asked(), asked(1)])
+        self.assertEqual(len(requests), 2)
+
+
 class AnswerTests(Http1Tests):
     def test_an_answer_without_a_request_is_given_up(self) -> None:
         self.assertEqual(Http1Observer().server_data(b"220 "), [GaveUp("an answer without a request")])
@@ -220,7 +265,7 @@ class AnswerTests(Http1Tests):
 
     def test_kept_fields_of_an_answer(self) -> None:
         events = self.of_server(answer(b"Content-Type: a/b", b"Set-Cookie: s3cret", b"Content-Length: 0"))
-        self.assertEqual(events, [ResponseHead(0, 200, (("content-type", "a/b"),)), ResponseEnd(0, 0)])
+        self.assertEqual(events, [response_head(0, 200, (("content-type", "a/b"),)), ResponseEnd(0, 0)])
 
     def test_nothing_is_said_after_giving_up(self) -> None:
         observer = Http1Observer()

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.wire.http2 import MAX_STREAMS, Http2Observer
 from meshtx.wire.http2_frames import END_HEADERS, END_STREAM, PADDED, Kind
 from meshtx.wire.http2_headers import MAX_CONTINUATIONS, MAX_TABLE, MAX_UNACKNOWLEDGED
-from meshtx.wire.http_events import MAX_HEAD, GaveUp, RequestHead, ResponseEnd, ResponseHead
-from tests.wire.exchanges import Said, observe
+from meshtx.wire.http_events import MAX_HEAD, GaveUp, ResponseEnd, ResponseHead
+from tests.wire.exchanges import Said, observe, request_head
 from tests.wire.http2_corpus import (
     BEGIN,
     CORPUS,
@@ -60,13 +60,13 @@ class RequestTests(SynchronousTestCase):
             ("user-agent", "x"),
         )
         kept = (("content-type", "application/grpc"), ("user-agent", "x"))
-        self.assertEqual(begun().client_data(headers(1, block)), [RequestHead(0, "POST", "emoji:8080", "/S/M", kept)])
+        self.assertEqual(begun().client_data(headers(1, block)), [request_head(0, "POST", "emoji:8080", "/S/M", kept)])
 
     def test_host_stands_in_for_a_missing_authority(self) -> None:
         self.assertEqual(begun().client_data(headers(1, GET + plain(("host", "web")))), [asked(authority="web")])
 
     def test_a_request_without_its_pseudo_fields_is_seen_nevertheless(self) -> None:
-        self.assertEqual(begun().client_data(headers(1, plain(("a", "b")))), [RequestHead(0, "", "", "")])
+        self.assertEqual(begun().client_data(headers(1, plain(("a", "b")))), [request_head(0, "", "", "")])
 
     def test_a_stream_that_is_over_is_not_a_new_request(self) -> None:
         observer = begun(("C", headers(5, GET)), ("S", headers(5, OK, END_STREAM)))
@@ -165,7 +165,7 @@ class BlockTests(SynchronousTestCase):
     def test_a_block_may_fill_its_bound_and_no_more(self) -> None:
         value = "x" * 65000
         block = plain((":method", "GET"), ("a", value))
-        for spare, events in ((0, [RequestHead(0, "GET", "", "")]), (1, [GaveUp("a header block is too long")])):
+        for spare, events in ((0, [request_head(0, "GET", "", "")]), (1, [GaveUp("a header block is too long")])):
             # a size update of the table to 0 is one byte that may be repeated before the fields
             filler = b"\x20" * (MAX_HEAD + spare - len(block))
             raw = frame(Kind.HEADERS, 0, 1, filler) + frame(Kind.CONTINUATION, END_HEADERS, 1, block)
@@ -184,7 +184,7 @@ class BlockTests(SynchronousTestCase):
         self.assertLess(len(bomb), 1000)
         self.assertEqual(
             begun().client_data(headers(1, first) + headers(3, bomb)),
-            [RequestHead(0, "GET", "", ""), GaveUp("malformed header block")],
+            [request_head(0, "GET", "", ""), GaveUp("malformed header block")],
         )
 
     def test_blocks_of_streams_that_are_over_still_fill_the_table(self) -> None:
@@ -202,7 +202,7 @@ class BlockTests(SynchronousTestCase):
 
         self.assertEqual(
             [
-                event.path
+                event.read().path
                 for event in begun().client_data(
                     ask(1, "/one") + ask(3, "/one") + ask(5, "/one") + ask(7, "/two") + ask(9, "/two") + ask(11, "/one")
                 )
@@ -213,7 +213,7 @@ class BlockTests(SynchronousTestCase):
     def test_a_block_that_changes_the_table_does_so_each_time(self) -> None:
         adds, second_entry = b"\x40\x01a\x01b", b"\xbf"
         events = begun().client_data(headers(1, adds) + headers(3, adds) + headers(5, second_entry))
-        self.assertEqual(events, [RequestHead(index, "", "", "") for index in range(3)])
+        self.assertEqual(events, [request_head(index, "", "", "") for index in range(3)])
 
     def test_many_remembered_blocks_are_bounded(self) -> None:
         observer = begun()

@@ -24,7 +24,17 @@ from meshtx.wire.http1 import Http1Observer
 from meshtx.wire.http2 import Http2Observer
 from meshtx.wire.http_events import Event, RequestHead, ResponseEnd, ResponseHead
 from meshtx.wire.sniff import Verdict, detect_h2, detect_http1
-from tests.wire.exchanges import Exchange, Observer, Said, differing, joined, observe, some_cuts
+from tests.wire.exchanges import (
+    Exchange,
+    Observer,
+    Said,
+    differing,
+    joined,
+    observe,
+    request_head,
+    response_head,
+    some_cuts,
+)
 from tests.wire.recording import Recorder
 
 _OF_GRPC = (("content-type", "application/grpc"),)
@@ -219,7 +229,7 @@ class _Http1(_Real):
     detect = staticmethod(detect_http1)
 
     def authority(self) -> str:
-        authority = next(event.authority for event in self.events() if isinstance(event, RequestHead))
+        authority = next(event.read().authority for event in self.events() if isinstance(event, RequestHead))
         self.assertRegex(authority, r"^127\.0\.0\.1:[0-9]+$")
         return authority
 
@@ -234,10 +244,10 @@ class KeepAliveTests(_Http1, SynchronousTestCase):
         self.assertEqual(
             self.events(),
             [
-                RequestHead(0, "HEAD", authority, "/"),
+                request_head(0, "HEAD", authority, "/"),
                 ResponseHead(0, 200),
                 ResponseEnd(0, 0),
-                RequestHead(1, "GET", authority, "/"),
+                request_head(1, "GET", authority, "/"),
                 ResponseHead(1, 200),
                 ResponseEnd(1, 5),
             ],
@@ -254,10 +264,10 @@ class BodyTests(_Http1, SynchronousTestCase):
         self.assertEqual(
             self.events(),
             [
-                RequestHead(0, "GET", authority, "/chunks"),
+                request_head(0, "GET", authority, "/chunks"),
                 ResponseHead(0, 200),
                 ResponseEnd(0, 7),
-                RequestHead(1, "POST", authority, "/"),
+                request_head(1, "POST", authority, "/"),
                 ResponseHead(1, 200),
                 ResponseEnd(1, 13),
             ],
@@ -271,13 +281,13 @@ class _Http2(_Real):
 
 class _Grpc(_Http2):
     def assert_reported(self, paths: Sequence[str], answers: Sequence[Event]) -> None:
-        asked = [event for event in self.events() if isinstance(event, RequestHead)]
+        asked = [(event, event.read()) for event in self.events() if isinstance(event, RequestHead)]
         self.assertEqual(
-            [(event.index, event.method, event.path, dict(event.headers)["content-type"]) for event in asked],
+            [(event.id, text.method, text.path, dict(text.headers)["content-type"]) for event, text in asked],
             [(index, "POST", path, "application/grpc") for index, path in enumerate(paths)],
         )
-        for event in asked:
-            self.assertRegex(dict(event.headers)["user-agent"], "^grpc-python/")
+        for _, text in asked:
+            self.assertRegex(dict(text.headers)["user-agent"], "^grpc-python/")
         self.assertEqual([event for event in self.events() if not isinstance(event, RequestHead)], answers)
 
 
@@ -290,9 +300,9 @@ class GrpcCallTests(_Grpc, SynchronousTestCase):
         self.assert_reported(
             ["/web.Votes/Echo"] * 2,
             [
-                ResponseHead(0, 200, _OF_GRPC),
+                response_head(0, 200, _OF_GRPC),
                 ResponseEnd(0, 7, 0),
-                ResponseHead(1, 200, _OF_GRPC),
+                response_head(1, 200, _OF_GRPC),
                 ResponseEnd(1, 0, 5),
             ],
         )
@@ -308,7 +318,7 @@ class GrpcStreamTests(_Grpc, SynchronousTestCase):
     record = staticmethod(partial(record_grpc, call_stream))
 
     def test_it_is_reported_as_it_was(self) -> None:
-        self.assert_reported(["/web.Votes/Count"], [ResponseHead(0, 200, _OF_GRPC), ResponseEnd(0, 13, 0)])
+        self.assert_reported(["/web.Votes/Count"], [response_head(0, 200, _OF_GRPC), ResponseEnd(0, 13, 0)])
 
 
 class H2InterleavedTests(_Http2, SynchronousTestCase):
@@ -318,10 +328,10 @@ class H2InterleavedTests(_Http2, SynchronousTestCase):
         self.assertEqual(
             self.events(),
             [
-                RequestHead(0, "POST", "web", "/a", _AGENT),
-                RequestHead(1, "POST", "web", "/b", _AGENT),
-                ResponseHead(1, 200, _PLAIN),
-                ResponseHead(0, 200, _PLAIN),
+                request_head(0, "POST", "web", "/a", _AGENT),
+                request_head(1, "POST", "web", "/b", _AGENT),
+                response_head(1, 200, _PLAIN),
+                response_head(0, 200, _PLAIN),
                 ResponseEnd(1, 6),
                 ResponseEnd(0, 6),
             ],
@@ -335,9 +345,9 @@ class H2ResetTests(_Http2, SynchronousTestCase):
         self.assertEqual(
             self.events(),
             [
-                RequestHead(0, "POST", "web", "/a", _AGENT),
-                RequestHead(1, "POST", "web", "/a", _AGENT),
-                ResponseHead(0, 200, _PLAIN),
+                request_head(0, "POST", "web", "/a", _AGENT),
+                request_head(1, "POST", "web", "/a", _AGENT),
+                response_head(0, 200, _PLAIN),
                 ResponseEnd(0, 6, reset=8),
                 ResponseEnd(1, 0, reset=7),
             ],
