@@ -169,10 +169,10 @@ class FastSocketRecords(SocketRecords):
         except SSL.Error as error:
             if not plain:
                 return self._nothing(error)
-            if isinstance(error, SSL.ZeroReturnError):
-                self.ended = Close.NOTIFIED
-            else:
+            if isinstance(error, SSL.SysCallError):
                 self._late = error  # the socket stays readable: the next read finds it
+            else:
+                self._nothing(error)  # it does not
         return plain
 
     def send(self, data: bytes | memoryview) -> int:
