@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import Deadline
 from meshtx.net.leg_book import Entry, Hold, LegBook, LegCounts, Retirement
 from meshtx.net.leg_client import LegClient, Replay
 from meshtx.pki.name import Name
@@ -57,12 +58,12 @@ class PoolCounts(LegCounts, Protocol):
 class _Leg(Entry):
     """:param until: when it may begin to carry a connection for the last time, and why only then."""
 
-    def __init__(self, peer: Peer, epoch: int, until: tuple[float, Retirement]) -> None:
+    def __init__(self, peer: Peer, epoch: int, until: tuple[float, Retirement], clock: IReactorTime) -> None:
         super().__init__()
         self.peer = peer
         self.epoch = epoch
         self.until = until
-        self.deadline: IDelayedCall | None = None
+        self.deadline = Deadline(clock)
 
 
 class _Kept:
@@ -126,7 +127,7 @@ class LegPool(LegBook[LegClient, _Leg]):
         if expires is not None:
             until = min(until, (expires.timestamp(), Retirement.EXPIRED))
         self._peers.setdefault(peer, _Kept()).legs += 1
-        self.enter(leg, _Leg(peer, epoch, until))
+        self.enter(leg, _Leg(peer, epoch, until, self._clock))
         return leg
 
     def renew(self) -> None:
@@ -162,7 +163,7 @@ class LegPool(LegBook[LegClient, _Leg]):
         else:
             super().idle(leg)
             self._peers[entry.peer].idle[leg] = None
-            entry.deadline = self._clock.callLater(deadline - self._clock.seconds(), self._retire, leg, why)
+            entry.deadline.set(deadline - self._clock.seconds(), lambda: self._retire(leg, why))
             if len(self.resting) > MAX_IDLE:
                 self._retire(next(iter(self.resting)), Retirement.LIMIT)
 
@@ -181,14 +182,13 @@ class LegPool(LegBook[LegClient, _Leg]):
         if not entry.connections and entry.why is None:
             kept.failures += 1  # a spare one that the peer did not keep
         super().gone(leg)
+        entry.deadline.stop()
         self._want(entry.peer)
 
     def _stir(self, leg: LegClient) -> bool:
         entry = self.legs[leg]
         self._peers[entry.peer].idle.pop(leg, None)
-        deadline, entry.deadline = entry.deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+        entry.deadline.clear()
         return super()._stir(leg)
 
     def _retire(self, leg: LegClient, why: Retirement) -> None:

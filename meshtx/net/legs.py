@@ -19,12 +19,13 @@ from typing import Protocol as TypingProtocol
 from typing import TypeVar
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.errors import PeerError
+from meshtx.net.deadline import Deadline
 from meshtx.net.leg_stream import MAX_HELD, LegStream
 from meshtx.net.relay import IStream
 from meshtx.wire.leg_frames import (
@@ -61,6 +62,9 @@ _RECEIVED = {
     Reset: Input.RECV_RESET,
     Retire: Input.RECV_RETIRE,
 }
+_WITH_DATA = {Input.SEND_OPEN, Input.SEND_ACCEPT}
+"""What bytes of the application follow soon, as a rule: they go in one record."""
+
 _BETWEEN = {State.IDLE, State.RETIRED, State.RETIRING}
 """States in which no connection is on the leg."""
 
@@ -129,12 +133,13 @@ class LegEnd(Protocol):
         self._clock = clock
         self._parser = FrameParser()
         self._stream: LegStream | None = None
-        self._deadline: IDelayedCall | None = None
+        self._deadline = Deadline(clock)
         self._aborted = False
 
     def connectionMade(self) -> None:
         """Remember the transport."""
         self.below = self.transport
+        self._write_soon = getattr(self.transport, "write_soon", self.transport.write)
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames."""
@@ -162,7 +167,7 @@ class LegEnd(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the loss of the transport; what is still going on over the leg ends with it."""
-        self._stop_deadline()
+        self._deadline.stop()
         if reason.check(ConnectionDone):
             if self.state is not State.CLOSED:
                 self._step(Input.RECV_END)
@@ -186,12 +191,12 @@ class LegEnd(Protocol):
 
     def linger(self) -> None:
         """Bound the wait for the peer's FIN."""
-        self._within(LINGER, self.abort)
+        self._deadline.set(LINGER, self.abort)
 
     def abort(self) -> None:
         """End the connection, and the leg, by RESET; the transport bounds how long that may take to be sent."""
         self._aborted = True
-        self._stop_deadline()
+        self._deadline.clear()
         if (self.state, Input.SEND_RESET) in TABLE[self.role]:
             self._send(Input.SEND_RESET, Reset())
             self.below.loseConnection()
@@ -232,7 +237,7 @@ class LegEnd(Protocol):
 
         :param by_peer: the second FIN was the peer's.
         """
-        self._stop_deadline()
+        self._deadline.clear()
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.over(by_peer=by_peer)
@@ -243,7 +248,7 @@ class LegEnd(Protocol):
 
     def _send(self, what: Input, frame: Frame) -> None:
         self._step(what)
-        self.below.write(encode(frame))
+        (self._write_soon if what in _WITH_DATA else self.below.write)(encode(frame))
 
     def _step(self, what: Input) -> None:
         table, state = TABLE[self.role], step(self.role, self.state, what)
@@ -262,15 +267,6 @@ class LegEnd(Protocol):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.end(reason)
-
-    def _within(self, seconds: float, call: Callable[[], None]) -> None:
-        self._stop_deadline()
-        self._deadline = self._clock.callLater(seconds, call)
-
-    def _stop_deadline(self) -> None:
-        deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
 
 
 class LegCall:
@@ -354,13 +350,13 @@ class LegServer(LegEnd):
         if (self.state, Input.SEND_RETIRE) in TABLE[self.role]:
             self._send(Input.SEND_RETIRE, Retire())
             if self.state in _BETWEEN:
-                self._within(RETIRED, self.below.loseConnection)
+                self._deadline.set(RETIRED, self.below.loseConnection)
 
     def _received(self, frame: Frame) -> None:
         if not isinstance(frame, Open):
             super()._received(frame)
         elif self.state is not State.WE_RESET:
-            self._stop_deadline()
+            self._deadline.clear()
             self.below.pauseProducing()
             self._stream = LegStream(self)
             self._owner.busy(self)
@@ -368,5 +364,5 @@ class LegServer(LegEnd):
 
     def _idle(self) -> None:
         """Wait for the client's next OPEN, or its close, for a while."""
-        self._within(SILENCE if self.state is State.IDLE else RETIRED, self.below.loseConnection)
+        self._deadline.set(SILENCE if self.state is State.IDLE else RETIRED, self.below.loseConnection)
         self._owner.idle(self)

@@ -95,6 +95,15 @@ class FdSet:
         else:
             self._later(call)
 
+    def try_reading(self, reader: Any) -> None:
+        """Read behind the events of this batch, as if there were an event."""
+        self.behind(lambda: self._try_reading(reader))
+
+    def _try_reading(self, reader: Any) -> None:
+        fd = reader.fileno()
+        if self._watched.get(fd) is reader:
+            self._serve(fd, _IN, reader)
+
     def _later(self, call: Callable[[], object]) -> None:
         raise NotImplementedError
 

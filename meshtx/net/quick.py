@@ -55,6 +55,7 @@ class QuickTransport(ResetUnlessWhole):
     reactor: FdSet
     _channel: Channel | None = None
     _last: Callable[[], bool] | None = None
+    _ahead: bytes = b""
 
     def secure(self, channel: Channel) -> None:
         """Read and write by a channel from now on; its reader hears also of reads that gave no bytes."""
@@ -102,6 +103,8 @@ class QuickTransport(ResetUnlessWhole):
         """Send at once, if nothing waits; keep what the kernel does not take."""
         if not data or not self.connected or self._writeDisconnected or self._aborting:
             return
+        if self._ahead:
+            data, self._ahead = self._ahead + data, b""
         if self._tempDataBuffer or self.dataBuffer:
             super().write(data)
             return
@@ -111,6 +114,16 @@ class QuickTransport(ResetUnlessWhole):
                 self.startWriting()  # it is asked for more once this has gone
         else:
             super().write(data[sent:] if isinstance(sent, int) else data)  # a loss shows at the next attempt as well
+
+    def write_soon(self, data: bytes) -> None:
+        """Send with what is written next, behind the events of this batch at the latest: a packet less to be sent."""
+        if not self._ahead:
+            self.reactor.behind(lambda: self.reactor.behind(self._go_ahead))  # behind what is read by then
+        self._ahead += data
+
+    def _go_ahead(self) -> None:
+        data, self._ahead = self._ahead, b""
+        self.write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write them joined."""
@@ -142,6 +155,7 @@ class QuickTransport(ResetUnlessWhole):
 
     def loseConnection(self) -> None:
         """Send what is left, then close in order."""
+        self._go_ahead()
         if self.connected and not self.disconnecting and not self._writeDisconnected and not self._busy():
             self.disconnecting = True
             self.reactor.pause(self)
@@ -151,6 +165,7 @@ class QuickTransport(ResetUnlessWhole):
 
     def loseWriteConnection(self) -> None:
         """Send what is left, then FIN."""
+        self._go_ahead()
         self._writeDisconnecting = True
         if self._busy():
             self.startWriting()
@@ -179,6 +194,7 @@ class QuickTransport(ResetUnlessWhole):
     @property
     def all_sent(self) -> bool:
         """Nothing that was written waits here."""
+        self._go_ahead()
         return not self.dataBuffer and not self._tempDataBuffer
 
     def when_writable(self, last: Callable[[], bool]) -> None:
@@ -218,6 +234,15 @@ class QuickTransport(ResetUnlessWhole):
 
 class QuickServer(QuickTransport, Server):
     """The transport of an accepted connection."""
+
+    _unread = True
+
+    def resumeProducing(self) -> None:
+        """Read on; what a client has sent behind its SYN is here by now, as a rule, and is read without an event."""
+        super().resumeProducing()
+        if self._unread:
+            self._unread = False
+            self.reactor.try_reading(self)
 
 
 class QuickClient(QuickTransport, Client):

@@ -10,6 +10,7 @@ socket from the first byte on. Two implementations, as in `meshtx.net.records`.
 from __future__ import annotations
 
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 
 from meshtx.net import openssl
 from meshtx.net.contexts import on_socket, peer_check
@@ -49,6 +50,9 @@ class SocketRecords:
         except SSL.Error as error:
             self.ended = self._check.refused or _failed(error)
             raise self.ended from error
+        except Exception:
+            self.ended = TlsError(TlsFailure.OTHER, "a defect of ours")  # so that what comes is read, and dropped
+            raise
         self._shaken = True
         return True
 
@@ -59,6 +63,10 @@ class SocketRecords:
     def seal(self, data: bytes) -> bytes:
         """Return them as they are: the transport sends by `send`."""
         return data
+
+    def send_soon(self, data: bytes) -> None:
+        """Seal and send them with what comes next."""
+        self._transport.write_soon(data)
 
     def open(self, cipher: bytes) -> bytes:
         """Return them as they are: the transport has read them by `read`."""
@@ -213,4 +221,4 @@ def _failed(error: SSL.Error) -> TlsError:
         return translate(error)
     if error.args[0] == EOF:
         return TlsError(TlsFailure.TRUNCATED, "the peer closed in the handshake")
-    return TlsError(TlsFailure.OTHER, f"in the handshake: {error.args[1]}")
+    return TlsError(TlsFailure.OTHER, f"in the handshake: {ConnectionLost()}")

@@ -35,6 +35,7 @@ from zope.interface import implementer
 
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.records import Close, RecordLayer
+from meshtx.net.socket_records import SocketRecords
 from meshtx.net.tls_tcp import Closing, ITcp, OverTcp
 from meshtx.net.tls_valve import Valve
 
@@ -225,6 +226,13 @@ class TlsTransport(OverTcp):
             self._clock.callLater(0, self.fail, error)
             return
         self._tcp.write(cipher)
+
+    def write_soon(self, data: bytes) -> None:
+        """Send with what is written next, in this turn of the reactor at the latest, if TCP has such a way."""
+        if isinstance(self._records, SocketRecords) and self._writing is not _Writing.ENDED:
+            self._records.send_soon(data)
+        else:
+            self.write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write them joined: fewer records."""

@@ -31,6 +31,8 @@ class Role(Enum):
 class State(Enum):
     """Where a leg is, as seen from one end."""
 
+    __hash__ = object.__hash__  # that of Enum is Python code, and the table is looked into for every frame
+
     IDLE = auto()
     OPENING = auto()
     """OPEN went over, no answer yet."""
@@ -68,6 +70,8 @@ class State(Enum):
 
 class Input(Enum):
     """What happens to a leg: a frame sent or received, or a direction's end (close_notify)."""
+
+    __hash__ = object.__hash__  # as above
 
     SEND_OPEN = auto()
     SEND_ACCEPT = auto()

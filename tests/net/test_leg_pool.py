@@ -350,5 +350,6 @@ class SpareTests(PoolCase):
         self.assertEqual(len(self.wanted), 2)
         self.begin(Peer(A.via, VOTING.scope.name("emojivoto", "third")))
         self.pool.stop(lambda _: lambda: None)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertTrue(all(wanted.called for _, wanted in self.wanted))
+        self.clock.advance(2 * IDLE)
+        self.assertEqual(len(self.wanted), 2)

@@ -95,7 +95,9 @@ class ServerTests(LegCase):
 
     def test_an_open_leg_may_be_silent(self) -> None:
         self.server(Open(80), accept=True)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.below.take()
+        self.clock.advance(2 * SILENCE)
+        self.assertBelow()
 
     def test_a_lost_leg_leaves_no_timer(self) -> None:
         self.lose(self.server())
@@ -136,8 +138,8 @@ class ServerTests(LegCase):
         first.transport.pauseProducing()
         first.transport.resumeProducing()
         first.transport.abortConnection()
+        self.clock.advance(2 * SILENCE)
         self.assertBelow()
-        self.assertEqual(len(self.clock.getDelayedCalls()), 0)
 
     def test_it_may_retire_with_a_connection_going_on(self) -> None:
         leg = self.server(Open(80), accept=True)
@@ -158,7 +160,9 @@ class ServerTests(LegCase):
             leg = self.server(Open(80), Fin(), accept=True) if busy else self.server()
             leg.retire()
             if busy:
-                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.below.take()
+                self.clock.advance(2 * SILENCE)
+                self.assertBelow()
                 self.app.transport.loseConnection()
             self.turn()
             self.below.take()
