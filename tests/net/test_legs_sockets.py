@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
-from twisted.trial.unittest import TestCase
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
@@ -19,7 +18,7 @@ from meshtx.wire.leg_frames import ALPN, Open
 from tests.net import tls_wire
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.leg_ends import Ledger, asking
-from tests.net.tls_wire import Half, Side, dial, listen, turns
+from tests.net.tls_wire import Half, Side, WireCase, dial, listen, turns
 
 CA = make_ca()
 CLIENT = Contexts(make_leaf(CA, WEB), CA.trust)
@@ -27,12 +26,13 @@ SERVER = Contexts(make_leaf(CA, VOTING), CA.trust)
 MIB = 1 << 20
 
 
-class LegCase(TestCase):
+class LegCase(WireCase):
     """The two applications `here` and `there`, joined by a leg; over TLS unless a subclass says otherwise."""
 
     timeout = 20
 
     def setUp(self) -> None:
+        super().setUp()
         self.here: Protocol = Half()
         self.there: Protocol = Half()
         self.called: Deferred[LegCall] = Deferred()
@@ -178,7 +178,7 @@ class PressureTests(LegCase):
         ended: Deferred[RelayResult] = Deferred()
         self.connect(far)
         user = Half()
-        dial(listen(self, near), user)
+        dial(self, listen(self, near), user)
         call = await self.called
         join(near, far, ended.callback)
         question, answer = os.urandom(3 * MIB), os.urandom(3 * MIB)
@@ -200,7 +200,7 @@ class PlainTests(ExchangeTests):
 
     def carry(self, client: Protocol, server: Protocol) -> None:
         self.dialled, self.accepted = Bare(client), Bare(server)
-        dial(listen(self, server), client)
+        dial(self, listen(self, server), client)
         self.addCleanup(self.hang_up)
 
     async def hang_up(self) -> None:

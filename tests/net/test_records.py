@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from runpy import run_path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from OpenSSL import SSL, _util
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.net import openssl
 from meshtx.net import records as module
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.records import RECORD, Close, FastRecords, PublicRecords, records
-from meshtx.net.socket_records import FastSocketRecords, SocketRecords, socket_records
+from meshtx.net.records import RECORD, Close, FastRecords, PublicRecords
+from meshtx.net.socket_records import FastSocketRecords, SocketRecords
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.record_ends import End, MemoryEnd, SocketEnd
 
@@ -313,7 +313,16 @@ class SocketOutcomes(CommonOutcomes):
     def test_a_reset_in_the_handshake(self) -> None:
         _, b = self.ends()
         b.reset()
-        self.assert_error(b.failed, TlsFailure.OTHER, "in the handshake: ECONNRESET")
+        self.assert_error(b.failed, TlsFailure.OTHER, f"in the handshake: {ConnectionLost()}")
+
+    def test_a_defect_in_the_handshake_leaves_nothing_unread(self) -> None:
+        def broken(_connection: SSL.Connection) -> None:
+            raise ZeroDivisionError
+
+        self.patch(SSL.Connection, "do_handshake", broken)
+        end = self.end(self, self.kind, SERVER.server())
+        end.give(bytes(1000))  # it would be served again and again
+        self.assertIsInstance(end.failed, TlsError)
 
     def test_a_reset_while_much_waits_to_be_sent(self) -> None:
         a, _, _ = self.full()
@@ -353,41 +362,6 @@ class FastSocketRecordsTests(SocketOutcomes):
 
 
 del Outcomes, CommonOutcomes, MemoryOutcomes, SocketOutcomes  # trial would run them by themselves
-
-
-class ChoiceTests(SynchronousTestCase):
-    def test_the_fast_one_is_taken(self) -> None:
-        self.assertIs(type(records(CLIENT.client(VOTING))), FastRecords)
-
-    def test_without_the_handles_it_is_the_public_one(self) -> None:
-        def without(self: FastRecords, connection: SSL.Connection) -> None:
-            raise AttributeError("_into_ssl")
-
-        self.patch(FastRecords, "__init__", without)
-        self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
-
-    def test_without_the_functions_it_is_the_public_one(self) -> None:
-        self.patch(openssl, "AVAILABLE", False)
-        self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
-        self.assertIs(type(self.on_a_socket()), SocketRecords)
-
-    def test_the_fast_one_is_taken_on_a_socket(self) -> None:
-        self.assertIs(type(self.on_a_socket()), FastSocketRecords)
-
-    def test_without_the_handles_it_is_the_public_one_on_a_socket(self) -> None:
-        def without(connection: SSL.Connection) -> None:
-            raise AttributeError("_into_ssl")
-
-        self.patch(openssl, "handles", without)
-        self.assertIs(type(self.on_a_socket()), SocketRecords)
-
-    def on_a_socket(self) -> Any:
-        """Return the layer that is chosen there."""
-        return SocketEnd(self, socket_records, CLIENT.client(VOTING)).records  # type: ignore[arg-type]
-
-    def test_a_pyopenssl_without_the_functions_can_be_imported(self) -> None:
-        self.patch(_util, "lib", object())
-        self.assertFalse(run_path(openssl.__file__)["AVAILABLE"])
 
 
 def resident() -> int:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import gc
 import weakref
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.records import PublicRecords
 from meshtx.net.tls import AFTER_FAILURE, HANDSHAKE, Session
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.net.tls_wire import Half, Plain, Side, dial, join, listen, outcomes, turns
+from tests.net.tls_wire import Half, Plain, Side, WireCase, dial, join, listen, outcomes, turns
 
 CA = make_ca()
 CLIENT = Contexts(make_leaf(CA, WEB), CA.trust)
@@ -56,9 +55,7 @@ class Raw(Protocol):
         self.lost.callback(reason.value)
 
 
-class HandshakeTests(TestCase):
-    timeout = 5.0
-
+class HandshakeTests(WireCase):
     async def test_both_sides_are_established_and_talk(self) -> None:
         c, s = ends()
         join(self, c, s)
@@ -94,7 +91,7 @@ class HandshakeTests(TestCase):
                     s.tls.start_on(self.transport, self.seen)
 
         c, s = ends()
-        dial(listen(self, Sniffer()), c.tls)
+        dial(self, listen(self, Sniffer()), c.tls)
         self.addCleanup(lambda: c.tcp.abortConnection() or s.closed)
         await outcomes(c, s)
         c.app.transport.write(b"hello")
@@ -108,14 +105,14 @@ class HandshakeTests(TestCase):
                 s.tls.start_on(self.transport)
 
         c, s = ends()
-        dial(listen(self, Sniffer()), c.tls)
+        dial(self, listen(self, Sniffer()), c.tls)
         self.addCleanup(lambda: c.tcp.abortConnection() or s.closed)
         await outcomes(c, s)
 
     async def test_a_silent_client_is_cut_at_the_deadline(self) -> None:
         clock, peer = Clock(), Raw(b"\x16\x03\x01")
         side = Side(SERVER.server(), Half(), clock=clock)
-        dial(listen(self, side.tls), peer)
+        dial(self, listen(self, side.tls), peer)
         await peer.made
         await turns(0.02)
         clock.advance(HANDSHAKE - 0.1)
@@ -129,7 +126,7 @@ class HandshakeTests(TestCase):
     async def test_a_silent_server_is_cut_at_the_deadline(self) -> None:
         clock, peer = Clock(), Raw()
         side = Side(CLIENT.client(VOTING), Half(), clock=clock, timeout=2.5)
-        dial(listen(self, peer), side.tls)
+        dial(self, listen(self, peer), side.tls)
         await peer.heard
         clock.advance(2.5)
         await self.assert_failed(side, TlsFailure.TIMEOUT, "no handshake within 2.5 s")
@@ -145,7 +142,7 @@ class HandshakeTests(TestCase):
     async def test_a_peer_that_closes_in_the_handshake(self) -> None:
         for make in (lambda: CLIENT.client(VOTING), SERVER.server):
             peer, side = Raw(), Side(make(), Half())
-            dial(listen(self, peer), side.tls)
+            dial(self, listen(self, peer), side.tls)
             await peer.made
             peer.transport.loseConnection()
             await self.assert_failed(side, TlsFailure.TRUNCATED, "the peer closed in the handshake")
@@ -154,7 +151,7 @@ class HandshakeTests(TestCase):
 
     async def test_a_peer_that_resets_in_the_handshake(self) -> None:
         peer, side = Raw(), Side(SERVER.server(), Half())
-        dial(listen(self, side.tls), peer)
+        dial(self, listen(self, side.tls), peer)
         await peer.made
         peer.transport.abortConnection()
         detail = "in the handshake: Connection to the other side was lost in a non-clean fashion."
@@ -162,7 +159,7 @@ class HandshakeTests(TestCase):
 
     async def test_a_peer_that_speaks_something_else_gets_an_alert(self) -> None:
         peer, side = Raw(b"\x16\x03\x01\x00\x05hello"), Side(SERVER.server(), Half())
-        dial(listen(self, side.tls), peer)
+        dial(self, listen(self, side.tls), peer)
         await self.assert_failed(side, TlsFailure.OTHER, "unexpected message")
         self.assertIsInstance(await peer.lost, ConnectionDone)
         await side.closed
@@ -184,7 +181,7 @@ class HandshakeTests(TestCase):
     async def test_a_refused_peer_that_does_not_go_is_cut(self) -> None:
         clock, peer = Clock(), Holder(b"GET / HTTP/1.1\r\n\r\n")
         side = Side(SERVER.server(), Half(), clock=clock)
-        dial(listen(self, side.tls), peer)
+        dial(self, listen(self, side.tls), peer)
         await self.assert_failed(side, TlsFailure.OTHER, "http request")
         await peer.ended
         self.assertEqual([call.getTime() for call in clock.getDelayedCalls()], [AFTER_FAILURE])
@@ -206,12 +203,12 @@ class HandshakeTests(TestCase):
         self.assertEqual([str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)], ["no protocol"])
 
     async def test_a_defect_in_a_callback_of_openssl_refuses(self) -> None:
-        def broken(_records: PublicRecords, _cipher: bytes) -> bool:
+        def broken(_connection: SSL.Connection) -> None:
             raise ZeroDivisionError
 
         peer, side = Raw(b"x"), Side(SERVER.server(), Half())
-        self.patch(PublicRecords, "handshake", broken)
-        dial(listen(self, side.tls), peer)
+        self.patch(SSL.Connection, "do_handshake", broken)
+        dial(self, listen(self, side.tls), peer)
         await self.assert_failed(side, TlsFailure.OTHER, "a defect of ours; the log has it")
         await peer.lost
         await side.closed

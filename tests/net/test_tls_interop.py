@@ -8,12 +8,11 @@ from shutil import which
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.trial.unittest import TestCase
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.tls import Session
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.net.tls_wire import Half, Side, listen
+from tests.net.tls_wire import Half, Side, WireCase, listen
 
 CA = make_ca()
 SERVER = Contexts(make_leaf(CA, VOTING), CA.trust)
@@ -50,7 +49,7 @@ class Client(ProcessProtocol):
         self.ended.callback(None)
 
 
-class OpenSslTests(TestCase):
+class OpenSslTests(WireCase):
     timeout = 20.0
     if which("openssl") is None:
         skip = "openssl is not installed"

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
-from twisted.trial.unittest import TestCase
 
 from meshtx.net.contexts import Contexts, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.tls import Session
 from meshtx.pki.credentials import Credentials
 from tests.net.certificates import DAY, VOTING, WEB, make_ca, make_leaf, now
-from tests.net.tls_wire import Half, Side, join, outcomes
+from tests.net.tls_wire import Half, Side, WireCase, join, outcomes
 
 CA = make_ca()
 ROGUE = make_ca()
@@ -91,7 +90,7 @@ def older(method: int, credentials: Credentials, like: SSL.Connection) -> SSL.Co
     return connection
 
 
-class RefusalTests(TestCase):
+class RefusalTests(WireCase):
     good_client = Contexts(make_leaf(CA, WEB), CA.trust)
     good_server = Contexts(make_leaf(CA, VOTING), CA.trust)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
+from twisted.trial.unittest import SkipTest
 from zope.interface.verify import verifyObject
 
 from meshtx.net.failures import TlsError, TlsFailure
@@ -208,7 +209,7 @@ class CallsTests(Case):
     async def test_a_forged_record_is_told_to_both_and_loses_nothing_before_it(self) -> None:
         c, s = await self.pair()
         c.app.transport.write(b"good")
-        c.tcp.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        c.raw(b"\x17\x03\x03\x00\x20" + bytes(32))
         error, told = await s.app.lost, await c.app.lost
         assert isinstance(error, TlsError)
         assert isinstance(told, TlsError)
@@ -219,6 +220,8 @@ class CallsTests(Case):
 
     async def test_a_failure_ends_tcp_behind_what_waits_to_be_sent(self) -> None:
         c, s = await self.pair()
+        if c.on_socket:
+            raise SkipTest("what waits there is not sealed yet, and no record can follow")
         s.app.transport.pauseProducing()
         c.app.transport.write(BIG * 2)
         await settled(c.tcp)

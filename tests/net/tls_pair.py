@@ -9,12 +9,11 @@ import socket
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.interfaces import IConsumer
-from twisted.trial.unittest import TestCase
 
 from meshtx.net.contexts import Contexts, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.net.tls_wire import Half, Plain, Side, join, outcomes, turns
+from tests.net.tls_wire import Half, Plain, Side, WireCase, join, outcomes, turns
 
 CA = make_ca()
 CLIENT = Contexts(make_leaf(CA, WEB), CA.trust)
@@ -24,9 +23,7 @@ BIG = bytes(range(256)) * 4 * 4096
 """4 MiB: more than the kernel's buffers on loopback."""
 
 
-class Case(TestCase):
-    timeout = 10.0
-
+class Case(WireCase):
     async def pair(self, client: Plain | None = None, server: Plain | None = None, **options) -> tuple[Side, Side]:
         """Return both ends, established; the options are of the client."""
         c = Side(CLIENT.client(VOTING), client or Half(), **options)

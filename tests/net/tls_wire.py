@@ -12,11 +12,17 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from meshtx.net.dial import Dialler
 from meshtx.net.failures import TlsError
+from meshtx.net.listen import listen as net_listen
+from meshtx.net.poller import Transports
+from meshtx.net.socket_records import SocketRecords
+from meshtx.net.sockets import SocketOptions
 from meshtx.net.tls import Session, TlsProtocol
+from meshtx.wire.address import Address
+from tests.net.transport_case import ANY, TransportCase, unsent
 
 reactor: object = installed
 
@@ -113,6 +119,19 @@ class Side:
     def tcp(self):
         return self.tls.transport
 
+    @property
+    def on_socket(self) -> bool:
+        """TLS has the socket itself."""
+        return isinstance(self.tls._records, SocketRecords)
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes below TLS."""
+        if self.on_socket:
+            assert not unsent(self.tcp)
+            assert self.tcp.getHandle().send(data) == len(data)
+        else:
+            self.tcp.write(data)
+
 
 class _Watched(TlsProtocol):
     side: Side
@@ -122,28 +141,28 @@ class _Watched(TlsProtocol):
         self.side.closed.callback(reason.value)
 
 
-def listen(case: TestCase, protocol: Protocol) -> int:
+class WireCase(TransportCase):
+    """Connections on transports of ours: Twisted's kind has TLS over memory BIOs, the quick one on the socket."""
+
+    timeout = 10.0
+    transports = Transports.TWISTED
+
+
+def listen(case: TransportCase, protocol: Protocol) -> int:
     """Listen for one connection on loopback; return the port."""
-    factory = Factory()
-    factory.noisy = False
-    factory.buildProtocol = lambda _address: protocol
-    port = installed.listenTCP(0, factory, interface="127.0.0.1")
+    port = net_listen(case.io, ANY, Factory.forProtocol(lambda: protocol), SocketOptions())
     case.addCleanup(port.stopListening)
     return port.getHost().port
 
 
-def dial(port: int, protocol: Protocol) -> None:
-    from twisted.internet.protocol import ClientFactory
-
-    factory = ClientFactory()
-    factory.noisy = False
-    factory.buildProtocol = lambda _address: protocol
-    installed.connectTCP("127.0.0.1", port, factory)
+def dial(case: TransportCase, port: int, protocol: Protocol) -> None:
+    """Connect to a port on loopback."""
+    Dialler(case.io, SocketOptions(), 5.0).dial(Address("127.0.0.1", port), protocol)
 
 
-def join(case: TestCase, client: Side, server: Side) -> None:
+def join(case: TransportCase, client: Side, server: Side) -> None:
     """Connect both; whatever is left at the test's end is aborted."""
-    dial(listen(case, server.tls), client.tls)
+    dial(case, listen(case, server.tls), client.tls)
     for side in (client, server):
         case.addCleanup(_abort, side)
 
