@@ -172,7 +172,7 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
 
     def __init__(self, address: Address, protocol: IProtocol, terms: _Terms) -> None:
         self._address = address
-        self._protocol = protocol
+        self._protocol: IProtocol | None = protocol
         self._terms = terms
         self._begun: float = terms.reactor.seconds()
         self._deferred: Deferred[IProtocol] | None = Deferred(lambda _: self._give_up())
@@ -221,8 +221,9 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
         """The protocol is connected."""
         deferred = self._forget()
         if deferred is not None:
-            self._winner = None  # it holds this, and would keep the protocol until the garbage is collected
-            deferred.callback(self._protocol)
+            protocol, self._protocol, self._winner = self._protocol, None, None  # else they are kept in a cycle
+            assert protocol is not None
+            deferred.callback(protocol)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """One attempt has failed; the others may still succeed, unless it was the other side that said no."""

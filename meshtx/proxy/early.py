@@ -11,12 +11,12 @@ likely to be right reach it sooner: a flood of silent probes on one leaves place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.observe.metrics import Metrics
@@ -126,7 +126,7 @@ class EarlyDial:
         self,
         dials: EarlyDials,
         port: int,
-        connect: Callable[[End], Coroutine[Any, Any, None]],
+        connect: Callable[[End], Deferred[IProtocol]],
         heard: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -137,7 +137,7 @@ class EarlyDial:
         self._failed = failed
         self._timer: IDelayedCall | None = None
         self._far: EarlyEnd | None = None
-        self._dialling: Deferred[None] = Deferred()
+        self._dialling: Deferred[Any] = Deferred()
 
     def wait(self, clock: IReactorTime, *, may_be_meshed: bool = True) -> None:
         """Dial once the client has been silent for as long as its port deserves."""
@@ -156,7 +156,7 @@ class EarlyDial:
         """Dial now, if there is a place."""
         if self._dials.enter(self._port):
             self._far = EarlyEnd(self._spoke)
-            self._dialling = ensureDeferred(self._connect(self._far))
+            self._dialling = self._connect(self._far).addCallback(_nothing)
             self._dialling.addErrback(self._refused)
 
     def client_spoke(self) -> None:
@@ -223,3 +223,7 @@ class EarlyDial:
         self._dials.leave(EarlyDialResult.FAILED)
         self._failed(cast("Exception", failure.value))
         return None
+
+
+def _nothing(_: object) -> None:
+    """Let the Deferred keep nothing: what it had leads back to who holds it."""

@@ -269,11 +269,7 @@ class _Connection:
         self._work.relay(near, far, prefix)
 
     async def _connect(self, security: Security, port: int, client: Client) -> End:
-        if port in self._parts.own_ports:
-            raise Refused(Refusal.LOOP, f"port {port} is this proxy itself")
-        permit = decide(self._parts.policy, security, port)
-        if isinstance(permit, Denied):
-            raise Refused(permit.reason, permit.detail)
+        permit = self._permit(security, port)
         early, self._early = self._early, None
         if early is not None:
             made = await early.take(unspoken=isinstance(security, Mtls))
@@ -282,6 +278,18 @@ class _Connection:
         far = End(self._parts.introductions.greeting(port, client, security))
         await self._workload.connect(permit, self._local.ip, far)
         return far
+
+    def _permit(self, security: Security, port: int) -> Permit:
+        """Return the leave of this peer.
+
+        :raises Refused: there is none.
+        """
+        if port in self._parts.own_ports:
+            raise Refused(Refusal.LOOP, f"port {port} is this proxy itself")
+        permit = decide(self._parts.policy, security, port)
+        if isinstance(permit, Denied):
+            raise Refused(permit.reason, permit.detail)
+        return permit
 
     # Mutual TLS.
 
@@ -367,19 +375,24 @@ class _Connection:
         self._opaque(request.port, flow)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
-        work.start(self._answer(work, mtls, session, request, call))
+        work.attempt(lambda: self._answer(work, mtls, session, request, call))
 
-    async def _answer(self, work: Work, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
+    def _answer(self, work: Work, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
         expires = session.peer_expires
         if expires is not None and expires.timestamp() <= self._parts.clock.seconds():
             raise Refused(TlsFailure.EXPIRED, f"{mtls.peer}'s certificate, since {expires:%Y-%m-%d %H:%M:%S} UTC")
         work.flow.secured(mtls)
         client = Client(work.flow.flow.src, Address(self._local.ip, request.port), request.authority)
-        far = await self._connect(mtls, request.port, client)
-        near = End()
-        call.accept(near)
-        work.closes_by(lambda _: near.transport.abortConnection())
-        work.relay(near, far)
+        far = End(self._parts.introductions.greeting(request.port, client, mtls))
+
+        def connected(_: object) -> None:
+            near = End()
+            call.accept(near)
+            work.closes_by(lambda _: near.transport.abortConnection())
+            work.relay(near, far)
+
+        permit = self._permit(mtls, request.port)
+        work.follow(self._workload.connect(permit, self._local.ip, far).addCallback(connected))
 
 
 def _alerted(reason: str) -> None:

@@ -17,8 +17,10 @@ to the peer.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import assert_never
 
+from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import ServerFactory
@@ -67,23 +69,23 @@ class Outbound(ServerFactory):
 
     def _begin(self, work: Work, near: End, src: Address, local: Address) -> None:
         if not self._explicit:
-            work.start(self._serve(work, near, classify(src, ()), {src.ip, local.ip}))
+            self._serve(work, near, classify(src, ()), {src.ip, local.ip})
         elif sends_header(self._parts.balancers, src.ip, local.port):
             self._await_header(work, near, src, local)
         else:
-            work.start(self._serve(work, near, self._parts.source(src), {local.ip}))
+            self._serve(work, near, self._parts.source(src), {local.ip})
 
     def _await_header(self, work: Work, near: End, src: Address, local: Address) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             near.take_back()
-            work.attempt(lambda: work.start(self._serve(work, near, self._parts.source(src, header), {local.ip}, rest)))
+            work.attempt(lambda: self._serve(work, near, self._parts.source(src, header), {local.ip}, rest))
 
         work.flow.addressed(dst=self._destination(near.transport), known=self._parts.source(src).known)
         work.undecided(self._parts.limits.undecided)
         patience = self._parts.patience.handshake
         near.lend(BalancerHeader(arrived, work.failed, work.client_gone, self._parts.clock, patience))
 
-    async def _serve(self, work: Work, near: End, source: Source, ours: Collection[IP], prefix: bytes = b"") -> None:
+    def _serve(self, work: Work, near: End, source: Source, ours: Collection[IP], prefix: bytes = b"") -> None:
         """Serve one connection.
 
         :param ours: this host's addresses, as far as the connection shows them.
@@ -94,27 +96,70 @@ class Outbound(ServerFactory):
         own = dst.ip in ours
         if own and dst.port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
-        target = await self._find(dst)
-        if target.opaque:
-            work.flow.opaque()
-        far = End()
+        wish = _Wish(work, near, End(), source, dst, own, prefix)
+        asked = self._parts.directory.find(dst)
+        target = asked.result if asked.called else None
+        if not (isinstance(target, Target) and self._rides(wish, target)):
+            work.start(self._reach(wish, asked))
+
+    def _rides(self, wish: _Wish, target: Target) -> bool:
+        """Serve a wish by an idle leg, if there is one, as there is most of the time: there is nothing to wait for."""
+        if not isinstance(target.security, Meshed):
+            return False
+        mtls = self._parts.peers.ride(target.security, wish.request(target), wish.far)
+        if mtls is None:
+            return False
+        wish.work.decided()
+        wish.work.flow.secured(mtls)
+        wish.join(target)
+        return True
+
+    async def _reach(self, wish: _Wish, asked: Deferred[Target]) -> None:
+        target = await self._found(asked)
         match target.security:
             case Meshed() as meshed:
-                request = Open(dst.port, target.authority, source.client, source.known.value)
-                work.flow.secured(await self._parts.peers.reach(meshed, request, far))
+                wish.work.flow.secured(await self._parts.peers.reach(meshed, wish.request(target), wish.far))
             case NoTls(reason):
                 undiscovered = reason is NoTlsReason.NOT_DISCOVERED
-                work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK if own and undiscovered else reason))
-                await self._parts.dialler.dial(target.address, far)
+                wish.work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK if wish.own and undiscovered else reason))
+                await self._parts.dialler.dial(target.address, wish.far)
             case _:
                 assert_never(target.security)
-        work.relay(near, far, prefix)
+        wish.join(target)
 
-    async def _find(self, dst: Address) -> Target:
+    async def _found(self, asked: Deferred[Target]) -> Target:
         patience = self._parts.patience.directory
         try:
-            return await self._parts.directory.find(dst).addTimeout(patience, self._parts.clock)
+            return await asked.addTimeout(patience, self._parts.clock)
         except DeferredTimeout:
             raise Refused(Refusal.DIRECTORY_NOT_READY, f"no answer within {patience:g} s") from None
         except NotReady as error:
             raise Refused(Refusal.DIRECTORY_NOT_READY, str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a connection is to become.
+
+    :param dst: where it was going.
+    :param own: an address of this host.
+    :param prefix: what was read from it already.
+    """
+
+    work: Work
+    near: End
+    far: End
+    source: Source
+    dst: Address
+    own: bool
+    prefix: bytes
+
+    def request(self, target: Target) -> Open:
+        """Return what is asked of the peer's proxy."""
+        return Open(self.dst.port, target.authority, self.source.client, self.source.known.value)
+
+    def join(self, target: Target) -> None:
+        """Join its ends."""
+        if target.opaque:
+            self.work.flow.opaque()
+        self.work.relay(self.near, self.far, self.prefix)

@@ -64,9 +64,10 @@ class Peers:
         :raises DialFailed: its proxy does not answer.
         :raises TlsError: the handshake failed: wrong name, wrong issuer, and so on.
         """
+        mtls = self.ride(meshed, request, far)
+        if mtls is not None:
+            return mtls
         peer = Peer(meshed.via, meshed.name)
-        if self._pool.carry(peer, request, far):
-            return Mtls(meshed.name, mesh_tls.MESHTX)
         epoch = self._pool.epoch
 
         def above(session: Session) -> IProtocol | None:
@@ -80,6 +81,12 @@ class Peers:
                     return None
 
         return Mtls(meshed.name, await self._connect(peer, above, far.made))
+
+    def ride(self, meshed: Meshed, request: Open, far: End) -> Mtls | None:
+        """Connect an end at once, by an idle leg; return who the peer has proved to be, nothing if there is none."""
+        if self._pool.carry(Peer(meshed.via, meshed.name), request, far):
+            return Mtls(meshed.name, mesh_tls.MESHTX)
+        return None
 
     async def _leg(self, peer: Peer) -> LegClient:
         """Return a new leg that carries nothing yet."""

@@ -110,9 +110,14 @@ class Work:
 
     def start(self, steps: Coroutine[Any, Any, None]) -> None:
         """Run the steps, whose last one is `relay`."""
+        self.follow(ensureDeferred(steps))
+
+    def follow(self, steps: Deferred[Any]) -> None:
+        """Have these steps run, which have begun, to their last one, which is `relay`."""
         self.decided()
-        self._steps = ensureDeferred(steps)
-        self._steps.addErrback(self._failed)
+        steps.addErrback(self._failed)
+        if not self._joined and not self._over:
+            self._steps = steps
 
     def decided(self) -> None:
         """Give up what it held for not being decided; what comes next may take something else."""
@@ -166,6 +171,7 @@ class Work:
         :param prefix: what was read from the near end already.
         """
         self._joined = True
+        self._steps = None  # nothing of them is left but their last one
         near.gone = None
         self.flow.relayed(near, far)
         join(near, far, self._ended, prefix)

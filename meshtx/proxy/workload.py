@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+
 from meshtx.net.dial import Dialler
 from meshtx.proxy.ends import End
 from meshtx.proxy.policy import Permit
@@ -31,9 +34,9 @@ class Workload:
         """
         return self._forwards.get(port) or Address(local, port)
 
-    async def connect(self, permit: Permit, local: IP, far: End) -> None:
+    def connect(self, permit: Permit, local: IP, far: End) -> Deferred[IProtocol]:
         """Connect an end to the permitted port.
 
-        :raises DialFailed: nothing listens there.
+        :raises DialFailed: in the Deferred: nothing listens there.
         """
-        await self._dialler.dial(self.address(local, permit.port), far)
+        return self._dialler.dial(self.address(local, permit.port), far)

@@ -35,7 +35,10 @@ class EarlyDialTests(SynchronousTestCase):
         self.ends.clear()
         self.told.clear()
 
-    async def connect(self, far: End) -> None:
+    def connect(self, far: End) -> Deferred[None]:
+        return ensureDeferred(self._connect(far))
+
+    async def _connect(self, far: End) -> None:
         self.ends.append(far)
         await self.dialled
 
