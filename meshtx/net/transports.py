@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 from typing import Any, cast
 
 from twisted.internet import error, tcp
@@ -23,6 +24,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.net.sockets import arm, closed_on_error, disarm, set_mark
+
+INHERITED = sys.platform == "linux"
+"""Accepted sockets have the options of the listening one (tcp_create_openreq_child copies them): none is set twice."""
 
 LINGER = 300.0
 """Seconds that a closing connection may take to hand its last bytes (a few 100 KiB at most) to the kernel."""
@@ -72,6 +76,8 @@ class Server(ResetUnlessWhole, tcp.Server):
 
     def __init__(self, sock: socket.socket, *args: Any) -> None:  # Any: Twisted's own arguments, passed on
         super().__init__(sock, *args)
+        if INHERITED:
+            return
         try:
             arm(sock, self.server.options)  # type: ignore[attr-defined]  # our own Port has them
         except OSError:  # macOS: the peer has reset it already. The accept loop must not end by it.

@@ -19,12 +19,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
 from google.protobuf.message import DecodeError
 
-from meshtx.wire.address import IP, Address
+from meshtx.wire.address import IP, Address, parse_ip
 from meshtx.wire.malformed import Malformed
 from meshtx.wire.messages.leg_open_pb2 import Open as OpenMessage
 
@@ -261,8 +262,15 @@ def _source(packed: bytes, port: int) -> Address | None:
     """
     if not packed:
         return None
+    if port > 65535:
+        raise ValueError(f"port {port}")
+    return Address(_ip(packed), port)
+
+
+@lru_cache(maxsize=4096)
+def _ip(packed: bytes) -> IP:
     ip: IP = IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-    return Address.of(str(ip), port)
+    return parse_ip(str(ip))
 
 
 def _open_payload(opened: Open) -> bytes:

@@ -84,6 +84,7 @@ class ListenTests(TestCase):
             arm(sock, options)
 
         self.patch(transports, "arm", arm_the_second)
+        self.patch(transports, "INHERITED", False)
         port = self.listen("127.0.0.1:0").getHost().port
         clients = [await deferToThread(socket.create_connection, ("127.0.0.1", port)) for _ in range(2)]
         for client in clients:
