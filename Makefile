@@ -8,7 +8,7 @@ BENCH ?=
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench lint mutants clean
+.PHONY: help demo test lab bench profile lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +22,13 @@ test: $(READY) lint ## run everything: lint, types, unit, namespace and interop 
 lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
 	$(BIN)/python -m tests.mesh.loadbalancer.lab
 
-bench: $(READY) ## measure what it costs beside other sidecars (BENCH="requests --quick"; python -m benchmarks --help)
+bench: $(READY) ## measure what it costs beside other sidecars (BENCH=--quick: in 4 minutes)
 	benchmarks/install.sh $(BIN)/python
 	$(BIN)/python -m benchmarks $(BENCH)
+
+profile: $(READY) ## draw where the time of our proxies goes, as flame graphs in benchmarks/results
+	benchmarks/install.sh $(BIN)/python
+	$(BIN)/python -m benchmarks.profile $(BENCH)
 
 lint: $(READY) ## check style, format and types
 	$(BIN)/ruff check $(PATHS)

@@ -1,70 +1,96 @@
 """`make bench`: what meshtx costs beside other sidecars.
 
-    python -m benchmarks [MEASURE ...] [--peers NAMES] [--rounds N] [--seconds S] [--quick] [--json FILE]
+    python -m benchmarks [--quick] [MEASURE ...] [--peers NAMES] [--rounds N] [--seconds S] [--write-readme]
+    python -m benchmarks --from FILE [--write-readme]
 
-Prints one table and, for each bar, whether it holds.
+`--help` has the rest. Prints one table of ratios and, for each bar, whether it holds. README.md beside this file says
+how to read it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import peers, run, servers, table
-from benchmarks.bars import judged
+from benchmarks import pages, peers, run, servers
 from benchmarks.ground import Ground
+from benchmarks.measures.churn import churn
+from benchmarks.measures.scale import scale
+from benchmarks.record import Record, about
 from meshtx.demo.privilege import become_root_of_our_own, may_make_namespaces
 from meshtx.errors import MeshtxError
 
-QUICK = (1, 2.0)
-"""Rounds and seconds of each measure: all of it in less than 4 minutes."""
+QUICK = (1, 1.0)
+"""Rounds and seconds of each measure: all pairs in less than 4 minutes."""
 FULL = (5, 4.0)
+CHURN = 600.0
+"""Seconds of churn."""
+STUDIES = ("scale", "churn")
+"""What is measured of our own pairs alone, and not if quick, unless it is named."""
+JSON = Path(__file__).parent / "results" / "results.json"
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     names = [peer.name for peer in peers.ALL]
+    known = [*run.MEASURES, *STUDIES]
     parser = argparse.ArgumentParser(prog="benchmarks")
-    parser.add_argument("what", nargs="*", metavar="MEASURE", help=f"of {', '.join(run.MEASURES)}; all without")
-    parser.add_argument("--peers", default=",".join(names), help="a list with commas; all without")
-    parser.add_argument("--quick", action="store_true", help="one short round: under 4 minutes")
+    parser.add_argument("what", nargs="*", metavar="MEASURE", help=f"of {', '.join(known)}; all without")
+    parser.add_argument("--peers", default=",".join(names), help="a list with commas; without, %(default)s")
+    parser.add_argument("--quick", action="store_true", help="one short round of all pairs: under 4 minutes")
     parser.add_argument("--rounds", type=int, help=f"{FULL[0]}, or {QUICK[0]} if quick")
-    parser.add_argument("--seconds", type=float, help=f"of each measure: {FULL[1]}, or {QUICK[1]} if quick")
-    parser.add_argument("--json", type=Path, help="write all values there")
-    parser.add_argument("--markdown", type=Path, help="write the table there")
+    parser.add_argument("--seconds", type=float, help=f"of each measure: {FULL[1]:g}, or {QUICK[1]:g} if quick")
+    parser.add_argument("--churn-seconds", type=float, default=CHURN, help="of churn: %(default)g")
+    parser.add_argument("--json", type=Path, default=JSON, help="where all values are written")
+    parser.add_argument("--keep", action="store_true", help="keep the sections of that file which are not measured now")
+    parser.add_argument("--from", type=Path, dest="source", help="measure nothing, show what a JSON file has")
+    parser.add_argument("--write-readme", action="store_true", help="write the tables of README.md and its like here")
     options = parser.parse_args(argv)
     options.peers = options.peers.split(",")
-    for given, known in ((options.what, [*run.MEASURES]), (options.peers, names)):
-        if unknown := [each for each in given if each not in known]:
-            parser.error(f"no {', '.join(unknown)}; there are {', '.join(known)}")
+    for given, there in ((options.what, known), (options.peers, names)):
+        if unknown := [each for each in given if each not in there]:
+            parser.error(f"no {', '.join(unknown)}; there are {', '.join(there)}")
+    options.what = options.what or [*run.MEASURES, *(() if options.quick else STUDIES)]
     rounds, seconds = QUICK if options.quick else FULL
     options.rounds, options.seconds = options.rounds or rounds, options.seconds or seconds
     return options
 
 
+def measure(options: argparse.Namespace) -> Record:
+    """Measure what was asked for."""
+    kinds = [peer for peer in peers.ALL if peer.name in options.peers]
+    with Ground() as ground:
+        servers.start(ground)
+        how = {"rounds": str(options.rounds), "seconds of each measure": f"{options.seconds:g}"}
+        record = Record({**about(ground), **how})
+        record.pairs = run.rounds(ground, kinds, options.what, options.rounds, options.seconds)
+        if "scale" in options.what:
+            record.scale = scale(ground, options.rounds, options.seconds)
+        if "churn" in options.what:
+            record.churn = churn(ground, options.churn_seconds)
+    return record
+
+
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return the exit status."""
     options = arguments(argv)
-    if os.geteuid() != 0 and not may_make_namespaces():
+    if not options.source and os.geteuid() != 0 and not may_make_namespaces():
         become_root_of_our_own([sys.executable, "-m", "benchmarks", *argv])
-    kinds = [peer for peer in peers.ALL if peer.name in options.peers]
     try:
-        with Ground() as ground:
-            servers.start(ground)
-            found = run.rounds(ground, kinds, options.what or [*run.MEASURES], options.rounds, options.seconds)
+        record = Record.load(options.source) if options.source else measure(options)
+        if not options.source:
+            if options.keep and options.json.exists():
+                record.take(Record.load(options.json))
+            record.save(options.json)
+        print(pages.terminal(record, options.peers))
+        if options.write_readme:
+            pages.write(record)
     except MeshtxError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
-    lines = table.cells(found, options.peers)
-    print(table.plain(lines), "", *judged(found), sep="\n")
-    if options.json:
-        options.json.write_text(json.dumps(found.values, indent=1))
-    if options.markdown:
-        options.markdown.write_text(table.markdown(lines) + "\n")
     return 0
 
 

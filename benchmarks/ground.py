@@ -7,24 +7,28 @@ All processes go when this one goes, however it ends (see `meshtx.demo.lab`).
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from benchmarks import accounting
 from benchmarks.certificates import Certificates
 from meshtx.demo.lab import Lab, LabError, wait_until
 from meshtx.errors import ConfigError
+from meshtx.services.descriptors import raise_descriptor_limit
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0
 """Seconds until a program must be ready."""
+
+DESCRIPTORS = 65536
+"""Descriptors that every process here may have, if this user may allow it: 10,000 connections need 20,000."""
 
 PORTS = "10000 65000"
 """Ports that connections may have: 32,000 a minute would be too few."""
@@ -39,12 +43,6 @@ def two_cpus() -> tuple[int, int]:
     if len(ours) < 2:
         raise ConfigError("CPUs", "there is only one", "the load must not run where the proxies do")
     return ours[0], ours[1]
-
-
-def allow_descriptors() -> None:
-    """Let this process and those that it starts have as many as the system lets them."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @dataclass
@@ -66,7 +64,7 @@ class Running:
         """Return its resident memory, bytes."""
         return accounting.resident(self.process.pid)
 
-    def until(self, fact: Callable[[], bool], what: str) -> None:
+    def until(self, fact: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
         """Wait for a fact that comes true while the process runs."""
 
         def there() -> bool:
@@ -74,7 +72,17 @@ class Running:
                 raise LabError(f"{self.what} ended before {what}:\n{self.said.read_text(errors='replace')}")
             return fact()
 
-        wait_until(there, f"{self.what}: {what}", PATIENCE)
+        wait_until(there, f"{self.what}: {what}", seconds)
+
+    def report(self) -> dict[str, Any]:
+        """Wait for its good end, and return the JSON object that it has written.
+
+        :raises LabError: it failed.
+        """
+        failed, said = self.process.wait(), self.said.read_text(errors="replace")
+        if failed:
+            raise LabError(f"{self.what} failed:\n{said}")
+        return json.loads(said)
 
     def stop(self) -> None:
         """End it."""
@@ -94,7 +102,7 @@ class Ground:
         self._lab = Lab()
 
     def __enter__(self) -> Self:
-        allow_descriptors()
+        self.descriptors = raise_descriptor_limit(DESCRIPTORS)
         os.sched_setaffinity(0, {self.load_cpu})
         self._lab.__enter__()
         self.folder = self._lab.folder
@@ -120,6 +128,11 @@ class Ground:
     def run(self, *argv: str) -> str:
         """Run a program on the CPU of the load to its good end, and return what it wrote."""
         return self._host.run("taskset", "-c", str(self.load_cpu), *argv).stdout
+
+    def says(self, *argv: str) -> str:
+        """Run a program, and return whatever it says, on either output."""
+        done = self._host.run(*argv, check=False)
+        return done.stdout + done.stderr
 
     def tool(self, module: str, *argv: str) -> str:
         """Run one of our load generators likewise."""

@@ -20,9 +20,13 @@ class Results:
         for figure, value in figures.items():
             self.values.setdefault(pair, {}).setdefault(figure, []).append(value)
 
+    def series(self, pair: str, figure: str) -> list[float]:
+        """Return all values; none if it was not measured."""
+        return self.values.get(pair, {}).get(figure, [])
+
     def median(self, pair: str, figure: str) -> float | None:
         """Return the median of the rounds; nothing if it was not measured."""
-        found = self.values.get(pair, {}).get(figure)
+        found = self.series(pair, figure)
         return statistics.median(found) if found else None
 
     def best(self, pairs: Collection[str], figure: str) -> str | None:
@@ -32,6 +36,17 @@ class Results:
 
     def ratio(self, pair: str, other: str, figure: str) -> float | None:
         """Return the median of the ratios within each round, which what disturbs the machine changes least."""
-        ours, theirs = (self.values.get(each, {}).get(figure, []) for each in (pair, other))
-        found = [our / their for our, their in zip(ours, theirs, strict=False) if their]
+        both = zip(self.series(pair, figure), self.series(other, figure), strict=False)
+        found = [our / their for our, their in both if their]
         return statistics.median(found) if found else None
+
+    def growth(self, pair: str, figure: str) -> tuple[float, float] | None:
+        """Return what a series that grew with time was at first, its start left out, and at last.
+
+        Both are medians of a fifth of it, so that a look at a bad moment does not count.
+        """
+        found = self.series(pair, figure)
+        fifth = len(found) // 5
+        if not fifth:
+            return None
+        return statistics.median(found[fifth : 2 * fifth]), statistics.median(found[-fifth:])

@@ -5,26 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from benchmarks import servers
 from benchmarks.accounting import busy_seconds
-from benchmarks.measures import Figures, bulk, connections, memory, requests
-from benchmarks.peers import peer as peers
+from benchmarks.ground import Ground
+from benchmarks.measures import Figures, bulk, connections, latency, memory, requests
+from benchmarks.peers.peer import Pair, Peer, running
 from benchmarks.results import Results
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from benchmarks.ground import Ground
-    from benchmarks.peers.peer import Pair, Peer
-
-    Measure = Callable[[Ground, Pair, float], Figures]
+Measure = Callable[[Ground, Pair, float], Figures]
 
 MEASURES: dict[str, tuple[int, Measure]] = {
     "memory": (servers.REQUESTS_PORT, memory.memory),
     "requests": (servers.REQUESTS_PORT, requests.kept_alive),
+    "latency": (servers.REQUESTS_PORT, latency.at_half),
     "connections": (servers.REQUESTS_PORT, connections.new),
     "bulk": (servers.BULK_PORT, bulk.bulk),
 }
@@ -42,7 +36,7 @@ def rounds(ground: Ground, kinds: Sequence[Peer], what: Sequence[str], count: in
     """
     results = Results()
     for port in (servers.REQUESTS_PORT, servers.BULK_PORT):
-        chosen = [name for name in what if MEASURES[name][0] == port]
+        chosen = [name for name in MEASURES if name in what and MEASURES[name][0] == port]
         if not chosen:
             continue
         with running(ground, kinds, port) as pairs:
@@ -52,8 +46,13 @@ def rounds(ground: Ground, kinds: Sequence[Peer], what: Sequence[str], count: in
                     for name in chosen:
                         if number == 0 or name not in ONCE:
                             results.add(pair.name, _measure(ground, pair, MEASURES[name][1], seconds))
-                print(f"round {number + 1} of {count}: {', '.join(chosen)}", file=sys.stderr, flush=True)
+                tell(f"round {number + 1} of {count}: {', '.join(chosen)}")
     return results
+
+
+def tell(what: str) -> None:
+    """Say how far it is."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _measure(ground: Ground, pair: Pair, measure: Measure, seconds: float) -> Figures:
@@ -63,18 +62,3 @@ def _measure(ground: Ground, pair: Pair, measure: Measure, seconds: float) -> Fi
     figures = measure(ground, pair, seconds)
     others = busy_seconds(ground.proxies_cpu) - busy - (pair.cpu() - used)
     return {**figures, "others_cpu": others / (time.monotonic() - begun)}
-
-
-@contextmanager
-def running(ground: Ground, kinds: Sequence[Peer], port: int) -> Iterator[list[Pair]]:
-    """Have a pair of each kind, in front of the server at a port."""
-    pairs: list[Pair] = []
-    try:
-        for number, kind in enumerate(kinds):
-            pairs.append(peers.start(ground, kind, number, port))
-        for pair in pairs:
-            peers.ready(ground, pair)
-        yield pairs
-    finally:
-        for pair in pairs:
-            pair.stop()

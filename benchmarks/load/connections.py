@@ -1,8 +1,9 @@
 """Connects, asks once, reads the answer, closes; as often as it can, some at once.
 
-    python -m benchmarks.load.connections ADDRESS PORT SECONDS AT_ONCE
+    python -m benchmarks.load.connections ADDRESS PORT SECONDS AT_ONCE [CUT]
 
-Writes how many there were, and how long from connect() to the first byte of the answer.
+Each CUTth is reset once it has asked. Writes how many there were, and how long from connect() to the first byte of the
+answer.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import json
 import select
 import socket
+import struct
 import sys
 import time
 from dataclasses import dataclass, field
 
 from benchmarks.load.http import request, whole_length
 from benchmarks.load.percentiles import percentiles
+
+_RESET = struct.pack("ii", 1, 0)
 
 
 @dataclass
@@ -32,13 +36,16 @@ class Attempt:
 class Load:
     """Connections, one after another in each of some places.
 
+    :param cut: every how manyth is reset; 0: none is.
     :param first_bytes: nanoseconds from connect() to the first byte, of each.
     """
 
     address: tuple[str, int]
+    cut: int = 0
     first_bytes: list[int] = field(default_factory=list)
     done: int = 0
     failed: int = 0
+    _begun: int = 0
     _attempts: dict[int, Attempt] = field(default_factory=dict)
     _poll: select.epoll = field(default_factory=select.epoll)
 
@@ -65,6 +72,16 @@ class Load:
         self._attempts[connection.fileno()] = attempt
         self._poll.register(connection, select.EPOLLIN)
         self._send(attempt)
+        self._begun += 1
+        if self.cut and self._begun % self.cut == 0:
+            self._reset(attempt)
+            self._begin()
+
+    def _reset(self, attempt: Attempt) -> None:
+        """Have the other side see a reset, if it is there."""
+        attempt.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        if attempt.connection.fileno() in self._attempts:
+            self._end(attempt, failed=False)
 
     def _send(self, attempt: Attempt) -> None:
         """Send the request; on the loopback the connection is there at once, else wait for it."""
@@ -100,9 +117,9 @@ class Load:
         self.failed += failed
 
 
-def main(host: str, port: str, seconds: str, at_once: str) -> None:
+def main(host: str, port: str, seconds: str, at_once: str, cut: str = "0") -> None:
     """Make the load and write what was seen."""
-    load = Load((host, int(port)))
+    load = Load((host, int(port)), int(cut))
     begun = time.monotonic()
     load.run(float(seconds), int(at_once))
     elapsed = time.monotonic() - begun

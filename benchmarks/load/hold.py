@@ -2,7 +2,7 @@
 
     python -m benchmarks.load.hold ADDRESS PORT CONNECTIONS
 
-Writes ``held`` once all are there and have been answered.
+Writes ``held`` and their number once all are there and have been answered.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.load.http import body_length, read_head, request
 
+AT_ONCE = 8
+
+
+def opened(host: str, port: int) -> socket.socket:
+    """Return a connection on which one request has been answered."""
+    connection = socket.create_connection((host, port), timeout=60)
+    connection.sendall(request(host))
+    head, came = read_head(connection)
+    while came < body_length(head):
+        came += len(connection.recv(65536))
+    return connection
+
 
 def main(host: str, port: str, count: str) -> None:
-    """Open them one after another, and wait."""
-    held = []
-    for _ in range(int(count)):
-        connection = socket.create_connection((host, int(port)), timeout=60)
-        connection.sendall(request(host))
-        head, came = read_head(connection)
-        while came < body_length(head):
-            came += len(connection.recv(65536))
-        held.append(connection)
-    print("held", flush=True)
+    """Open them, and wait."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        held = [*pool.map(lambda _: opened(host, int(port)), range(int(count)))]
+    print(f"held {len(held)}", flush=True)
     signal.pause()
 
 

@@ -10,6 +10,8 @@ from benchmarks.peers.peer import OUTBOUND_PORT, Pair
 
 FIRST = 50
 IDLE = 1000
+PATIENCE = 300.0
+"""Seconds until all are there."""
 
 
 def resident(pair: Pair) -> tuple[int, int]:
@@ -19,10 +21,10 @@ def resident(pair: Pair) -> tuple[int, int]:
 
 def memory(ground: Ground, pair: Pair, _seconds: float = 0) -> Figures:
     """Measure the larger proxy of the pair after 50 requests, and what each of 1,000 idle connections adds in it."""
-    _hold(ground, pair, FIRST).stop()
+    hold(ground, pair, FIRST).stop()
     pair.settle()
     before = resident(pair)
-    holder = _hold(ground, pair, IDLE)
+    holder = hold(ground, pair, IDLE)
     pair.settle()
     after = resident(pair)
     holder.stop()
@@ -30,9 +32,9 @@ def memory(ground: Ground, pair: Pair, _seconds: float = 0) -> Figures:
     return {"base_mib": max(before) / 2**20, "idle_kib": grown / IDLE / 1024}
 
 
-def _hold(ground: Ground, pair: Pair, count: int) -> Running:
+def hold(ground: Ground, pair: Pair, count: int) -> Running:
     """Hold connections through a pair until the program that is returned is stopped."""
     argv = [sys.executable, "-m", "benchmarks.load.hold", pair.place.outbound, str(OUTBOUND_PORT), str(count)]
     holder = ground.start(f"{pair.name}-hold-{count}", argv, cpu=ground.load_cpu)
-    holder.until(lambda: "held" in holder.said.read_text(), "holding")
+    holder.until(lambda: "held" in holder.said.read_text(), "holding", PATIENCE)
     return holder

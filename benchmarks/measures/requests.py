@@ -15,23 +15,22 @@ from meshtx.demo.lab import LabError
 MANY = 32
 BEGIN, END = 0.7, 0.3
 """Seconds in which the connections are made, and what the load goes on for after the last look."""
+MEANT = 2.0
+"""Seconds that wrk needs at least to find out a maximum."""
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 def kept_alive(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Measure 32 connections together, then one alone."""
-    many = _start(ground, pair, seconds + BEGIN + END, MANY)
-    time.sleep(BEGIN)
-    used, served = pair.cpu(), servers.requests(ground)
-    time.sleep(seconds)
-    used, served = pair.cpu() - used, servers.requests(ground) - served
+    many = begin(ground, pair, seconds + BEGIN + END, MANY)
+    cost = request_cpu(ground, pair, seconds)
     all_said = _report(many)
-    one_said = _report(_start(ground, pair, seconds / 2, 1))
-    if not served or not one_said["requests"]:
-        raise LabError(f"no request through {pair.name} was answered; wrk said:\n{many.said.read_text()}")
+    one_said = _report(begin(ground, pair, seconds / 2, 1))
+    if not one_said["requests"]:
+        raise LabError(f"no request through {pair.name} was answered; wrk said:\n{one_said}")
     return {
-        "request_cpu_us": 1e6 * used / served,
+        "request_cpu_us": cost,
         "requests_per_s": all_said["per_second"],
         "requests_failed": all_said["failed"] + one_said["failed"],
         "alone_p50_us": one_said["p50"],
@@ -39,7 +38,33 @@ def kept_alive(ground: Ground, pair: Pair, seconds: float) -> Figures:
     }
 
 
-def _start(ground: Ground, pair: Pair, seconds: float, connections: int) -> Running:
+def request_cpu(ground: Ground, pair: Pair, seconds: float) -> float:
+    """Return the CPU µs a request of a load that has just been started and goes on long enough.
+
+    :raises LabError: no request reached the server.
+    """
+    time.sleep(BEGIN)
+    used, served = pair.cpu(), servers.requests(ground)
+    time.sleep(seconds)
+    used, served = pair.cpu() - used, servers.requests(ground) - served
+    if served < seconds:  # the look itself is one
+        raise LabError(f"no request through {pair.name} reached the server")
+    return 1e6 * used / served
+
+
+def most(ground: Ground, pair: Pair, seconds: float) -> float:
+    """Return how many requests a second 32 connections get answered.
+
+    :raises LabError: none was.
+    """
+    wrk = begin(ground, pair, max(seconds, MEANT), MANY)
+    if not (found := _report(wrk)["per_second"]):
+        raise LabError(f"no request through {pair.name} was answered; wrk said:\n{wrk.said.read_text()}")
+    return found
+
+
+def begin(ground: Ground, pair: Pair, seconds: float, connections: int) -> Running:
+    """Begin a load: as many requests as get answered."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--latency", pair.url]  # whole ones only
     return ground.start(f"wrk-{pair.name}-{time.monotonic_ns()}", argv, cpu=ground.load_cpu)
 

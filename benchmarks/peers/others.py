@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,11 @@ HERE = Path(__file__).parent
 
 
 def program(name: str) -> str:
-    """Return where a program is.
+    """Return where a program is; one that pip has installed is beside this Python.
 
     :raises ConfigError: it is not installed.
     """
-    if found := shutil.which(name, path=environment()["PATH"]):
+    if found := shutil.which(name, path=f"{Path(sys.executable).parent}:{environment()['PATH']}"):
         return found
     raise ConfigError(name, "not installed", "run benchmarks/install.sh")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -64,13 +65,13 @@ class Peer:
 
     :param commands: how its outbound and its inbound proxy are started at a place.
     :param beside: a program that runs along, on the CPU of the load; started once both proxies answer.
-    :param legs: where its outbound proxy says how often a connection found a leg, as a URL.
+    :param handshakes: returns how many the outbound proxy has made; ``None``: it does not say.
     """
 
     name: str
     commands: Callable[[Place], tuple[Argv, Argv]]
     beside: Callable[[Place], Argv] | None = None
-    metrics: Callable[[Place], str] | None = None
+    handshakes: Callable[[Ground, Place], float] | None = None
 
 
 @dataclass
@@ -134,3 +135,18 @@ def ready(ground: Ground, pair: Pair) -> None:
     if pair.peer.beside:
         argv = pair.peer.beside(pair.place)
         pair.others.append(ground.start(f"{pair.name}-{pair.place.port}-beside", argv, cpu=ground.load_cpu))
+
+
+@contextmanager
+def running(ground: Ground, kinds: Sequence[Peer], port: int) -> Iterator[list[Pair]]:
+    """Have a pair of each kind, in front of the server at a port."""
+    pairs: list[Pair] = []
+    try:
+        for number, kind in enumerate(kinds):
+            pairs.append(start(ground, kind, number, port))
+        for pair in pairs:
+            ready(ground, pair)
+        yield pairs
+    finally:
+        for pair in pairs:
+            pair.stop()

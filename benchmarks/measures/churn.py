@@ -1,0 +1,64 @@
+"""What connections leave behind: memory, descriptors and objects of proxies through which very many go."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from benchmarks import accounting
+from benchmarks.ground import Ground, Running
+from benchmarks.measures import connections
+from benchmarks.peers.meshtx import Meshtx
+from benchmarks.peers.peer import Peer, running
+from benchmarks.peers.twistd import OBJECTS
+from benchmarks.results import Results
+from benchmarks.servers import REQUESTS_PORT
+from meshtx.demo.lab import wait_until
+
+KINDS = (
+    Peer("legs", Meshtx(changes=("counted",)).commands),
+    Peer("one-shot", Meshtx(changes=("one_shot", "counted")).commands),
+)
+"""Both ways of carrying a connection, with HTTP observed."""
+
+CUT = 10
+"""Every tenth connection is reset in the middle."""
+LOOKS = 120
+"""How often everything is counted."""
+
+
+def churn(ground: Ground, seconds: float) -> Results:
+    """Send connections through both kinds at once for so long, and count what there is meanwhile."""
+    results = Results()
+    with running(ground, KINDS, REQUESTS_PORT) as pairs:
+        begun = time.monotonic()
+        loads = [connections.begin(ground, pair, seconds, connections.MANY, CUT) for pair in pairs]
+        while any(load.process.poll() is None for load in loads):
+            for pair in pairs:
+                for side, proxy in (("outbound", pair.outbound), ("inbound", pair.inbound)):
+                    results.add(f"{pair.name}, {side}", {"at_s": time.monotonic() - begun, **_counts(proxy)})
+            time.sleep(seconds / LOOKS)
+        for pair, load in zip(pairs, loads, strict=True):
+            said = load.report()
+            results.add(pair.name, {"connections": said["done"], "connections_failed": said["failed"]})
+    return results
+
+
+def _counts(proxy: Running) -> dict[str, float]:
+    return {
+        "rss_mib": proxy.resident() / 2**20,
+        "descriptors": accounting.descriptors(proxy.process.pid),
+        "objects": _objects(proxy),
+    }
+
+
+def _objects(proxy: Running) -> int:
+    """Have the proxy count, and return what it writes."""
+
+    def counts() -> list[str]:
+        return [line for line in proxy.said.read_text().splitlines() if line.startswith(OBJECTS)]
+
+    before = len(counts())
+    proxy.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: len(counts()) > before, f"{proxy.what} counts its objects", 10)
+    return int(counts()[-1].removeprefix(OBJECTS))

@@ -1,0 +1,78 @@
+"""All that one run has measured, and on what; a JSON file."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import ssl
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Self
+
+from benchmarks.ground import Ground
+from benchmarks.peers.others import envoy, program
+from benchmarks.results import Results
+from meshtx import __version__
+from meshtx.errors import ConfigError
+
+
+@dataclass
+class Record:
+    """Results.
+
+    :param about: what it was measured on, by name: versions, the CPU, how long.
+    """
+
+    about: dict[str, str]
+    pairs: Results = field(default_factory=Results)
+    scale: Results = field(default_factory=Results)
+    churn: Results = field(default_factory=Results)
+
+    def save(self, path: Path) -> None:
+        """Write it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read one.
+
+        :raises ConfigError: there is none.
+        """
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(str(path), str(error), "name the JSON file of a run") from error
+        sections = {key: Results(found[key]["values"]) for key in ("pairs", "scale", "churn")}
+        return cls(found["about"], **sections)
+
+    def take(self, other: Record) -> None:
+        """Have what the other one has not measured from here: a section is of one run, or its ratios mean nothing."""
+        for key in ("pairs", "scale", "churn"):
+            if not getattr(self, key).values:
+                setattr(self, key, getattr(other, key))
+
+
+def about(ground: Ground) -> dict[str, str]:
+    """Return what is measured here, and on what."""
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    ours = {
+        "meshtx": __version__,
+        "Python": platform.python_version(),
+        "Twisted": version("Twisted"),
+        "pyOpenSSL": version("pyOpenSSL"),
+        "OpenSSL of Python": ssl.OPENSSL_VERSION.split()[1],
+    }
+    theirs = {
+        "Envoy": ((envoy, "--version"), r"/(\d+\.\d+\.\d+)/"),
+        "HAProxy": ((lambda: program("haproxy"), "-v"), r"version (\d+\.\d+\.\d+)"),
+        "nginx": ((lambda: program("nginx"), "-v"), r"nginx/(\d+\.\d+\.\d+)"),
+        "stunnel": ((lambda: program("stunnel"), "-version"), r"stunnel (\d+\.\d+)"),
+    }
+    found = {}
+    for name, ((where, option), pattern) in theirs.items():
+        said = re.search(pattern, ground.says(where(), option))
+        found[name] = said[1] if said else "unknown"
+    return {"CPU": cpu[1] if cpu else platform.machine(), "Linux": platform.release(), **ours, **found}

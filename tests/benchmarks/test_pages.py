@@ -1,0 +1,123 @@
+"""What the benchmarks write: tables, pages, the plot, and the record that they are made from."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import pages, peers, plot, table
+from benchmarks.peers.meshtx import Meshtx
+from benchmarks.peers.peer import Place
+from benchmarks.record import Record
+from benchmarks.results import Results
+from meshtx.directory.document import parse
+from meshtx.errors import ConfigError
+
+FOUND = Results(
+    {
+        "meshtx": {"request_cpu_us": [20.0, 30.0, 25.0], "legs_found": [0.5]},
+        "envoy-tcp": {"request_cpu_us": [10.0, 30.0, 25.0]},
+    }
+)
+CHURN = Results(
+    {"legs, inbound": {"at_s": [1.0, 2.0], "rss_mib": [5.0, 6.0], "descriptors": [7, 7], "objects": [8, 9]}}
+)
+
+
+def place(folder: Path) -> Place:
+    roles = ("client", "server", "operator")
+    names = {f"{role}_{what}": f"{role}-{what}" for role in roles for what in ("chain", "key", "pem")}
+    identities = {f"{role}_name": f"{role}.bench.serviceaccount.identity.meshtx.cluster.local" for role in roles}
+    return Place("pair", 3, 8000, folder, {"ca": "ca.crt", **names, **identities})
+
+
+class TestTable(SynchronousTestCase):
+    def test_a_cell_has_the_median_and_the_ratio_to_the_reference(self) -> None:
+        self.assertEqual(
+            table.PAIRS.cells(FOUND),
+            [
+                ["", "meshtx", "envoy-tcp"],
+                ["CPU µs a request, kept alive", "25.0 (1.00)", "25.0 (1.00)"],
+                ["connections that found a leg", "50.0%", ""],
+            ],
+        )
+
+    def test_only_pairs_that_were_measured_are_columns(self) -> None:
+        self.assertEqual(table.PAIRS.cells(FOUND, ("nginx", "meshtx"))[0], ["", "meshtx"])
+
+    def test_columns_are_aligned(self) -> None:
+        self.assertEqual(table.plain([["", "a"], ["what", "1.0"]]), "        a\nwhat  1.0")
+
+    def test_a_page_has_it_as_markdown(self) -> None:
+        self.assertEqual(table.markdown([["", "a"], ["what", "1.0"]]), "|  | a |\n|---|---:|\n| what | 1.0 |")
+
+
+class TestPages(SynchronousTestCase):
+    def test_what_stands_between_the_marks_is_replaced(self) -> None:
+        page = f"before\n{pages.BEGIN}\nold\n{pages.END}\nbehind"
+        self.assertEqual(pages.filled(page, "n\\1ew"), f"before\n{pages.BEGIN}\nn\\1ew\n{pages.END}\nbehind")
+
+    def test_a_page_without_marks_is_an_error(self) -> None:
+        with self.assertRaises(ConfigError):
+            pages.filled("nothing", "new")
+
+    def test_both_pages_have_their_marks(self) -> None:
+        for page in (pages.SHORT, pages.LONG):
+            self.assertIn("new", pages.filled(page.read_text(), "new"))
+
+    def test_every_section_that_was_measured_is_on_the_long_page(self) -> None:
+        said = pages.long(Record({"CPU": "some"}, FOUND, Results({"little": {"tapped": [1.0]}}), CHURN))
+        for expected in ("CPU some", "25.0 (1.00)", "100.0%", "legs, inbound", "churn.svg"):
+            self.assertIn(expected, said)
+
+
+class TestPlot(SynchronousTestCase):
+    def test_each_figure_is_a_panel_and_each_series_a_line(self) -> None:
+        drawing = ElementTree.fromstring(pages.plot(CHURN))
+        self.assertEqual(len(drawing.findall(".//{*}polyline")), 3)
+
+    def test_a_line_goes_from_the_left_to_the_right(self) -> None:
+        drawn = plot.svg([plot.Panel("a & b", {"x": [(0, 0), (10, 100)]})], "seconds")
+        (points,) = re.findall('points="([^"]*)"', drawn)
+        self.assertEqual(points, "80.0,190.0 710.0,44.5")
+        self.assertIn("a &amp; b", drawn)
+
+    def test_nothing_is_drawn_of_nothing(self) -> None:
+        ElementTree.fromstring(plot.svg([plot.Panel("empty", {"x": []})], "seconds"))
+
+
+class TestRecord(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "results.json"
+
+    def test_it_is_read_as_it_was_written(self) -> None:
+        record = Record({"CPU": "some"}, FOUND, churn=CHURN)
+        record.save(self.path)
+        self.assertEqual(Record.load(self.path), record)
+
+    def test_a_file_that_is_none_is_an_error(self) -> None:
+        with self.assertRaises(ConfigError):
+            Record.load(self.path)
+
+    def test_sections_are_kept_whole(self) -> None:
+        record = Record({}, FOUND)
+        record.take(Record({}, Results({"old": {"x": [1.0]}}), churn=CHURN))
+        self.assertEqual((record.pairs, record.churn), (FOUND, CHURN))
+
+
+class TestPeers(SynchronousTestCase):
+    def test_every_configuration_can_be_filled(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        there = place(folder)
+        for template in (Path(peers.__file__).parent).glob("*/*bound.*"):
+            self.assertNotIn("${", there.fill(template).read_text())
+
+    def test_the_directory_has_as_many_entries_as_asked(self) -> None:
+        there = place(Path())
+        text = Meshtx(opaque=True, entries=300).directory(there)
+        parse(text, "test")
+        self.assertEqual(text.count("[[workload]]"), 301)
+        self.assertIn('addresses = ["10.0.1.43"]', text)
+        self.assertTrue(text.startswith("opaque_ports = [8000]"))
