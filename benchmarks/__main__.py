@@ -19,7 +19,7 @@ from benchmarks import pages, peers, run, servers
 from benchmarks.ground import Ground
 from benchmarks.measures.churn import churn
 from benchmarks.measures.scale import scale
-from benchmarks.record import Record, about
+from benchmarks.record import Record, about, key_exchanges
 from meshtx.demo.privilege import become_root_of_our_own, may_make_namespaces
 from meshtx.errors import MeshtxError
 
@@ -71,6 +71,7 @@ def measure(options: argparse.Namespace) -> Record:
             record.scale = scale(ground, options.rounds, options.seconds)
         if "churn" in options.what:
             record.churn = churn(ground, options.churn_seconds)
+        record.about["key exchange"] = key_exchanges(ground.key_exchanges)
     return record
 
 

@@ -99,6 +99,8 @@ class Ground:
 
     def __init__(self) -> None:
         self.proxies_cpu, self.load_cpu = two_cpus()
+        self.key_exchanges: dict[str, str] = {}
+        """How the proxies of each pair make their keys."""
         self._lab = Lab()
 
     def __enter__(self) -> Self:
@@ -148,6 +150,12 @@ class Ground:
         """Tell whether a request gets a good answer."""
         done = self._host.run("curl", "--noproxy", "*", "-sf", "-m", "5", "-o", "/dev/null", url, check=False)
         return done.returncode == 0
+
+    def answers_anybody(self, address: str, port: int, name: str) -> bool:
+        """Tell whether a client that proves nothing gets an answer over TLS, of whatever kind."""
+        argv = ["-sk", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", f"{name}:{port}:{address}"]
+        done = self._host.run("curl", "--noproxy", "*", *argv, f"https://{name}:{port}/", check=False)
+        return done.stdout != "000"
 
     def page(self, url: str) -> str:
         """Return the answer to a request."""

@@ -17,7 +17,8 @@ from benchmarks.ground import Ground, Running
 from benchmarks.measures import connections, requests
 from benchmarks.peers.meshtx import PEERS
 from benchmarks.peers.others import program
-from benchmarks.peers.peer import Pair, running
+from benchmarks.peers.peer import Pair
+from benchmarks.peers.running import running
 from meshtx.demo.lab import LabError
 from meshtx.errors import MeshtxError
 

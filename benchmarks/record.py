@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import platform
 import re
-import ssl
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
+
+from OpenSSL import SSL
 
 from benchmarks.ground import Ground
 from benchmarks.peers.others import envoy, program
@@ -63,7 +65,7 @@ def about(ground: Ground) -> dict[str, str]:
         "Python": platform.python_version(),
         "Twisted": version("Twisted"),
         "pyOpenSSL": version("pyOpenSSL"),
-        "OpenSSL of Python": ssl.OPENSSL_VERSION.split()[1],
+        "its OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[1],
     }
     theirs = {
         "Envoy": ((envoy, "--version"), r"/(\d+\.\d+\.\d+)/"),
@@ -76,3 +78,11 @@ def about(ground: Ground) -> dict[str, str]:
         said = re.search(pattern, ground.says(where(), option))
         found[name] = said[1] if said else "unknown"
     return {"CPU": cpu[1] if cpu else platform.machine(), "Linux": platform.release(), **ours, **found}
+
+
+def key_exchanges(by_pair: Mapping[str, str]) -> str:
+    """Say who makes keys by what."""
+    by_kind: dict[str, list[str]] = {}
+    for pair, kind in by_pair.items():
+        by_kind.setdefault(kind, []).append(pair)
+    return "; ".join(f"{kind} ({', '.join(pairs)})" for kind, pairs in by_kind.items())

@@ -10,7 +10,8 @@ from benchmarks import servers
 from benchmarks.accounting import busy_seconds
 from benchmarks.ground import Ground
 from benchmarks.measures import Figures, bulk, connections, latency, memory, requests
-from benchmarks.peers.peer import Pair, Peer, running
+from benchmarks.peers.peer import Pair, Peer
+from benchmarks.peers.running import running
 from benchmarks.results import Results
 
 Measure = Callable[[Ground, Pair, float], Figures]

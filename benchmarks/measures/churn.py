@@ -9,7 +9,8 @@ from benchmarks import accounting
 from benchmarks.ground import Ground, Running
 from benchmarks.measures import connections
 from benchmarks.peers.meshtx import Meshtx
-from benchmarks.peers.peer import Peer, running
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.running import running
 from benchmarks.peers.twistd import OBJECTS
 from benchmarks.results import Results
 from benchmarks.servers import REQUESTS_PORT

@@ -10,7 +10,8 @@ from benchmarks.ground import Ground
 from benchmarks.load.paced import WARM
 from benchmarks.measures import Figures, connections, latency, memory, requests
 from benchmarks.peers.meshtx import ADMIN_PORT, Meshtx, tap
-from benchmarks.peers.peer import OUTBOUND_PORT, Pair, Peer, running
+from benchmarks.peers.peer import OUTBOUND_PORT, Pair, Peer
+from benchmarks.peers.running import running
 from benchmarks.results import Results
 from benchmarks.servers import REQUESTS_PORT
 

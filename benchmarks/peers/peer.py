@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -135,18 +134,3 @@ def ready(ground: Ground, pair: Pair) -> None:
     if pair.peer.beside:
         argv = pair.peer.beside(pair.place)
         pair.others.append(ground.start(f"{pair.name}-{pair.place.port}-beside", argv, cpu=ground.load_cpu))
-
-
-@contextmanager
-def running(ground: Ground, kinds: Sequence[Peer], port: int) -> Iterator[list[Pair]]:
-    """Have a pair of each kind, in front of the server at a port."""
-    pairs: list[Pair] = []
-    try:
-        for number, kind in enumerate(kinds):
-            pairs.append(start(ground, kind, number, port))
-        for pair in pairs:
-            ready(ground, pair)
-        yield pairs
-    finally:
-        for pair in pairs:
-            pair.stop()
