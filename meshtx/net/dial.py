@@ -210,9 +210,10 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
         self._winner = winner
         self._settle()
         assert winner.transport is not None
-        again = retransmits(winner.transport.getHandle())
-        if again:
-            self._terms.retransmitted(again)
+        if self._next is not None:  # else the answer came at once
+            again = retransmits(winner.transport.getHandle())
+            if again:
+                self._terms.retransmitted(again)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
         return self._protocol

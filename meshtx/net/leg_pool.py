@@ -55,21 +55,11 @@ class PoolCounts(LegCounts, Protocol):
         """A connection is begun again, for its leg was dead."""
 
 
-class _Leg(Entry):
-    """:param until: when it may begin to carry a connection for the last time, and why only then."""
-
-    def __init__(self, peer: Peer, epoch: int, until: tuple[float, Retirement], clock: IReactorTime) -> None:
-        super().__init__()
-        self.peer = peer
-        self.epoch = epoch
-        self.until = until
-        self.deadline = Deadline(clock)
-
-
 class _Kept:
     """What is known of a peer that has legs, or soon will."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
         self.legs = 0
         self.idle: dict[LegClient, None] = {}
         self.used = float("-inf")
@@ -81,6 +71,17 @@ class _Kept:
     def over(self) -> bool:
         """There is nothing to know any more."""
         return not self.legs and self.waiting is None and self.opening is None
+
+
+class _Leg(Entry):
+    """:param until: when it may begin to carry a connection for the last time, and why only then."""
+
+    def __init__(self, kept: _Kept, epoch: int, until: tuple[float, Retirement], clock: IReactorTime) -> None:
+        super().__init__()
+        self.kept = kept
+        self.epoch = epoch
+        self.until = until
+        self.deadline = Deadline(clock)
 
 
 class LegPool(LegBook[LegClient, _Leg]):
@@ -110,10 +111,13 @@ class LegPool(LegBook[LegClient, _Leg]):
     def carry(self, peer: Peer, request: Open, protocol: IProtocol) -> bool:
         """Connect the protocol over an idle leg; return whether there is one."""
         kept = self._peers.get(peer)
-        leg = next((each for each in reversed(kept.idle) if each.free), None) if kept else None
-        if leg is not None:
-            leg.open(request, protocol, Replay(request, lambda: self._again(peer), self._clock))
-        return leg is not None
+        if kept is None:
+            return False
+        for leg in reversed(kept.idle):
+            if leg.free:
+                leg.open(request, protocol, Replay(request, lambda: self._again(peer), self._clock))
+                return True
+        return False
 
     def leg(self, peer: Peer, expires: datetime | None, epoch: int, made: Callable[[LegClient], None]) -> LegClient:
         """Return a new leg, to be put on the connection that a handshake has just established.
@@ -126,8 +130,9 @@ class LegPool(LegBook[LegClient, _Leg]):
         until = (self._clock.seconds() + AGE, Retirement.AGE)
         if expires is not None:
             until = min(until, (expires.timestamp(), Retirement.EXPIRED))
-        self._peers.setdefault(peer, _Kept()).legs += 1
-        self.enter(leg, _Leg(peer, epoch, until, self._clock))
+        kept = self._peers.setdefault(peer, _Kept(peer))
+        kept.legs += 1
+        self.enter(leg, _Leg(kept, epoch, until, self._clock))
         return leg
 
     def renew(self) -> None:
@@ -151,43 +156,44 @@ class LegPool(LegBook[LegClient, _Leg]):
     def idle(self, leg: LegClient) -> None:
         """Keep it for the next connection, if it may carry one."""
         entry = self.legs[leg]
-        deadline, why = min((self._clock.seconds() + IDLE, Retirement.IDLE), entry.until)
+        now = self._clock.seconds()
+        deadline, why = min((now + IDLE, Retirement.IDLE), entry.until)
         if not leg.free:
             entry.why = Retirement.PEER
         elif self.hold is not None:
             self._retire(leg, Retirement.STOPPING)
         elif entry.epoch != self.epoch:
             self._retire(leg, Retirement.CREDENTIALS)
-        elif deadline <= self._clock.seconds():
+        elif deadline <= now:
             self._retire(leg, why)
         else:
             super().idle(leg)
-            self._peers[entry.peer].idle[leg] = None
-            entry.deadline.set(deadline - self._clock.seconds(), lambda: self._retire(leg, why))
+            entry.kept.idle[leg] = None
+            entry.deadline.set(deadline - now, lambda: self._retire(leg, why))
             if len(self.resting) > MAX_IDLE:
                 self._retire(next(iter(self.resting)), Retirement.LIMIT)
 
     def busy(self, leg: LegClient) -> None:
         """Note that its peer is in use."""
         super().busy(leg)
-        kept = self._peers[self.legs[leg].peer]
+        kept = self.legs[leg].kept
         kept.used, kept.failures = self._clock.seconds(), 0
-        self._want(self.legs[leg].peer)
+        self._want(kept)
 
     def gone(self, leg: LegClient) -> None:
         """Forget it."""
         entry = self.legs[leg]
-        kept = self._peers[entry.peer]
+        kept = entry.kept
         kept.legs -= 1
         if not entry.connections and entry.why is None:
             kept.failures += 1  # a spare one that the peer did not keep
         super().gone(leg)
         entry.deadline.stop()
-        self._want(entry.peer)
+        self._want(entry.kept)
 
     def _stir(self, leg: LegClient) -> bool:
         entry = self.legs[leg]
-        self._peers[entry.peer].idle.pop(leg, None)
+        entry.kept.idle.pop(leg, None)
         entry.deadline.clear()
         return super()._stir(leg)
 
@@ -196,7 +202,7 @@ class LegPool(LegBook[LegClient, _Leg]):
         entry.why = entry.why or why
         self._stir(leg)
         leg.close()
-        self._want(entry.peer)
+        self._want(entry.kept)
 
     def _close(self, why: Retirement) -> None:
         for leg in list(self.resting):
@@ -208,35 +214,32 @@ class LegPool(LegBook[LegClient, _Leg]):
         self._pool_counts.replayed()
         return self._connect(peer)
 
-    def _want(self, peer: Peer) -> None:
+    def _want(self, kept: _Kept) -> None:
         """See that a leg to the peer is idle, if it is in use."""
-        kept = self._peers[peer]
         if self._lacks_one(kept) and kept.waiting is None and kept.opening is None:
             after = max(self._settle, 2.0 ** min(kept.failures, 6) if kept.failures else 0)
-            kept.waiting = self._clock.callLater(after, self._open, peer)
+            kept.waiting = self._clock.callLater(after, self._open, kept)
         elif kept.over:
-            del self._peers[peer]
+            del self._peers[kept.peer]
 
     def _lacks_one(self, kept: _Kept) -> bool:
-        recent = self._clock.seconds() - kept.used < IDLE
-        return recent and not kept.idle and self.hold is None
+        return not kept.idle and self.hold is None and self._clock.seconds() - kept.used < IDLE
 
-    def _open(self, peer: Peer) -> None:
-        kept = self._peers[peer]
+    def _open(self, kept: _Kept) -> None:
         kept.waiting = None
         if not self._lacks_one(kept) or self._opening >= MAX_SPARES:
-            self._want(peer)
+            self._want(kept)
             return
         self._opening += 1
-        kept.opening = self._connect(peer)
+        kept.opening = self._connect(kept.peer)
         kept.opening.addCallbacks(self.idle, lambda failure: self._failed(kept, failure))
-        kept.opening.addBoth(lambda _: self._opened(peer))
+        kept.opening.addBoth(lambda _: self._opened(kept))
 
     def _failed(self, kept: _Kept, _why: Failure) -> None:
         """Take that there is no spare leg: whoever needs one next will hear why."""
         kept.failures += 1
 
-    def _opened(self, peer: Peer) -> None:
+    def _opened(self, kept: _Kept) -> None:
         self._opening -= 1
-        self._peers[peer].opening = None
-        self._want(peer)
+        kept.opening = None
+        self._want(kept)

@@ -133,7 +133,7 @@ class LegStream(OverTcp):
 
     def end(self, reason: Failure) -> None:
         """Take the end: an orderly one behind what is held, any other at once and instead of it."""
-        if not reason.check(ConnectionDone):
+        if not isinstance(reason.value, ConnectionDone):
             self._drop()
         self._let_go()
         self._held.append(reason)

@@ -140,6 +140,7 @@ class LegEnd(Protocol):
         """Remember the transport."""
         self.below = self.transport
         self._write_soon = getattr(self.transport, "write_soon", self.transport.write)
+        self._behind = getattr(self.transport, "behind", None)
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames."""
@@ -168,7 +169,7 @@ class LegEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Take the loss of the transport; what is still going on over the leg ends with it."""
         self._deadline.stop()
-        if reason.check(ConnectionDone):
+        if isinstance(reason.value, ConnectionDone):
             if self.state is not State.CLOSED:
                 self._step(Input.RECV_END)
             if self.state is State.DEAD:
@@ -208,8 +209,11 @@ class LegEnd(Protocol):
         self._kill(f"more than {MAX_HELD} bytes came through a pause")
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call in a later turn of the reactor."""
-        self._clock.callLater(0, call)
+        """Call when what is being done now is done."""
+        if self._behind is not None:
+            self._behind(call)
+        else:
+            self._clock.callLater(0, call)
 
     # Inside.
 

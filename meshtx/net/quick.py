@@ -143,6 +143,7 @@ class QuickTransport(ResetUnlessWhole):
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of what leads back here."""
         self.reactor.forget(self)
+        self._shouldShutdown = not self._writeDisconnected  # Twisted's: else that has been said
         super().connectionLost(reason)
         self.__dict__.pop("doRead", None)
         self._channel = self._last = None

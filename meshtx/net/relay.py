@@ -65,6 +65,8 @@ class RelayResult:
 
 
 class _State(Enum):
+    __hash__ = object.__hash__  # that of Enum is Python code
+
     CONNECTING = "connecting"
     OPEN = "open"
     FINISHED = "finished"
@@ -280,7 +282,7 @@ class _Relay:
         :param before: the state in which the end was lost.
         """
         assert end.lost is not None
-        other, orderly = self._other(end), end.lost.check(ConnectionDone) is not None
+        other, orderly = self._other(end), isinstance(end.lost.value, ConnectionDone)
         if self._error is None and not (orderly and before in {_State.FINISHED, _State.CLOSING}):
             self._error = end.lost.value
         if orderly and before is _State.FINISHED and other.state is _State.OPEN:

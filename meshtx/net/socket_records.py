@@ -9,6 +9,8 @@ socket from the first byte on. Two implementations, as in `meshtx.net.records`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 
@@ -67,6 +69,10 @@ class SocketRecords:
     def send_soon(self, data: bytes) -> None:
         """Seal and send them with what comes next."""
         self._transport.write_soon(data)
+
+    def behind(self, call: Callable[[], object]) -> None:
+        """Call behind what the poller is doing."""
+        self._transport.reactor.behind(call)
 
     def open(self, cipher: bytes) -> bytes:
         """Return them as they are: the transport has read them by `read`."""

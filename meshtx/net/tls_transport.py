@@ -234,6 +234,13 @@ class TlsTransport(OverTcp):
         else:
             self.write(data)
 
+    def behind(self, call: Callable[[], object]) -> None:
+        """Call when what is being done now is done: in a later turn of the reactor at the latest."""
+        if isinstance(self._records, SocketRecords):
+            self._records.behind(call)
+        else:
+            self._clock.callLater(0, call)
+
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write them joined: fewer records."""
         self.write(b"".join(iovec))

@@ -58,7 +58,7 @@ class ResetUnlessWhole(tcp.Connection):
         """Close the socket, in order or by a reset, and tell the protocol."""
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
-        in_order = reason.check(error.ConnectionDone) is not None and not self._aborting
+        in_order = isinstance(reason.value, error.ConnectionDone) and not self._aborting
         self._whole = in_order and not self._unsent()
         super().connectionLost(reason)
 

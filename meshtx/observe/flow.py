@@ -36,6 +36,8 @@ __all__ = [
 class Direction(StrEnum):
     """Which way the proxied workload sees the connection."""
 
+    __hash__ = str.__hash__  # that of Enum is Python code
+
     IN = "in"
     OUT = "out"
 

@@ -12,7 +12,6 @@ that a detector knows, the relay is let go of.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from itertools import count
 from typing import Protocol
@@ -60,15 +59,18 @@ class Flows:
         self.metrics = metrics
         self.tap = tap
         self.detectors = tuple(detectors)
-        self._ids = count()
+        self.number: Callable[[], int] = count().__next__
         self._failed: set[str] = set()
         self._sparing = Sparing()
         self.relaying: set[FlowHandle] = set()
         metrics.before_exposition.append(self._account)
 
-    def open(self, direction: Direction, src: Address, dst: Address) -> FlowHandle:
-        """Note a new connection."""
-        return FlowHandle(self, Flow(next(self._ids), direction, src, dst, self.clock.seconds()))
+    def open(self, direction: Direction, src: Address, dst: Address, known: Known = Known.DIRECT) -> FlowHandle:
+        """Note a new connection.
+
+        :param known: how `src` is known.
+        """
+        return FlowHandle(self, direction, src, dst, known)
 
     def _account(self) -> None:
         for handle in self.relaying:
@@ -106,13 +108,20 @@ class Flows:
 class FlowHandle:
     """One connection: its owner tells it what happens.
 
-    :ivar flow: the connection as it is known now.
+    :ivar src: the client, as far as it is known now.
     :ivar client_data: looks at bytes from the client in passing, `server_data` at those from the server;
         they raise nothing.
     """
 
-    def __init__(self, flows: Flows, flow: Flow) -> None:
-        self.flow = flow
+    def __init__(self, flows: Flows, direction: Direction, src: Address, dst: Address, known: Known) -> None:
+        self.src = src
+        self._id = flows.number()
+        self._direction = direction
+        self._dst = dst
+        self._known = known
+        self._security: Security | None = None
+        self._began = flows.clock.seconds()
+        self._value: Flow | None = None
         self._flows = flows
         self._series: FlowSeries | None = None
         self._exchanges: Exchanges | None = None
@@ -126,14 +135,24 @@ class FlowHandle:
         self.server_data: Callable[[bytes], None] = watcher.server_data if watcher else _unseen
 
     @property
+    def flow(self) -> Flow:
+        """The connection as it is known now; the same value until that changes."""
+        value = self._value
+        if value is None:
+            value = self._value = Flow(
+                self._id, self._direction, self.src, self._dst, self._began, self._security, self._known
+            )
+        return value
+
+    @property
     def watched(self) -> bool:
         """False once nobody looks at the bytes: the relay may as well be given no callables."""
         return self._watcher is not None
 
     def addressed(self, src: Address | None = None, dst: Address | None = None, *, known: Known | None = None) -> None:
         """Correct what is known better now, e.g. an end, from the header of a connection to the proxy itself."""
-        flow = self.flow
-        self.flow = replace(flow, src=src or flow.src, dst=dst or flow.dst, known=known or flow.known)
+        self.src, self._dst, self._known = src or self.src, dst or self._dst, known or self._known
+        self._value = None
 
     def secured(self, mtls: Mtls) -> None:
         """Note that it is mutual TLS, and with whom."""
@@ -196,13 +215,13 @@ class FlowHandle:
         self._close()
         if self._series is None:
             if error is None:
-                self._flows.metrics.silent(self.flow.direction, self.flow.known)
+                self._flows.metrics.silent(self._direction, self._known)
                 return
         else:
             self._moved(sent, received)
             self._series.closed(error)
-        duration = max(0.0, self._flows.clock.seconds() - self.flow.opened)
-        if not self._has_requests:
+        if not self._has_requests and self._flows.tap.subscriptions:
+            duration = max(0.0, self._flows.clock.seconds() - self._began)
             self._publish(FlowEnd(error, detail, duration, sent, received))
 
     def _close(self) -> None:
@@ -217,8 +236,8 @@ class FlowHandle:
     def _decided(self, security: Security) -> None:
         if self._over or self._series is not None:
             return
-        self.flow = replace(self.flow, security=security)
-        self._series = self._flows.metrics.flow(self.flow.direction, security)
+        self._security, self._value = security, None
+        self._series = self._flows.metrics.flow(self._direction, security)
         self._series.opened()
         self._announce()
 
@@ -243,7 +262,7 @@ class FlowHandle:
 
     def _seen(self, protocol: str, events: Sequence[Seen]) -> None:
         if self._exchanges is None:
-            series = self._series or self._flows.metrics.flow(self.flow.direction, self.flow.security)
+            series = self._series or self._flows.metrics.flow(self._direction, self._security)
             self._exchanges = Exchanges(self._flows.tap, series, protocol)
         if not self._has_requests:
             self._has_requests = any(isinstance(event, (RequestHead, Request)) for event in events)

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from meshtx.observe.counted import Counts
+
 
 class LegMetrics:
     """The series, of both sides."""
@@ -13,8 +15,8 @@ class LegMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         side = ("direction",)
         self.opened = Counter("meshtx_legs_opened", "Legs opened, each by a handshake.", side, registry=registry)
-        self.reused = Counter(
-            "meshtx_legs_reused", "Connections carried by a leg that had carried another one.", side, registry=registry
+        self.reused = Counts(
+            "meshtx_legs_reused", "Connections carried by a leg that had carried another one.", side, registry
         )
         self.idle = Gauge("meshtx_legs_idle", "Legs that carry no connection now.", side, registry=registry)
         self.retired = Counter("meshtx_legs_retired", "Legs ended, by reason.", (*side, "reason"), registry=registry)
@@ -33,9 +35,18 @@ class LegSeries:
         self._metrics = metrics
         self._direction = direction
         self.opened = metrics.opened.labels(direction).inc
-        self.reused = metrics.reused.labels(direction).inc
+        self._reused = metrics.reused.labels(direction)
         self.replayed = metrics.replayed.inc
-        self.idle = metrics.idle.labels(direction).set
+        self._idle = 0
+        metrics.idle.labels(direction).set_function(lambda: self._idle)
+
+    def reused(self) -> None:
+        """Count a connection on a leg that had carried another one."""
+        self._reused.value += 1
+
+    def idle(self, number: int) -> None:
+        """Take how many are idle now."""
+        self._idle = number
 
     def retired(self, why: StrEnum) -> None:
         """Count one that has ended."""

@@ -108,18 +108,15 @@ class Metrics:
         self._flows: dict[tuple[Direction, NoTlsReason | bool | None], FlowSeries] = {}
 
     def _connections(self, registry: CollectorRegistry) -> None:
-        self.tcp_open = Counter("tcp_open", "Connections opened.", FLOW_LABELS, registry=registry)
+        self.tcp_open = Counts("tcp_open", "Connections opened.", FLOW_LABELS, registry)
         self.tcp_open_connections = Gauge(
             "tcp_open_connections", "Connections open now.", FLOW_LABELS, registry=registry
         )
-        self.tcp_close = Counter(
-            "tcp_close",
-            "Connections closed; errno is empty for an orderly end.",
-            (*FLOW_LABELS, "errno"),
-            registry=registry,
+        self.tcp_close = Counts(
+            "tcp_close", "Connections closed; errno is empty for an orderly end.", (*FLOW_LABELS, "errno"), registry
         )
-        self.tcp_read_bytes = Counter("tcp_read_bytes", "Bytes read from the peer.", FLOW_LABELS, registry=registry)
-        self.tcp_write_bytes = Counter("tcp_write_bytes", "Bytes written to the peer.", FLOW_LABELS, registry=registry)
+        self.tcp_read_bytes = Counts("tcp_read_bytes", "Bytes read from the peer.", FLOW_LABELS, registry)
+        self.tcp_write_bytes = Counts("tcp_write_bytes", "Bytes written to the peer.", FLOW_LABELS, registry)
         self._tcp_refused = Counter(
             "tcp_refused",
             "Connections refused by this proxy, by reason.",
@@ -310,8 +307,10 @@ class FlowSeries:
         self._metrics = metrics
         self._labels = labels
         self._inbound = labels[0] == "inbound"
-        self._open_total = metrics.tcp_open.labels(*labels)
-        self._open_now = metrics.tcp_open_connections.labels(*labels)
+        self._opened = metrics.tcp_open.labels(*labels)
+        self._closed: dict[str, Count] = {}
+        self._open_now = 0
+        metrics.tcp_open_connections.labels(*labels).set_function(lambda: self._open_now)
         self._read = metrics.tcp_read_bytes.labels(*labels)
         self._written = metrics.tcp_write_bytes.labels(*labels)
         self.requests = metrics.request.labels(*labels)
@@ -320,21 +319,24 @@ class FlowSeries:
 
     def opened(self) -> None:
         """Count a connection that is decided."""
-        self._open_total.inc()
-        self._open_now.inc()
+        self._opened.value += 1
+        self._open_now += 1
 
     def closed(self, error: str | None) -> None:
         """Count its end; an error that is neither a member of an enum nor `RESET` is ``other``."""
-        self._open_now.dec()
+        self._open_now -= 1
         known = error is None or error == RESET or isinstance(error, StrEnum)
         errno = str(error or "") if known else OTHER
-        self._metrics.tcp_close.labels(*self._labels, errno).inc()
+        count = self._closed.get(errno)
+        if count is None:
+            count = self._closed[errno] = self._metrics.tcp_close.labels(*self._labels, errno)
+        count.value += 1
 
     def moved(self, sent: int, received: int) -> None:
         """Count bytes from client to server (`sent`) and back; which of them the peer wrote depends on direction."""
         read, written = (sent, received) if self._inbound else (received, sent)
-        self._read.inc(read)
-        self._written.inc(written)
+        self._read.value += read
+        self._written.value += written
 
     def responded(self, status: int, end: ResponseEnd, latency: float) -> None:
         """Count an answer that has ended. It runs with every request.

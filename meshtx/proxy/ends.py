@@ -15,22 +15,35 @@ class End(RelayEnd):
     """A relay's end as the proxy uses it, on the accepting and on the dialling side.
 
     :param greeting: bytes that go out before anything else.
+    :param begun: called with this once there is a transport.
     """
 
-    def __init__(self, greeting: bytes = b"") -> None:
+    def __init__(self, greeting: bytes = b"", begun: Callable[[End], None] | None = None) -> None:
         super().__init__(None, self._lost)
         self.greeting = greeting
-        self.made: Deferred[None] = Deferred()
-        """Fires once there is a transport; who provides it may fail it with why there will be none."""
+        self._begun = begun
+        self._made: Deferred[None] | None = None
         self.gone: Callable[[], None] | None = None
         """Called if the end is lost before it is joined."""
+
+    @property
+    def made(self) -> Deferred[None]:
+        """Fires once there is a transport; who provides it may fail it with why there will be none."""
+        if self._made is None:
+            self._made = Deferred()
+            if self.transport is not None:
+                self._made.callback(None)
+        return self._made
 
     def connectionMade(self) -> None:
         """Greet, and wait for the other end."""
         super().connectionMade()
         if self.greeting:
             self.transport.write(self.greeting)
-        self.made.callback(None)
+        if self._begun is not None:
+            self._begun(self)
+        if self._made is not None:
+            self._made.callback(None)
 
     def lend(self, protocol: IProtocol) -> None:
         """Have another protocol read first what this end's transport gets."""

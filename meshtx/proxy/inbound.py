@@ -264,7 +264,7 @@ class _Connection:
         else:
             self._work.flow.plaintext(security)
         destination = self._header.destination or Address(self._local.ip, port)
-        client = Client(self._work.flow.flow.src, destination, tlvs=self._header.tlvs)
+        client = Client(self._work.flow.src, destination, tlvs=self._header.tlvs)
         far = await self._connect(security, port, client)
         self._work.relay(near, far, prefix)
 
@@ -370,8 +370,7 @@ class _Connection:
     def _opened(self, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
         source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
         dst = self._workload.address(self._local.ip, request.port)
-        flow = self._parts.flows.open(Direction.IN, source.client, dst)
-        flow.addressed(known=source.known)
+        flow = self._parts.flows.open(Direction.IN, source.client, dst, source.known)
         self._opaque(request.port, flow)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
@@ -382,7 +381,7 @@ class _Connection:
         if expires is not None and expires.timestamp() <= self._parts.clock.seconds():
             raise Refused(TlsFailure.EXPIRED, f"{mtls.peer}'s certificate, since {expires:%Y-%m-%d %H:%M:%S} UTC")
         work.flow.secured(mtls)
-        client = Client(work.flow.flow.src, Address(self._local.ip, request.port), request.authority)
+        client = Client(work.flow.src, Address(self._local.ip, request.port), request.authority)
         far = End(self._parts.introductions.greeting(request.port, client, mtls))
 
         def connected(_: object) -> None:

@@ -56,9 +56,7 @@ class Outbound(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> End:  # noqa: ARG002 - Twisted's signature
         """Return the near end of a new connection."""
-        near = End()
-        near.made.addCallback(lambda _: self._accepted(near))
-        return near
+        return End(begun=self._accepted)
 
     def _accepted(self, near: End) -> None:
         src, local = endpoints(near.transport)

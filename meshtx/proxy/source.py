@@ -36,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from meshtx.directory.ranges import Ranges
 from meshtx.observe.flow import Known
@@ -56,6 +57,8 @@ class _Row:
 
 class Evidence(Enum):
     """What speaks for where a connection comes from: the rows of the table."""
+
+    __hash__ = object.__hash__  # that of Enum is Python code
 
     HEADER_OF_A_CLIENT = "header_of_a_client"
     HEADER_OF_NOBODY = "header_of_nobody"
@@ -109,7 +112,7 @@ class Source:
         return TABLE[self.evidence].probes
 
 
-def classify(peer: Address, ranges: Collection[Ranges], header: ProxyHeader | None = None) -> Source:
+def classify(peer: Address, ranges: tuple[Ranges, ...], header: ProxyHeader | None = None) -> Source:
     """Return where a connection comes from.
 
     :param ranges: whose addresses are whose, by whoever knows something.
@@ -122,7 +125,8 @@ def classify(peer: Address, ranges: Collection[Ranges], header: ProxyHeader | No
     return Source(peer, header.source, Evidence.HEADER_OF_A_CLIENT)
 
 
-def _evidence(ip: IP, ranges: Collection[Ranges]) -> Evidence:
+@lru_cache(maxsize=1024)
+def _evidence(ip: IP, ranges: tuple[Ranges, ...]) -> Evidence:
     if any(ip in each.nodes for each in ranges):
         return Evidence.NODE
     if any(ip in each.balancers for each in ranges):

@@ -85,7 +85,7 @@ class Work:
 
         :param detail: why it has to go if others need the place more.
         """
-        source = source_of(self.flow.flow.src.ip)
+        source = source_of(self.flow.src.ip)
         place = crowd.enter(source, lambda: self.refuse(Refusal.LIMIT, detail), weight)
         self.until_decided(place.leave)
         return place

@@ -20,6 +20,11 @@ def parse_ip(text: str) -> IP:
     return mapped or ip
 
 
+@lru_cache(maxsize=4096)
+def _text(ip: IP) -> str:
+    return str(ip)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """One end of a TCP connection; prints as ``10.1.0.4:80`` or ``[fd00::1]:80``."""
@@ -55,7 +60,7 @@ class Address:
     @property
     def host(self) -> str:
         """The address as Twisted and the socket module take it."""
-        return str(self.ip)
+        return _text(self.ip)
 
     def __str__(self) -> str:
         return f"[{self.ip}]:{self.port}" if self.ip.version == 6 else f"{self.ip}:{self.port}"

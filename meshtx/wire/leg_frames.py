@@ -209,12 +209,14 @@ class FrameParser:
             if head >> 24 == FrameType.DATA and size:
                 parts.append(payload)
                 continue
-            _flush(parts, events)
+            if parts:
+                _flush(parts, events)
             events.append(_decode(head >> 24, bytes(payload)))
             if isinstance(events[-1], Malformed):
                 self._broken = True
                 return events
-        _flush(parts, events)
+        if parts:
+            _flush(parts, events)
         if self._wanted > MAX_FRAME:
             self._broken = True
             events.append(Malformed(f"frame of {self._wanted - HEADER} bytes, at most {MAX_PAYLOAD}"))
@@ -225,9 +227,8 @@ class FrameParser:
 
 def _flush(parts: list[bytes | memoryview], events: list[Event]) -> None:
     """Turn the payloads of neighbouring DATA frames into one event."""
-    if parts:
-        events.append(Data(bytes(parts[0]) if len(parts) == 1 else b"".join(parts)))
-        parts.clear()
+    events.append(Data(bytes(parts[0]) if len(parts) == 1 else b"".join(parts)))
+    parts.clear()
 
 
 def _decode(kind: int, payload: bytes) -> Event:

@@ -24,6 +24,8 @@ from enum import Enum, auto
 class Role(Enum):
     """Which end of the leg: the one that dialled is the client."""
 
+    __hash__ = object.__hash__  # that of Enum is Python code, and the table is looked into for every frame
+
     CLIENT = auto()
     SERVER = auto()
 
@@ -31,7 +33,7 @@ class Role(Enum):
 class State(Enum):
     """Where a leg is, as seen from one end."""
 
-    __hash__ = object.__hash__  # that of Enum is Python code, and the table is looked into for every frame
+    __hash__ = object.__hash__  # as above
 
     IDLE = auto()
     OPENING = auto()
