@@ -144,6 +144,11 @@ class LegEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames."""
+        if self._may_receive and self._stream is not None:
+            plain = self._parser.whole(data)
+            if plain is not None:
+                self._stream.received(plain)
+                return
         for event in self._parser.receive_data(data):
             if self.state is State.DEAD:
                 return
@@ -182,7 +187,7 @@ class LegEnd(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send bytes of the application."""
-        self.below.write(encode_data(data))
+        self.transport.write(encode_data(data))
 
     def finish(self) -> None:
         """Send FIN."""

@@ -108,12 +108,16 @@ class QuickTransport(ResetUnlessWhole):
         if self._tempDataBuffer or self.dataBuffer:
             super().write(data)
             return
-        sent = self.writeSomeData(data)
+        channel = self._channel
+        try:
+            sent = self.socket.send(data) if channel is None else channel.send(data)
+        except OSError:  # full, or lost: a loss shows at the next attempt as well
+            sent = 0
         if sent == len(data):
             if self.producer is not None and not self.streamingProducer:
                 self.startWriting()  # it is asked for more once this has gone
         else:
-            super().write(data[sent:] if isinstance(sent, int) else data)  # a loss shows at the next attempt as well
+            super().write(data[sent:])
 
     def write_soon(self, data: bytes) -> None:
         """Send with what is written next, behind the events of this batch at the latest: a packet less to be sent."""

@@ -165,11 +165,14 @@ class FastSocketRecords(SocketRecords):
             return super().read()
         ssl = self._ssl
         read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
+        if 0 < read < RECORD:
+            plain: bytes = openssl.VIEW[:read]
+            return plain
         got = max(read, 0)
         while read == RECORD and got < SIZE:
             read = openssl.ssl_read(ssl, openssl.BUFFER + got, RECORD)
             got += max(read, 0)
-        plain: bytes = openssl.VIEW[:got]
+        plain = openssl.VIEW[:got]
         if read <= 0 and openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             return self._unusual(plain, read)
         return plain
@@ -192,9 +195,13 @@ class FastSocketRecords(SocketRecords):
     def send(self, data: bytes | memoryview) -> int:
         """Seal and send by one call a record."""
         size, ssl = len(data), self._ssl
-        start = openssl.pointer(data)
-        sent: int = openssl.ssl_write(ssl, start, size)
-        done = max(sent, 0)
+        if size <= RECORD and type(data) is bytes:
+            sent: int = openssl.ssl_write(ssl, data, size)
+            if sent == size:
+                return sent
+        else:
+            sent = openssl.ssl_write(ssl, openssl.pointer(data), size)
+        start, done = openssl.pointer(data), max(sent, 0)
         while sent > 0 and done < size:
             sent = openssl.ssl_write(ssl, start + done, size - done)
             done += max(sent, 0)

@@ -76,6 +76,9 @@ class TlsTransport(OverTcp):
     def __init__(self, tcp: ITcp, records: RecordLayer, clock: IReactorTime, linger: float) -> None:
         super().__init__(tcp)
         self._records = records
+        self._direct = isinstance(records, SocketRecords)
+        if self._direct:
+            self.write = tcp.write  # type: ignore[method-assign]  # which seals: two calls less a chunk
         self._clock = clock
         self._closing = Closing(tcp, clock, linger)
         self._valve = Valve(tcp)
@@ -101,10 +104,12 @@ class TlsTransport(OverTcp):
             self._received_aside(cipher)
             return
         records = self._records
-        plain = records.open(cipher)
-        answer = records.drain()
-        if answer:
-            self._answer(answer)
+        plain = cipher
+        if not self._direct:
+            plain = records.open(cipher)
+            answer = records.drain()
+            if answer:
+                self._answer(answer)
         app = self._app
         if plain and app is not None:
             try:
@@ -295,7 +300,7 @@ class TlsTransport(OverTcp):
             self._drop(held)
 
     def _end_writing(self) -> None:
-        self._writing = _Writing.ENDED
+        self._write_no_more()
         try:
             cipher = self._records.close_notify()
         except TlsError as error:
@@ -342,6 +347,10 @@ class TlsTransport(OverTcp):
 
     def _stop(self) -> None:
         self._do_not_catch_up()
-        self._writing = _Writing.ENDED
+        self._write_no_more()
         if self._reading is not _Reading.ENDED:
             self._reading = _Reading.DROPPING
+
+    def _write_no_more(self) -> None:
+        self._writing = _Writing.ENDED
+        self.__dict__.pop("write", None)  # the way that goes past this

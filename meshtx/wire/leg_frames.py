@@ -66,6 +66,9 @@ class FrameType(IntEnum):
     RETIRE = 7
 
 
+_DATA = int(FrameType.DATA) << 24
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """The client asks for a connection to the server's workload.
@@ -153,12 +156,12 @@ def encode_data(data: bytes) -> bytes:
     """Return DATA frames that hold these bytes: as few as there can be, none for none."""
     size = len(data)
     if size <= MAX_PAYLOAD:
-        return _HEAD.pack(FrameType.DATA << 24 | size) + data if size else b""
+        return _HEAD.pack(_DATA | size) + data if size else b""
     view = memoryview(data)  # no copy but the one of joining
     return b"".join(
         part
         for at in range(0, size, MAX_PAYLOAD)
-        for part in (_HEAD.pack(FrameType.DATA << 24 | min(MAX_PAYLOAD, size - at)), view[at : at + MAX_PAYLOAD])
+        for part in (_HEAD.pack(_DATA | min(MAX_PAYLOAD, size - at)), view[at : at + MAX_PAYLOAD])
     )
 
 
@@ -174,6 +177,18 @@ class FrameParser:
     def held(self) -> int:
         """Bytes kept."""
         return len(self._held)
+
+    def whole(self, data: bytes) -> bytes | None:
+        """Return the payload if these bytes are one DATA frame and nothing else, as they are most of the time.
+
+        Else they are still to be received.
+        """
+        size = len(data) - HEADER
+        if 0 < size <= MAX_PAYLOAD and not self._held and not self._broken:
+            (head,) = _HEAD.unpack_from(data)
+            if head == _DATA | size:
+                return data[HEADER:]
+        return None
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete, in order. Nothing follows a Malformed.
@@ -206,7 +221,7 @@ class FrameParser:
                 break
             payload = view[at + HEADER : stop]
             at = stop
-            if head >> 24 == FrameType.DATA and size:
+            if head == _DATA | size and size:
                 parts.append(payload)
                 continue
             if parts:

@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.protocols.basic import FileSender
+from twisted.trial.unittest import SkipTest
 
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.tls import LINGER
@@ -256,6 +257,8 @@ class BackPressureTests(Case):
     async def test_whoever_asks_for_answers_and_does_not_read_them_is_cut(self) -> None:
         """Key updates: each may ask for one in return."""
         c, s = await self.pair()
+        if c.on_socket:
+            raise SkipTest("OpenSSL sends the answers itself: see the record layers' own tests")
         s.app.transport.pauseProducing()
         records = c.tls._records
         records.drain = lambda: bytes(2**12)

@@ -245,6 +245,9 @@ class CallsTests(Case):
             ("close_notify", lambda transport: transport.loseWriteConnection()),
         ):
             c, s = await self.pair()
+            if c.on_socket and method == "seal":
+                c.app.transport.abortConnection()  # TCP seals what it sends, and is lost if it cannot
+                continue
             setattr(c.tls._records, method, broken)
             use(c.app.transport)
             c.app.transport.write(b"y")
