@@ -6,7 +6,7 @@ A plugin is an object in the package ``meshtx.plugins`` that provides one of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from zope.interface import Attribute, Interface
@@ -31,13 +31,13 @@ class IObserver(Interface):
     An exception detaches the observer; the connection goes on.
     """
 
-    def client_data(data: bytes) -> list[Seen]:
+    def client_data(data: bytes) -> Sequence[Seen]:
         """Return what these bytes from the client complete."""
 
-    def server_data(data: bytes) -> list[Seen]:
+    def server_data(data: bytes) -> Sequence[Seen]:
         """Return what these bytes from the server complete."""
 
-    def ended(orderly: bool) -> list[Seen]:
+    def ended(orderly: bool) -> Sequence[Seen]:
         """Return what the end of the connection ends.
 
         :param orderly: False where the connection was reset or cut: an answer that only the end delimits is

@@ -6,19 +6,24 @@ nobody taps is only counted: its head is not even read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from meshtx.observe.flow import Flow, Request, RequestHead, Response, ResponseEnd, ResponseHead, Seen
+from twisted.logger import Logger
+
+from meshtx.observe.flow import Flow, Request, Response, Seen
 from meshtx.observe.metrics import FlowSeries
 from meshtx.observe.tap import Answered, Finished, Subscription, TapEvent, TapHub, What
+from meshtx.observe.watcher import LimitReached
+from meshtx.wire.http_events import GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
+
+Shown = RequestHead | Request | ResponseHead | Response | ResponseEnd
 
 MAX_OPEN = 1024
 """Requests of one connection that wait for the end of their answer at once."""
 
-
-class TooManyOpen(Exception):
-    """More requests wait than are kept: not this connection's protocol, or somebody's attack."""
+_REQUEST = (RequestHead, Request)
+_RESPONSE = (ResponseHead, Response)
 
 
 @dataclass(slots=True)
@@ -35,12 +40,27 @@ class Exchanges:
 
     :param series: counts here.
     :param protocol: the detector's name.
+    :param flow: returns the connection as it is known now: the same value until that changes.
+    :param now: returns seconds since the epoch.
+    :ivar requested: a request was seen.
     """
 
-    def __init__(self, hub: TapHub, series: FlowSeries, protocol: str) -> None:
+    log = Logger()
+
+    def __init__(
+        self,
+        hub: TapHub,
+        series: FlowSeries,
+        protocol: str,
+        flow: Callable[[], Flow],
+        now: Callable[[], float],
+    ) -> None:
+        self.requested = False
         self._hub = hub
         self._series = series
         self._protocol = protocol
+        self._flow = flow
+        self._now = now
         self._started: dict[int, float] = {}
         self._statuses: dict[int, int] = {}
         self._watched: dict[int, _Watched] = {}
@@ -48,33 +68,52 @@ class Exchanges:
         self._narrowed_from: tuple[Subscription, ...] = ()
         self._narrowed: tuple[Subscription, ...] = ()
 
-    def seen(self, flow: Flow, now: float, events: Sequence[Seen]) -> None:
+    def seen(self, events: Sequence[Seen]) -> None:
         """Take what an observer reports. It runs with every request.
 
-        :param now: seconds since the epoch.
-        :raises TooManyOpen: a bound was reached; what came before it is counted and sent.
+        :raises LimitReached: more requests wait than are kept: not this connection's protocol, or somebody's attack.
+            What came before is counted and sent.
         """
-        started = self._started
+        now, started = self._now(), self._started
         tapped = self._hub.subscriptions or self._watched
         for event in events:
             if isinstance(event, ResponseEnd):
                 then = started.pop(event.id, None)
                 if then is not None:
-                    self._series.responded(self._statuses.pop(event.id, 0), event, _since(then, now))
-            elif isinstance(event, (ResponseHead, Response)):
+                    latency = now - then if now > then else 0.0  # the wall clock may be set back
+                    self._series.responded(self._statuses.pop(event.id, 0), event, latency)
+            elif isinstance(event, _RESPONSE):
                 if event.id in started:
                     self._statuses[event.id] = event.status
-            elif len(started) >= MAX_OPEN:
-                raise TooManyOpen
-            else:
+            elif isinstance(event, _REQUEST):
+                self.requested = True
+                if len(started) >= MAX_OPEN:
+                    raise LimitReached
                 started[event.id] = now
                 self._series.requests.value += 1
+            else:
+                self._last(event)
+                continue
             if tapped:
-                self._show(flow, now, event)
+                self._show(now, event)
 
-    def _show(self, flow: Flow, now: float, event: Seen) -> None:
+    def _last(self, event: Upgraded | GaveUp) -> None:
+        """A request whose connection becomes another protocol is over with that; a parser gives up for all of them."""
+        if isinstance(event, Upgraded):
+            self.seen([ResponseEnd(event.id, 0)])
+        else:
+            flow, protocol = self._flow().id, self._protocol
+            self.log.debug(
+                "flow {flow}: {protocol} is no longer observed: {reason}",
+                flow=flow,
+                protocol=protocol,
+                reason=event.reason,
+            )
+
+    def _show(self, now: float, event: Shown) -> None:
         """Send what taps have matched."""
-        if isinstance(event, (RequestHead, Request)):
+        flow = self._flow()
+        if isinstance(event, _REQUEST):
             self._offer(flow, now, event)
         elif watched := self._watched.get(event.id):
             what: What

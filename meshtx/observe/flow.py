@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from meshtx.pki.name import Name
 from meshtx.wire.address import Address
-from meshtx.wire.http_events import RequestHead, ResponseEnd, ResponseHead
+from meshtx.wire.http_events import GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
 
 __all__ = [
     "Direction",
@@ -23,10 +23,8 @@ __all__ = [
     "NoTlsReason",
     "Refusal",
     "Request",
-    "RequestHead",
     "Response",
     "ResponseEnd",
-    "ResponseHead",
     "Security",
     "Seen",
     "tls_label",
@@ -197,5 +195,5 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Seen = Request | Response | ResponseEnd | RequestHead | ResponseHead
-"""What an observer reports, in order of appearance; the built-in ones report heads that are not decoded yet."""
+Seen = Request | Response | ResponseEnd | RequestHead | ResponseHead | Upgraded | GaveUp
+"""What an observer reports, in order of appearance: the first three, or what the parsers of HTTP say as they say it."""

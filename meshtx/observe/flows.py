@@ -19,8 +19,8 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from meshtx.interfaces import IDetector
-from meshtx.observe.exchanges import Exchanges, TooManyOpen
-from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Request, RequestHead, Security, Seen
+from meshtx.observe.exchanges import Exchanges
+from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
 from meshtx.observe.sparing import Sparing
@@ -260,19 +260,20 @@ class FlowHandle:
             self._flows.detectors, lambda: self.flow, self._seen, self._detached, self._flows.observer_failed
         )
 
-    def _seen(self, protocol: str, events: Sequence[Seen]) -> None:
-        if self._exchanges is None:
-            series = self._series or self._flows.metrics.flow(self._direction, self._security)
-            self._exchanges = Exchanges(self._flows.tap, series, protocol)
-        if not self._has_requests:
-            self._has_requests = any(isinstance(event, (RequestHead, Request)) for event in events)
-        try:
-            self._exchanges.seen(self.flow, self._flows.clock.seconds(), events)
-        except TooManyOpen:
-            if self._watcher is not None:
-                self._watcher.detach(Detached.LIMIT)
+    def _seen(self, events: Sequence[Seen]) -> None:
+        """Take what is seen first; what comes next does not pass through here."""
+        flows, watcher = self._flows, self._watcher
+        if watcher is not None:
+            series = self._series or flows.metrics.flow(self._direction, self._security)
+            self._exchanges = exchanges = Exchanges(
+                flows.tap, series, watcher.protocol, lambda: self.flow, flows.clock.seconds
+            )
+            watcher.seen = exchanges.seen
+            exchanges.seen(events)
 
     def _detached(self, protocol: str, why: Detached) -> None:
+        if self._exchanges is not None:
+            self._has_requests = self._exchanges.requested
         self._watcher = None
         self._exchanges = None
         self.client_data = self.server_data = _unseen

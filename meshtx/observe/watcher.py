@@ -13,12 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TypeVar
 
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Seen
-
-T = TypeVar("T")
 
 FIRST_BYTES = 64
 """How many of the client's first bytes a detector may look at."""
@@ -39,11 +36,15 @@ class Detached(StrEnum):
     """A bound was reached."""
 
 
+class LimitReached(Exception):
+    """Who is told what was seen can take no more of this connection."""
+
+
 class Watcher:
     """Reads copies of both directions of one connection.
 
     :param flow: returns the connection as it is known now, for the observer to be made.
-    :param seen: is told the protocol and what was seen.
+    :param seen: is told what was seen, and may raise `LimitReached`; may be replaced.
     :param detached: is told once that watching is over, with the protocol (``""`` where none was recognised).
     :param failed: is told of an exception, with the detector's name; called in the ``except`` clause.
     """
@@ -52,45 +53,64 @@ class Watcher:
         self,
         detectors: Sequence[IDetector],
         flow: Callable[[], Flow],
-        seen: Callable[[str, Sequence[Seen]], None],
+        seen: Callable[[Sequence[Seen]], None],
         detached: Callable[[str, Detached], None],
         failed: Callable[[str], None],
     ) -> None:
+        self.seen = seen
+        self.protocol = ""
+        """The detector's name, once there is one."""
         self._detectors = list(detectors)
         self._flow = flow
-        self._seen = seen
         self._detached = detached
         self._failed = failed
-        self._protocol = ""
         self._observer: IObserver | None = None
         self._over = False
         self._from_client = b""
         self._from_server = b""
 
+    # With every request these two run; what they have in common is spelled out in both.
+
     def client_data(self, data: bytes) -> None:
         """Look at what the client sent."""
         observer = self._observer
-        if observer is not None:
-            self._feed(observer, observer.client_data, data)
-        elif not self._over:
-            self._from_client += data
-            self._detect()
+        if observer is None:
+            self._first_of_client(data)
+            return
+        try:
+            seen = observer.client_data(data)
+            if seen:
+                self.seen(seen)
+            if observer.detached:
+                self.detach(Detached.GAVE_UP)
+        except Exception as error:  # noqa: BLE001 - a plugin's code, or what came out of it
+            self._raised(error)
 
     def server_data(self, data: bytes) -> None:
         """Look at what the server sent."""
         observer = self._observer
-        if observer is not None:
-            self._feed(observer, observer.server_data, data)
-        elif not self._over:
-            if len(self._from_server) + len(data) > MAX_SERVER_BYTES:
-                self.detach(Detached.NOT_RECOGNISED)
-            else:
-                self._from_server += data
+        if observer is None:
+            self._first_of_server(data)
+            return
+        try:
+            seen = observer.server_data(data)
+            if seen:
+                self.seen(seen)
+            if observer.detached:
+                self.detach(Detached.GAVE_UP)
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._raised(error)
 
     def ended(self, *, orderly: bool) -> None:
         """The connection has ended: report what that ends."""
-        if self._observer is not None:
-            self._feed(self._observer, self._observer.ended, orderly)
+        observer = self._observer
+        if observer is not None:
+            try:
+                self.seen(observer.ended(orderly))
+                if observer.detached:
+                    self.detach(Detached.GAVE_UP)
+            except Exception as error:  # noqa: BLE001 - likewise
+                self._raised(error)
         self.detach(Detached.NOT_RECOGNISED)
 
     def detach(self, why: Detached) -> None:
@@ -100,9 +120,12 @@ class Watcher:
         self._over = True
         self._observer = None
         self._from_client = self._from_server = b""
-        self._detached(self._protocol, why)
+        self._detached(self.protocol, why)
 
-    def _detect(self) -> None:
+    def _first_of_client(self, data: bytes) -> None:
+        if self._over:
+            return
+        self._from_client += data
         first = self._from_client[:FIRST_BYTES]
         undecided = []
         for detector in self._detectors:
@@ -118,6 +141,14 @@ class Watcher:
         if not undecided or len(first) == FIRST_BYTES:
             self.detach(Detached.NOT_RECOGNISED)
 
+    def _first_of_server(self, data: bytes) -> None:
+        if self._over:
+            return
+        if len(self._from_server) + len(data) > MAX_SERVER_BYTES:
+            self.detach(Detached.NOT_RECOGNISED)
+        else:
+            self._from_server += data
+
     def _ask(self, detector: IDetector, first: bytes) -> Detection:
         try:
             return detector.detect(first)
@@ -126,7 +157,7 @@ class Watcher:
             return Detection.NO
 
     def _recognised(self, detector: IDetector) -> None:
-        self._protocol = detector.name
+        self.protocol = detector.name
         try:
             self._observer = detector.observer(self._flow())
         except Exception:  # noqa: BLE001 - a plugin's code
@@ -139,15 +170,9 @@ class Watcher:
         if server:
             self.server_data(server)
 
-    def _feed(self, observer: IObserver, method: Callable[[T], list[Seen]], data: T) -> None:
-        try:
-            seen = method(data)
-            if seen:
-                self._seen(self._protocol, seen)
-            detached = observer.detached
-        except Exception:  # noqa: BLE001 - a plugin's code, or what came out of it
-            self._failed(self._protocol)
+    def _raised(self, error: Exception) -> None:
+        if isinstance(error, LimitReached):
+            self.detach(Detached.LIMIT)
+        else:
+            self._failed(self.protocol)
             self.detach(Detached.FAILED)
-            return
-        if detached:
-            self.detach(Detached.GAVE_UP)

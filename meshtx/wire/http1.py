@@ -35,12 +35,12 @@ class Http1Observer:
     """Watches one connection, from its first byte on.
 
     :ivar gave_up: true after `GaveUp`.
-    :ivar stopped: true once nothing more will be reported, though the connection goes on.
+    :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
     def __init__(self) -> None:
         self.gave_up = False
-        self.stopped = False
+        self.detached = False
         self._waiting: deque[bytes] = deque()  # the methods of the requests whose answers are not over
         self._switching = False  # the last request asks for another protocol, and has no answer yet
         self._requests = 0
@@ -61,20 +61,35 @@ class Http1Observer:
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
         events: list[Event] = []
-        self._read_client(data, events)
+        pos, size = 0, len(data)
+        while pos < size and not self.detached:
+            if self._unclear is not None:
+                self._keep_unclear(self._unclear, data[pos:], events)
+                break
+            known = self._known_request
+            if self._body_in is not None:
+                pos = self._read_request_body(self._body_in, data, pos, events)
+            elif known is not None and data.startswith(known.head, pos) and not self._head_in.held:
+                pos += len(known.head)
+                self._begin_request(known, events)
+            else:
+                pos = self._read_request(data, pos, events)
         return events
 
     def server_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
         pos, size = 0, len(data)
-        while pos < size and not self.stopped:
+        while pos < size and not self.detached:
+            known = self._known_answer
             if not self._waiting:
                 self._give_up("an answer without a request", events)
-            elif self._body_out is None:
-                pos = self._read_answer(data, pos, events)
-            else:
+            elif self._body_out is not None:
                 pos = self._read_answer_body(self._body_out, data, pos, events)
+            elif known is not None and data.startswith(known.head, pos) and not self._head_out.held:
+                pos = self._begin_answer(known, data, pos + len(known.head), events)
+            else:
+                pos = self._read_answer(data, pos, events)
         return events
 
     def ended(self, orderly: bool) -> list[Event]:
@@ -82,7 +97,7 @@ class Http1Observer:
 
         :param orderly: False: reset or cut; a body that only the end delimits is not whole then.
         """
-        if self.stopped:
+        if self.detached:
             return []
         whole = orderly and isinstance(self._body_out, UntilClose)
         length = self._body_out.length if self._body_out else 0
@@ -95,22 +110,8 @@ class Http1Observer:
 
     # The client's side
 
-    def _read_client(self, data: bytes, events: list[Event]) -> None:
-        pos, size = 0, len(data)
-        while pos < size and not self.stopped:
-            if self._unclear is not None:
-                self._keep_unclear(self._unclear, data[pos:], events)
-                return
-            if self._body_in is None:
-                pos = self._read_request(data, pos, events)
-            else:
-                pos = self._read_request_body(self._body_in, data, pos, events)
-
     def _read_request(self, data: bytes, pos: int, events: list[Event]) -> int:
-        known, collector = self._known_request, self._head_in
-        if known is not None and data.startswith(known.head, pos) and not collector.held:
-            self._begin_request(known, events)
-            return pos + len(known.head)
+        collector = self._head_in
         head = collector.take(data, pos)
         if head is not None:
             head = head.lstrip(_CRLF)  # empty lines before it are no fault: RFC 9112, section 2.2
@@ -164,9 +165,7 @@ class Http1Observer:
     # The server's side
 
     def _read_answer(self, data: bytes, pos: int, events: list[Event]) -> int:
-        known, collector = self._known_answer, self._head_out
-        if known is not None and data.startswith(known.head, pos) and not collector.held:
-            return self._begin_answer(known, data, pos + len(known.head), events)
+        collector = self._head_out
         head = collector.take(data, pos)
         if head is not None:
             return self._judge_answer(head, data, collector.end, events)
@@ -216,7 +215,7 @@ class Http1Observer:
         if declined:
             self._switching = False
             unclear, self._unclear = self._unclear, None
-            self._read_client(bytes(unclear or b""), events)
+            events += self.client_data(bytes(unclear or b""))
 
     def _read_answer_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
         pos = reader.feed(data, pos)
@@ -237,7 +236,7 @@ class Http1Observer:
         self._stop()
 
     def _stop(self) -> None:
-        self.stopped = True
+        self.detached = True
         self._drop()
 
     def _drop(self) -> None:

@@ -55,12 +55,12 @@ class Http2Observer:
     """Watches one connection, from its first byte on.
 
     :ivar gave_up: true after `GaveUp`.
-    :ivar stopped: true once nothing more will be reported, though the connection goes on.
+    :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
     def __init__(self) -> None:
         self.gave_up = False
-        self.stopped = False
+        self.detached = False
         self._preface = 0
         self._client = FrameReader()
         self._server = FrameReader()
@@ -78,23 +78,23 @@ class Http2Observer:
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
         events: list[Event] = []
-        if not self.stopped and self._preface < len(PREFACE):
+        if not self.detached and self._preface < len(PREFACE):
             data = self._read_preface(data, events)
-        if self.stopped:
+        if self.detached:
             return events
         for item in self._client.receive_data(data):
             if isinstance(item, Frame):
                 self._client_frame(item, events)
             elif isinstance(item, Broken):
                 self._give_up(item, events)
-            if self.stopped:
+            if self.detached:
                 break
         return events
 
     def server_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
-        if self.stopped:
+        if self.detached:
             return events
         for item in self._server.receive_data(data):
             match item:
@@ -104,7 +104,7 @@ class Http2Observer:
                     self._server_frame(item, events)
                 case Broken():
                     self._give_up(item, events)
-            if self.stopped:
+            if self.detached:
                 break
         return events
 
@@ -233,7 +233,7 @@ class Http2Observer:
         self._stop()
 
     def _stop(self) -> None:
-        self.stopped = True
+        self.detached = True
         self._drop()
 
     def _drop(self) -> None:

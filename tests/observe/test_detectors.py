@@ -16,8 +16,9 @@ from meshtx.errors import ConfigError
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.detectors import load_detectors
 from meshtx.observe.exchanges import request_told, response_told
-from meshtx.observe.flow import Direction, Flow, Request, RequestHead, Response, ResponseEnd, ResponseHead, Seen
+from meshtx.observe.flow import Direction, Flow, Request, Response, ResponseEnd, Seen
 from meshtx.wire.address import Address
+from meshtx.wire.http_events import GaveUp, RequestHead, ResponseHead, Upgraded
 from tests.wire import http1_corpus, http2_corpus
 from tests.wire.exchanges import Exchange
 
@@ -104,18 +105,18 @@ class HttpTests(SynchronousTestCase):
             observer.ended(True)
             self.assertFalse(observer.detached)
 
-    def test_a_changed_protocol_ends_the_request_and_the_observer(self) -> None:
+    def test_a_changed_protocol_is_told_and_detaches_the_observer(self) -> None:
         observer = self.http1.observer(FLOW)
         first, answer, _ = http1_corpus.CORPUS["websocket"][0]
         observer.client_data(first[1])
         self.assertFalse(observer.detached)
-        self.assertEqual(observer.server_data(answer[1]), [ResponseHead(0, 101), ResponseEnd(0, 0)])
+        self.assertEqual(observer.server_data(answer[1]), [ResponseHead(0, 101), Upgraded(0)])
         self.assertTrue(observer.detached)
 
     def test_garbage_detaches_the_observer_behind_what_was_good(self) -> None:
         observer = self.http1.observer(FLOW)
         seen = observer.client_data(http1_corpus.GET + b"\0\r\n\r\n")
-        self.assertEqual([told(event, "http/1.1") for event in seen], [Request(0, "http/1.1", "GET", "web", "/a")])
+        self.assertEqual(seen, [http1_corpus.asked(), GaveUp("malformed request line")])
         self.assertTrue(observer.detached)
         self.assertEqual(observer.ended(True), [])
 

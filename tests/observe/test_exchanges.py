@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.observe.exchanges import Exchanges
-from meshtx.observe.flow import Direction, Request, RequestHead, ResponseEnd, ResponseHead
+from meshtx.observe.flow import Direction, Request, Response, ResponseEnd
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import Answered, Finished, Subscription, TapHub, What
 from meshtx.observe.tap_match import TapMatch
-from meshtx.wire.http_events import RequestText
+from meshtx.wire.http_events import GaveUp, RequestHead, RequestText, ResponseHead, Upgraded
 from tests.observe.cases import MTLS, a_flow, series
 
 
@@ -24,11 +25,14 @@ class ExchangesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.metrics = Metrics()
         self.hub = TapHub(Clock(), self.metrics)
-        self.exchanges = Exchanges(self.hub, self.metrics.flow(Direction.IN, MTLS), "http/1.1")
+        self.clock = Clock()
         self.flow = a_flow()
+        self.exchanges = Exchanges(
+            self.hub, self.metrics.flow(Direction.IN, MTLS), "http/1.1", lambda: self.flow, self.clock.seconds
+        )
 
     def ask(self, number: int, read: Callable[[], RequestText] = unreadable) -> None:
-        self.exchanges.seen(self.flow, 1.0, [RequestHead(number, read)])
+        self.exchanges.seen([RequestHead(number, read)])
 
     def whats(self, subscription: Subscription) -> list[What]:
         whats = []
@@ -38,19 +42,19 @@ class ExchangesTests(SynchronousTestCase):
 
     def test_heads_that_nobody_taps_are_counted_and_not_read(self) -> None:
         self.ask(0)
-        self.exchanges.seen(self.flow, 2.0, [ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
+        self.exchanges.seen([ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
         self.assertTrue(series(self.metrics, "request_total")[0].endswith(" 1.0"))
         self.assertIn('status_code="200"', series(self.metrics, "response_total")[0])
 
     def test_heads_are_not_read_for_a_tap_of_other_connections(self) -> None:
         self.hub.subscribe(TapMatch(direction=Direction.OUT))
         self.ask(0)
-        self.exchanges.seen(self.flow, 2.0, [ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
+        self.exchanges.seen([ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
 
     def test_the_head_of_an_answer_is_not_read_if_its_request_did_not_match(self) -> None:
         self.hub.subscribe(TapMatch(path_prefix="/api"))
         self.ask(0, lambda: RequestText("GET", "web", "/"))
-        self.exchanges.seen(self.flow, 2.0, [ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
+        self.exchanges.seen([ResponseHead(0, 200, unreadable), ResponseEnd(0, 5)])
 
     def test_a_tap_is_told_what_a_head_says(self) -> None:
         tap = self.hub.subscribe(TapMatch())
@@ -78,7 +82,27 @@ class ExchangesTests(SynchronousTestCase):
         first = self.hub.subscribe(TapMatch())
         self.ask(0, lambda: RequestText("GET", "web", "/"))
         second = self.hub.subscribe(TapMatch())
-        self.exchanges.seen(self.flow, 3.0, [ResponseHead(0, 200), ResponseEnd(0, 5)])
+        self.exchanges.seen([ResponseHead(0, 200), ResponseEnd(0, 5)])
         self.assertEqual([type(what) for what in self.whats(first)], [Request, Answered, Finished])
         self.assertEqual(self.whats(second), [])
         self.assertEqual(self.exchanges._watched, {})
+
+    def test_a_request_whose_connection_becomes_another_protocol_is_over(self) -> None:
+        tap = self.hub.subscribe(TapMatch())
+        self.ask(0, lambda: RequestText("GET", "web", "/"))
+        self.clock.advance(2)
+        self.exchanges.seen([ResponseHead(0, 101), Upgraded(0)])
+        self.assertEqual(self.whats(tap)[1:], [Answered(Response(0, 101), 2.0), Finished(ResponseEnd(0, 0), 2.0, 0.0)])
+        self.assertIn('status_code="101"', series(self.metrics, "response_total")[0])
+
+    def test_giving_up_is_for_the_log_and_no_request(self) -> None:
+        logged: list[dict[str, object]] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        tap = self.hub.subscribe(TapMatch())
+        self.exchanges.seen([GaveUp("malformed fields")])
+        self.assertEqual((self.whats(tap), self.exchanges.requested), ([], False))
+        self.assertEqual(
+            [(event["log_level"], event["protocol"], event["reason"]) for event in logged],
+            [(LogLevel.debug, "http/1.1", "malformed fields")],
+        )

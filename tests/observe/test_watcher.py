@@ -19,7 +19,7 @@ class WatcherTests(SynchronousTestCase):
         return Watcher(
             self.detectors,
             a_flow,
-            lambda _protocol, seen: self.seen.extend(seen),
+            self.seen.extend,
             lambda *args: self.detached.append(args),
             lambda name: self.failed.append((name, sys.exception())),
         )

@@ -20,7 +20,7 @@ class Observer(Protocol):
     """What the observers of HTTP/1 and HTTP/2 have in common."""
 
     gave_up: bool
-    stopped: bool
+    detached: bool
 
     @property
     def held(self) -> int: ...

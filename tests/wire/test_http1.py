@@ -276,7 +276,7 @@ class AnswerTests(Http1Tests):
     def test_a_changed_protocol_is_no_failure(self) -> None:
         observer = Http1Observer()
         observe(observer, CORPUS["websocket"][0])
-        self.assertEqual((observer.stopped, observer.gave_up), (True, False))
+        self.assertEqual((observer.detached, observer.gave_up), (True, False))
 
 
 class ChunkTests(Http1Tests):
