@@ -84,11 +84,11 @@ class Running:
             raise LabError(f"{self.what} failed:\n{said}")
         return json.loads(said)
 
-    def stop(self) -> None:
+    def stop(self, patience: float = 5) -> None:
         """End it."""
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

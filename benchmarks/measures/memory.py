@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from benchmarks.ground import Ground, Running
 from benchmarks.measures import Figures
@@ -32,9 +33,13 @@ def memory(ground: Ground, pair: Pair, _seconds: float = 0) -> Figures:
     return {"base_mib": max(before) / 2**20, "idle_kib": grown / IDLE / 1024}
 
 
-def hold(ground: Ground, pair: Pair, count: int) -> Running:
-    """Hold connections through a pair until the program that is returned is stopped."""
-    argv = [sys.executable, "-m", "benchmarks.load.hold", pair.place.outbound, str(OUTBOUND_PORT), str(count)]
-    holder = ground.start(f"{pair.name}-hold-{count}", argv, cpu=ground.load_cpu)
+def hold(ground: Ground, pair: Pair, count: int, between: float = 0) -> Running:
+    """Hold connections through a pair until the program that is returned is stopped.
+
+    :param between: seconds between the ends of two.
+    """
+    argv = [pair.place.outbound, str(OUTBOUND_PORT), str(count), f"{between:g}"]
+    name = f"{pair.name}-hold-{count}-{time.monotonic_ns()}"
+    holder = ground.start(name, [sys.executable, "-m", "benchmarks.load.hold", *argv], cpu=ground.load_cpu)
     holder.until(lambda: "held" in holder.said.read_text(), "holding", PATIENCE)
     return holder

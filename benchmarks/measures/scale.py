@@ -18,6 +18,8 @@ from benchmarks.servers import REQUESTS_PORT
 LEGS = 10_000
 ENTRIES = 5_000
 RATE = 1_000
+BETWEEN = 0.002
+"""Seconds between the ends of two connections: thousands in one moment would be another test."""
 SPARE = 2_000
 """Descriptors that are left for everything but the legs and what they carry."""
 
@@ -64,7 +66,7 @@ def _with_legs(ground: Ground, pair: Pair) -> Figures:
     """Have as many idle legs as there may be: by as many connections at once, which then all end."""
     count = min(LEGS, (ground.descriptors - SPARE) // 2)
     before = sum(memory.resident(pair))
-    memory.hold(ground, pair, count).stop()
+    memory.hold(ground, pair, count, BETWEEN).stop(memory.PATIENCE)
     pair.settle()
     (idle,) = _IDLE.findall(ground.page(f"http://{pair.place.outbound}:{ADMIN_PORT}/metrics"))
     grown = sum(memory.resident(pair)) - before

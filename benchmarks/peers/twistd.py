@@ -17,11 +17,13 @@ from types import FrameType
 
 from twisted.scripts.twistd import run
 
-from meshtx.net import leg_pool
+from meshtx.net import leg_pool, legs
 from meshtx.proxy import mesh_tls, served_legs
 from meshtx.proxy.crowd import Bound
 
 MANY = 20_000
+LONG = 3600.0
+"""Seconds that an idle leg is borne: it must not end while others are measured."""
 OBJECTS = "objects of Python:"
 """Begins the line that ``counted`` writes."""
 
@@ -34,6 +36,7 @@ def one_shot() -> None:
 def many_legs() -> None:
     """Bear and keep as many idle legs as there come."""
     leg_pool.MAX_IDLE = MANY
+    leg_pool.IDLE = legs.SILENCE = LONG
     served_legs.ServedLegs.__init__.__defaults__ = (Bound(MANY, MANY),)
 
 
