@@ -145,7 +145,7 @@ class FdSet:
         for call in calls:
             try:
                 call()
-            except Exception:  # noqa: BLE001  the border to every protocol: logged, as for a delayed call
+            except BaseException:  # noqa: BLE001  the border to every protocol: logged, as for a delayed call
                 self.log.failure("{call} failed", call=call)
 
     def _serve(self, fd: int, event: int, selectable: Any) -> None:

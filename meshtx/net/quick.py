@@ -234,7 +234,7 @@ class QuickTransport(ResetUnlessWhole):
             super()._closeWriteConnection()
 
     def _unsent(self) -> int:
-        return super()._unsent() + (self._last is not None)
+        return super()._unsent() + len(self._ahead) + (self._last is not None)
 
 
 class QuickServer(QuickTransport, Server):

@@ -1,107 +1,17 @@
-"""The poller by itself: descriptors of socket pairs, and a reactor that only keeps what it is asked."""
+"""What the poller watches, when it says so, and what it does behind a batch of events."""
 
 from __future__ import annotations
 
-import os
-import select
-import socket
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import error, main
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet
-from twisted.internet.task import Clock
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from meshtx.net import poller as module
-from meshtx.net.poller import Poller
-
-
-class Outer(Clock):
-    """The reactor around: says whether the poller is one of its readers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: list[str] = []
-
-    def addReader(self, reader: object) -> None:
-        self.log.append("joined")
-
-    def removeReader(self, reader: object) -> None:
-        self.log.append("left")
-
-
-class Descriptor:
-    """One end of a socket pair; says what is done to it."""
-
-    def __init__(self, case: PollerCase) -> None:
-        self.sock, self.other = socket.socketpair()
-        self.sock.setblocking(False)
-        case.addCleanup(self.sock.close)
-        case.addCleanup(self.other.close)
-        self.log: list[str] = []
-        self.lost: Failure | None = None
-        self.reads: Callable[[], Any] = self.read
-        self.writes: Callable[[], Any] = lambda: None
-
-    def read(self) -> None:
-        self.sock.recv(100)
-
-    def fileno(self) -> int:
-        return self.sock.fileno()
-
-    def doRead(self) -> object:
-        self.log.append("read")
-        return self.reads()
-
-    def doWrite(self) -> object:
-        self.log.append("write")
-        return self.writes()
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.log.append("lost")
-        self.lost = reason
-
-
-@implementer(IHalfCloseableDescriptor)
-class HalfCloseable(Descriptor):
-    def readConnectionLost(self, reason: Failure) -> None:
-        self.log.append("read lost")
-
-    def writeConnectionLost(self, reason: Failure) -> None:
-        self.log.append("write lost")
-
-
-class CountingEpoll:
-    """An epoll, and what the kernel was told by it."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self.told: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name != "poll":
-            self.told.append(name)
-        return getattr(self._epoll, name)
-
-
-class PollerCase(SynchronousTestCase):
-    skip = None if module.HAS_EPOLL else "needs epoll"
-
-    def setUp(self) -> None:
-        self.outer = Outer()
-        self.poller = Poller(self.outer)
-
-    def descriptor(self, kind: type[Descriptor] = Descriptor) -> Any:
-        """Return one that is watched for reading."""
-        descriptor = kind(self)
-        self.poller.addReader(descriptor)
-        return descriptor
+from tests.net.poller_case import CountingEpoll, Descriptor, PollerCase
 
 
 class WatchTests(PollerCase):
@@ -244,6 +154,34 @@ class TellingTests(PollerCase):
 
         self.assertEqual(self.in_a_batch(give_up)[1], ["unregister"])
 
+    def test_a_pause_in_a_batch_is_told_behind_it_and_not_at_all_if_it_is_over_by_then(self) -> None:
+        def stutter(descriptor: object) -> None:
+            self.poller.pause(descriptor)
+            self.poller.addReader(descriptor)
+
+        def pause(descriptor: object) -> None:
+            self.poller.pause(descriptor)
+            self.assertEqual(self.epoll.told, [])
+
+        self.assertEqual(self.in_a_batch(stutter)[1], [])
+        descriptor, told = self.in_a_batch(pause)
+        self.assertEqual(told, ["unregister"])
+        descriptor.other.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(descriptor.log, ["read"])
+        self.poller.addReader(descriptor)
+        self.assertEqual(self.epoll.told, ["unregister", "register"])
+
+    def test_one_that_paused_is_watched_until_it_is_forgotten(self) -> None:
+        descriptor = self.descriptor()
+        self.poller.pause(descriptor)
+        self.assertEqual((self.poller.getReaders(), self.outer.log), ([], ["joined"]))
+        self.poller.forget(Descriptor(self))
+        self.assertEqual(self.poller.removeAll(), [descriptor])
+        self.poller.forget(descriptor)
+        self.poller.removeReader(descriptor)
+        self.assertEqual((self.poller.removeAll(), self.outer.log), ([], ["joined", "left"]))
+
     def test_what_is_known_is_not_told_again(self) -> None:
         descriptor = self.descriptor()
         self.poller.addReader(descriptor)
@@ -251,127 +189,61 @@ class TellingTests(PollerCase):
         self.assertEqual(self.epoll.told, ["register"])
 
 
-class LossTests(PollerCase):
-    def lost(self, descriptor: Any, why: type[BaseException]) -> None:
-        assert descriptor.lost is not None
-        self.assertIsInstance(descriptor.lost.value, why)
+class BehindTests(PollerCase):
+    """What is done behind a batch, without waiting for events."""
 
-    def test_a_failure_is_logged_and_ends_that_one_alone(self) -> None:
-        for raised in (ZeroDivisionError, SystemExit):
-            broken, whole = self.descriptor(), self.descriptor()
-            broken.reads = lambda raised=raised: (_ for _ in ()).throw(raised)
-            for each in (broken, whole):
-                each.other.send(b"x")
-            self.poller.doRead()
-            self.lost(broken, raised)
-            self.assertEqual((broken.log, whole.log), (["read", "lost"], ["read"]))
-            self.assertEqual(len(self.flushLoggedErrors(raised)), 1)
-            self.assertEqual(self.poller.removeAll(), [whole])
-
-    def test_an_end_of_what_is_read_is_half_of_it_for_those_who_know_halves(self) -> None:
-        half, plain = self.descriptor(HalfCloseable), self.descriptor()
-        for each in (half, plain):
-            each.reads = lambda: main.CONNECTION_DONE
-            each.other.close()
-        self.poller.doRead()
-        self.lost(plain, error.ConnectionDone)
-        self.assertEqual((half.log, plain.log), (["read", "read lost"], ["read", "lost"]))
-        self.assertEqual(self.poller.getReaders(), [])
-
-    def test_an_end_of_what_is_written_is_the_whole(self) -> None:
-        half = self.descriptor(HalfCloseable)
-        self.poller.addWriter(half)
-        half.writes = lambda: main.CONNECTION_DONE
-        self.poller.doRead()
-        self.lost(half, error.ConnectionDone)
-        self.assertEqual((half.log, self.poller.removeAll()), (["write", "lost"], []))
-
-    def test_each_loss_has_a_reason_of_its_own(self) -> None:
-        lost = [self.descriptor(), self.descriptor()]
-        for each in lost:
-            each.reads = lambda: main.CONNECTION_LOST
-            each.other.send(b"x")
-        self.poller.doRead()
-        first, second = (each.lost for each in lost)
-        assert first is not None
-        assert second is not None
-        self.assertEqual(
-            len({id(first), id(second)} | {id(first.value), id(second.value), id(main.CONNECTION_LOST)}), 5
-        )
-
-    def test_one_may_close_another_of_the_same_batch(self) -> None:
-        one, other = self.descriptor(), self.descriptor()
-
-        def close(descriptor: Any) -> None:
-            self.poller.removeReader(descriptor)
-            descriptor.sock.close()
-
-        one.reads, other.reads = (lambda: close(other)), (lambda: close(one))
-        for each in (one, other):
-            each.other.send(b"x")
-        self.poller.doRead()
-        self.assertEqual(sorted(one.log + other.log), ["read"])
-
-    def test_a_hang_up_of_a_descriptor_that_is_another_s_by_now_is_no_loss(self) -> None:
-        one, other = self.descriptor(), self.descriptor()
-        new = Descriptor(self)
-
-        def replace(old: Any) -> None:
-            """Close it, and let a new connection have its number."""
-            self.poller.removeReader(old)
-            self.poller.removeReader(one if old is other else other)
-            number = old.sock.detach()
-            os.close(number)
-            os.dup2(new.sock.fileno(), number)
-            new.sock.close()
-            new.sock = socket.socket(fileno=number)
-            self.addCleanup(new.sock.close)
-            self.poller.addReader(new)
-
-        new.reads = lambda: None  # as a socket says on which nothing is to be read
-        one.reads, other.reads = (lambda: replace(other)), (lambda: replace(one))
-        for each in (one, other):
-            each.other.close()
-        self.poller.doRead()
-        self.assertIsNone(new.lost)
-        new.log.clear()
-        new.reads = new.read
-        new.other.send(b"x")
-        self.poller.doRead()
-        self.assertEqual(new.log, ["read"])
-
-    def test_one_that_was_closed_before_it_was_given_up_is_forgotten(self) -> None:
+    def in_a_batch(self, act: Callable[[], object]) -> None:
         descriptor = self.descriptor()
-        descriptor.sock.close()
-        self.poller.removeReader(descriptor)
-        self.assertEqual((self.poller.removeAll(), self.outer.log), ([], ["joined", "left"]))
-
-    def test_one_without_a_descriptor_is_refused(self) -> None:
-        descriptor = Descriptor(self)
-        descriptor.sock.close()
-        self.assertRaises(ValueError, self.poller.addReader, descriptor)
-        self.assertEqual(self.poller.removeAll(), [])
-
-    def test_one_that_the_kernel_cannot_watch_is_refused(self) -> None:
-        file = Descriptor(self)
-        with Path(__file__).open() as opened:
-            file.fileno = opened.fileno  # type: ignore[method-assign]
-            self.assertRaises(PermissionError, self.poller.addReader, file)
-        self.assertEqual(self.poller.removeAll(), [])
-
-    def test_one_that_the_kernel_cannot_watch_is_lost_behind_the_batch_and_no_other_with_it(self) -> None:
-        def ask(other: Any) -> None:
-            other.read()
-            self.poller.addReader(file)
-            self.poller.addWriter(other)
-
-        file, others = Descriptor(self), [self.descriptor() for _ in range(3)]
-        with Path(__file__).open() as opened:
-            file.fileno = opened.fileno  # type: ignore[method-assign]
-            for each in others:
-                each.reads = partial(ask, each)
-                each.other.send(b"x")
-            self.poller.doRead()
-        self.lost(file, PermissionError)
+        descriptor.reads = lambda: (descriptor.read(), act(), None)[-1]
+        descriptor.other.send(b"x")
         self.poller.doRead()
-        self.assertEqual([each.log[-1] for each in others], ["write"] * 3)
+
+    def test_it_comes_behind_the_events_and_what_it_asks_for_behind_it(self) -> None:
+        log: list[str] = []
+
+        def first() -> None:
+            log.append("first")
+            self.poller.behind(lambda: log.append("third"))
+
+        def act() -> None:
+            self.poller.behind(first)
+            self.poller.behind(lambda: log.append("second"))
+            log.append("event")
+
+        self.in_a_batch(act)
+        self.assertEqual(log, ["event", "first", "second", "third"])
+
+    def test_outside_a_batch_it_comes_in_a_later_turn(self) -> None:
+        log: list[str] = []
+        self.poller.behind(lambda: log.append("behind"))
+        self.assertEqual(log, [])
+        self.outer.advance(0)
+        self.assertEqual(log, ["behind"])
+
+    def test_one_that_fails_is_logged_and_the_next_is_called(self) -> None:
+        for raised in (ZeroDivisionError, SystemExit):
+            log: list[str] = []
+
+            def fail(raised: type[BaseException] = raised) -> None:
+                raise raised
+
+            def act(fail: Callable[[], None] = fail, log: list[str] = log) -> None:
+                self.poller.behind(fail)
+                self.poller.behind(lambda: log.append("next"))
+
+            self.in_a_batch(act)
+            self.assertEqual((log, len(self.flushLoggedErrors(raised))), (["next"], 1))
+
+    def test_reading_is_tried_if_it_is_still_wanted(self) -> None:
+        reading, paused, gone = self.descriptor(), self.descriptor(), self.descriptor()
+        for each in (reading, paused, gone):
+            each.reads = lambda: None
+
+        def act() -> None:
+            for each in (reading, paused, gone):
+                self.poller.try_reading(each)
+            self.poller.pause(paused)
+            self.poller.forget(gone)
+
+        self.in_a_batch(act)
+        self.assertEqual((reading.log, paused.log, gone.log), (["read"], [], []))

@@ -161,3 +161,47 @@ class LastTests(Accepted, TransportCase):
         end, peer, _ = await self.leaving(1)
         end.transport.connectionLost(Failure(ConnectionDone()))
         self.assertEqual((await deferToThread(peer.read_to_the_end))[1], "reset")
+
+
+class SoonTests(Accepted, TransportCase):
+    """What is sent with what comes next."""
+
+    async def test_it_goes_out_with_the_next_write_in_order(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        peer.sock.setblocking(False)
+        end.transport.write_soon(b"a")
+        end.transport.write_soon(b"b")
+        with self.assertRaises(BlockingIOError):
+            peer.sock.recv(10)
+        end.transport.write(b"c")
+        peer.sock.settimeout(10)
+        self.assertEqual(await deferToThread(peer.take_exactly, 3), b"abc")
+
+    async def test_it_goes_out_without_one_in_a_later_turn(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        end.transport.write_soon(b"a")
+        self.assertEqual(await deferToThread(peer.take_exactly, 1), b"a")
+
+    async def test_an_end_comes_behind_it(self) -> None:
+        for lose in ("loseConnection", "loseWriteConnection"):
+            end = HalfCloseable()
+            peer = await self.connect(end)
+            end.transport.write_soon(b"a")
+            getattr(end.transport, lose)()
+            self.assertEqual(await deferToThread(peer.take), (b"a", "eof"))
+
+    async def test_an_end_without_it_is_a_reset(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        end.transport.write_soon(b"a")
+        end.transport.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(await deferToThread(peer.take), (b"", "reset"))
+
+    async def test_nothing_of_it_is_sent_behind_an_abort(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        end.transport.write_soon(b"a")
+        end.transport.abortConnection()
+        self.assertEqual(await deferToThread(peer.take), (b"", "reset"))
