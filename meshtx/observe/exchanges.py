@@ -97,6 +97,12 @@ class Exchanges:
             if tapped:
                 self._show(now, event)
 
+    def begun(self, events: Sequence[Seen], at: float) -> None:
+        """Take the request that an observer reports late: it came then, was counted, and matched no tap."""
+        for event in events:
+            if isinstance(event, _REQUEST):
+                self._started[event.id] = at
+
     def _last(self, event: Upgraded | GaveUp) -> None:
         """A request whose connection becomes another protocol is over with that; a parser gives up for all of them."""
         if isinstance(event, Upgraded):

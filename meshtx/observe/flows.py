@@ -23,10 +23,12 @@ from meshtx.observe.exchanges import Exchanges
 from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
+from meshtx.observe.repeats import Repeats
 from meshtx.observe.sparing import Sparing
 from meshtx.observe.tap import FlowOpened, FlowRefused, TapEvent, TapHub, What
 from meshtx.observe.watcher import Detached, Watcher
 from meshtx.wire.address import Address
+from meshtx.wire.http1 import Http1Observer
 
 
 class Clock(Protocol):
@@ -265,10 +267,11 @@ class FlowHandle:
         flows, watcher = self._flows, self._watcher
         if watcher is not None:
             series = self._series or flows.metrics.flow(self._direction, self._security)
-            self._exchanges = exchanges = Exchanges(
-                flows.tap, series, watcher.protocol, lambda: self.flow, flows.clock.seconds
-            )
+            tap, now = flows.tap, flows.clock.seconds
+            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, lambda: self.flow, now)
             watcher.seen = exchanges.seen
+            if isinstance(watcher.observer, Http1Observer):
+                watcher.shortcut = Repeats(watcher.observer, exchanges, series, tap, now)
             exchanges.seen(events)
 
     def _detached(self, protocol: str, why: Detached) -> None:

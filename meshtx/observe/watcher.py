@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Seen
@@ -40,6 +41,22 @@ class LimitReached(Exception):
     """Who is told what was seen can take no more of this connection."""
 
 
+class Shortcut(Protocol):
+    """Stands before an observer, and takes chunks in its place as long as it knows what they are."""
+
+    def client_data(self, data: bytes) -> bool:
+        """Take bytes of the client; false: they are the observer's."""
+
+    def server_data(self, data: bytes) -> bool:
+        """Take bytes of the server; false: they are the observer's."""
+
+    def learn(self) -> None:
+        """The observer has read bytes of the server."""
+
+    def settle(self) -> None:
+        """The observer is to know what is open."""
+
+
 class Watcher:
     """Reads copies of both directions of one connection.
 
@@ -58,13 +75,14 @@ class Watcher:
         failed: Callable[[str], None],
     ) -> None:
         self.seen = seen
+        self.shortcut: Shortcut | None = None
         self.protocol = ""
         """The detector's name, once there is one."""
         self._detectors = list(detectors)
         self._flow = flow
         self._detached = detached
         self._failed = failed
-        self._observer: IObserver | None = None
+        self.observer: IObserver | None = None
         self._over = False
         self._from_client = b""
         self._from_server = b""
@@ -73,7 +91,9 @@ class Watcher:
 
     def client_data(self, data: bytes) -> None:
         """Look at what the client sent."""
-        observer = self._observer
+        shortcut, observer = self.shortcut, self.observer
+        if shortcut is not None and shortcut.client_data(data):
+            return
         if observer is None:
             self._first_of_client(data)
             return
@@ -88,7 +108,9 @@ class Watcher:
 
     def server_data(self, data: bytes) -> None:
         """Look at what the server sent."""
-        observer = self._observer
+        shortcut, observer = self.shortcut, self.observer
+        if shortcut is not None and shortcut.server_data(data):
+            return
         if observer is None:
             self._first_of_server(data)
             return
@@ -98,15 +120,21 @@ class Watcher:
                 self.seen(seen)
             if observer.detached:
                 self.detach(Detached.GAVE_UP)
+            elif shortcut is not None:
+                shortcut.learn()
         except Exception as error:  # noqa: BLE001 - likewise
             self._raised(error)
 
     def ended(self, *, orderly: bool) -> None:
         """The connection has ended: report what that ends."""
-        observer = self._observer
+        observer = self.observer
         if observer is not None:
             try:
-                self.seen(observer.ended(orderly))
+                if self.shortcut is not None:
+                    self.shortcut.settle()
+                seen = observer.ended(orderly)
+                if seen:
+                    self.seen(seen)
                 if observer.detached:
                     self.detach(Detached.GAVE_UP)
             except Exception as error:  # noqa: BLE001 - likewise
@@ -118,7 +146,7 @@ class Watcher:
         if self._over:
             return
         self._over = True
-        self._observer = None
+        self.observer = self.shortcut = None
         self._from_client = self._from_server = b""
         self._detached(self.protocol, why)
 
@@ -159,7 +187,7 @@ class Watcher:
     def _recognised(self, detector: IDetector) -> None:
         self.protocol = detector.name
         try:
-            self._observer = detector.observer(self._flow())
+            self.observer = detector.observer(self._flow())
         except Exception:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)

@@ -36,6 +36,7 @@ class Http1Observer:
 
     :ivar gave_up: true after `GaveUp`.
     :ivar detached: true once nothing more will be reported, though the connection goes on.
+    :ivar last_request: the last head of a request, and `last_answer` that of an answer, unless it was long.
     """
 
     def __init__(self) -> None:
@@ -49,14 +50,24 @@ class Http1Observer:
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
-        self._known_request: Request | None = None
-        self._known_answer: Response | None = None
+        self.last_request: Request | None = None
+        self.last_answer: Response | None = None
 
     @property
     def held(self) -> int:
         """Bytes that are kept of what is not whole, or not clear."""
         bodies = sum(reader.held for reader in (self._body_in, self._body_out) if reader)
         return len(self._head_in.held) + len(self._head_out.held) + len(self._unclear or b"") + bodies
+
+    @property
+    def at_rest(self) -> bool:
+        """True if all that has come is whole, and answered."""
+        reading = self._waiting or self._body_in or self._body_out or self._unclear is not None
+        return not (reading or self._head_in.held or self._head_out.held or self.detached)
+
+    def skip(self) -> None:
+        """Number a request that is not shown here, nor its answer; only while at rest."""
+        self._requests += 1
 
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
@@ -66,7 +77,7 @@ class Http1Observer:
             if self._unclear is not None:
                 self._keep_unclear(self._unclear, data[pos:], events)
                 break
-            known = self._known_request
+            known = self.last_request
             if self._body_in is not None:
                 pos = self._read_request_body(self._body_in, data, pos, events)
             elif known is not None and data.startswith(known.head, pos) and not self._head_in.held:
@@ -81,7 +92,7 @@ class Http1Observer:
         events: list[Event] = []
         pos, size = 0, len(data)
         while pos < size and not self.detached:
-            known = self._known_answer
+            known = self.last_answer
             if not self._waiting:
                 self._give_up("an answer without a request", events)
             elif self._body_out is not None:
@@ -126,7 +137,7 @@ class Http1Observer:
         if isinstance(request, Fault):
             self._give_up(request.reason, events)
             return
-        self._known_request = request if len(head) <= MAX_KNOWN else None
+        self.last_request = request if len(head) <= MAX_KNOWN else None
         self._begin_request(request, events)
 
     def _begin_request(self, request: Request, events: list[Event]) -> None:
@@ -178,7 +189,7 @@ class Http1Observer:
         if isinstance(answer, Fault):
             self._give_up(answer.reason, events)
             return pos
-        self._known_answer = answer if len(head) <= MAX_KNOWN else None
+        self.last_answer = answer if len(head) <= MAX_KNOWN else None
         return self._begin_answer(answer, data, pos, events)
 
     def _begin_answer(self, answer: Response, data: bytes, pos: int, events: list[Event]) -> int:
@@ -243,6 +254,6 @@ class Http1Observer:
         """Hold nothing any more."""
         self._waiting.clear()
         self._body_in = self._body_out = self._unclear = None
-        self._known_request = self._known_answer = None
+        self.last_request = self.last_answer = None
         self._head_in.held.clear()
         self._head_out.held.clear()
