@@ -170,6 +170,12 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
 
     noisy = False
 
+    def doStart(self) -> None:
+        """Nothing: it serves one dial."""
+
+    def doStop(self) -> None:
+        """Nothing, as above."""
+
     def __init__(self, address: Address, protocol: IProtocol, terms: _Terms) -> None:
         self._address = address
         self._protocol: IProtocol | None = protocol

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 from typing import Any, cast
 
@@ -207,8 +206,10 @@ class FdSet:
     def _forget(self, fd: int) -> None:
         del self._wanted[fd], self._watched[fd]
         if self._told.pop(fd, 0):
-            with suppress(OSError):  # it was closed before: the kernel has forgotten it too
+            try:
                 self._epoll.unregister(fd)
+            except OSError:  # noqa: SIM105  it was closed before: the kernel has forgotten it too. And quicker so
+                pass
 
     def _soon(self, fd: int) -> None:
         if self._serving:
@@ -287,8 +288,8 @@ class Poller(FdSet):
         super()._want(selectable, event)
         self._join_or_leave()
 
-    def _leave(self, selectable: Any, event: int) -> None:
-        super()._leave(selectable, event)
+    def _forget(self, fd: int) -> None:
+        super()._forget(fd)
         self._join_or_leave()
 
     def _join_or_leave(self) -> None:

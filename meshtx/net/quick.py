@@ -12,18 +12,23 @@ Python. Bytes that somebody else is to read can be looked at first (`look`).
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 from twisted.internet import main, tcp
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.address import IPv6Address
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionDone, ConnectionLost, getConnectError
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshtx.net.poller import FdSet
-from meshtx.net.transports import Client, ResetUnlessWhole, Server
+from meshtx.net.sockets import disarm
+from meshtx.net.transports import INHERITED, Client, ResetUnlessWhole, Server
 
 SIZE = 2**17
 """Bytes read at once. Less costs bulk 10 %, more is not in the cache any more."""
@@ -145,12 +150,41 @@ class QuickTransport(ResetUnlessWhole):
             return main.CONNECTION_LOST
 
     def connectionLost(self, reason: Failure) -> None:
-        """End, and let go of what leads back here."""
-        self.reactor.forget(self)
-        self._shouldShutdown = not self._writeDisconnected  # Twisted's: else that has been said
-        super().connectionLost(reason)
-        self.__dict__.pop("doRead", None)
-        self._channel = self._last = None
+        """Close the socket, in order or by a reset, and tell the protocol; let go of what leads back here.
+
+        The same as Twisted's, which asks about each thing once more on the way through its classes.
+        """
+        if hasattr(self, "socket"):
+            self._stop_lingering()
+            whole = isinstance(reason.value, ConnectionDone) and not self._aborting and not self._unsent()
+            self.reactor.forget(self)
+            self.connected, self.disconnected = False, True
+            producer, self.producer = self.producer, None
+            if producer is not None:
+                producer.stopProducing()
+            self._close(whole)
+            protocol = self.protocol
+            del self.protocol, self.socket, self.fileno
+            self.__dict__.pop("doRead", None)
+            self._channel = self._last = None
+            protocol.connectionLost(reason)
+
+    def _close(self, whole: bool) -> None:
+        if whole:
+            disarm(self.socket)
+            if not self._writeDisconnected:
+                with suppress(OSError):  # the peer has reset it: there is nobody to be told
+                    self.socket.shutdown(socket.SHUT_RDWR)  # FIN even if something came that nobody has read
+        self.socket.close()
+
+    def startReading(self) -> None:
+        """Read what comes."""
+        self.reactor.addReader(self)
+
+    def resumeProducing(self) -> None:
+        """Read on, unless it is being closed."""
+        if self.connected and not self.disconnecting:
+            self.reactor.addReader(self)
 
     # What would wait for the next events although nothing stands in its way is done behind these.
 
@@ -242,6 +276,21 @@ class QuickServer(QuickTransport, Server):
 
     _unread = True
 
+    def __init__(self, sock: socket.socket, *arguments: Any) -> None:  # Any: as Twisted calls it
+        if not INHERITED:
+            super().__init__(sock, *arguments)
+            return
+        protocol, self.client, self.server, self.sessionno, reactor = arguments
+        tcp.Connection.__init__(self, sock, protocol, reactor)
+        self.hostname = self.client[0]
+        if len(self.client) != 2:
+            self._addressType = IPv6Address
+        self.startReading()
+        self.connected = True
+
+    def __repr__(self) -> str:
+        return f"<{type(self.protocol).__name__} #{self.sessionno}>" if self.connected else "<a lost connection>"
+
     def resumeProducing(self) -> None:
         """Read on; what a client has sent behind its SYN is here by now, as a rule, and is read without an event."""
         super().resumeProducing()
@@ -251,29 +300,57 @@ class QuickServer(QuickTransport, Server):
 
 
 class QuickClient(QuickTransport, Client):
-    """The transport of a dialled connection; `begin` dials."""
+    """The transport of a dialled connection to a numeric address; `begin` dials."""
 
-    _fresh = False
-
-    def _finishInit(self, when_done: Any, skt: Any, error: Any, reactor: Any) -> None:  # Any: as Twisted calls it
-        if when_done is None or self._requiresResolution:
-            super()._finishInit(when_done, skt, error, reactor)
+    def __init__(self, host: str, port: int, _bound: Any, connector: Any, reactor: Any) -> None:  # as Twisted has it
+        self.connector = connector
+        address: Any = (host, port)
+        if ":" in host:
+            self.addressFamily = socket.AF_INET6
+            self._addressType = IPv6Address  # type: ignore[assignment]  # as Twisted does
+            address = (host, port, 0, 0)
+        self.addr = self.realAddress = address
+        try:
+            sock = self.createInternetSocket()
+        except OSError as refused:
+            self.reactor = reactor
+            self._failed = ConnectBindError(*refused.args[:2])
         else:
-            tcp.Connection.__init__(self, skt, cast("IProtocol", None), reactor)  # that comes with the connection
-            self._fresh = True
+            tcp.Connection.__init__(self, sock, cast("IProtocol", None), reactor)  # that comes with the connection
+
+    _failed: ConnectError | None = None
 
     def begin(self) -> None:
-        """Connect without waiting for another turn, unless Twisted is looking up a name."""
-        if self._fresh:
-            try:
-                self._setRealAddress(self.addr)
-            except Exception:  # noqa: BLE001  the border to the protocol, as in the poller: logged, and it is lost
-                self.log.failure("{transport} failed", transport=self)
-                self.connectionLost(Failure())
+        """Connect without waiting for another turn.
 
-    def doConnect(self) -> None:
-        """Connect. An address of this host has answered by the time that the kernel says "in progress": ask again."""
-        super().doConnect()
-        fresh, self._fresh = self._fresh, False
-        if fresh and not self.connected and hasattr(self, "connector"):
-            super().doConnect()
+        An address of this host has answered by the time that the kernel says "in progress": so it is asked again.
+        """
+        if self._failed is not None:
+            self.failIfNotConnected(self._failed)
+            return
+        result = self.socket.connect_ex(self.realAddress)
+        if result == errno.EINPROGRESS:
+            result = self.socket.connect_ex(self.realAddress)
+        if result in {0, errno.EISCONN}:
+            self._made()
+        elif result in {errno.EINPROGRESS, errno.EALREADY}:
+            self.doConnect()  # Twisted's, which waits for events
+        else:
+            self.failIfNotConnected(getConnectError((result, os.strerror(result))))
+
+    def _made(self) -> None:
+        try:
+            self._connectDone()
+        except Exception:  # noqa: BLE001  the border to the protocol, as in the poller: logged, and it is lost
+            self.log.failure("{transport} failed", transport=self)
+            self.connectionLost(Failure())
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End, and tell the dialler if it was no connection yet."""
+        if not self.connected:
+            self.failIfNotConnected(ConnectError(string=reason))
+            return
+        super().connectionLost(reason)
+        connector = self.connector
+        del self.connector
+        connector.connectionLost(reason)

@@ -56,11 +56,14 @@ class ResetUnlessWhole(tcp.Connection):
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, in order or by a reset, and tell the protocol."""
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        self._stop_lingering()
         in_order = isinstance(reason.value, error.ConnectionDone) and not self._aborting
         self._whole = in_order and not self._unsent()
         super().connectionLost(reason)
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
 
     def _unsent(self) -> int:
         return len(self.dataBuffer) - self.offset + self._tempDataLen

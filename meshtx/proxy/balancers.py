@@ -6,7 +6,7 @@ bytes even if it looks like a PROXY header, and so is what comes behind a declar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -67,10 +67,10 @@ class Balancer:
         return f"{self.network}={self.ports}"
 
 
-def sends_header(balancers: Iterable[Balancer], peer: IP, port: int) -> bool:
+def sends_header(balancers: Collection[Balancer], peer: IP, port: int) -> bool:
     """Tell whether a peer is declared to begin its connections to a port with a PROXY header.
 
     :param peer: the other end of the TCP connection itself.
     :param port: as the balancer knows it: the workload's, or that of an explicit outbound listener.
     """
-    return any(port in each.ports and peer in each.network for each in balancers)
+    return bool(balancers) and any(port in each.ports and peer in each.network for each in balancers)

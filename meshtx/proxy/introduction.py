@@ -61,7 +61,7 @@ class Introductions:
 
     def wanted(self, port: int) -> bool:
         """Tell whether a connection to this port begins with a header."""
-        return any(port in each for each in self._ports)
+        return bool(self._ports) and any(port in each for each in self._ports)
 
     def greeting(self, port: int, client: Client, security: Security) -> bytes:
         """Return what the workload gets ahead of the client's bytes; nothing where nothing is wanted."""

@@ -146,9 +146,11 @@ def of_leg(peer: Source, proved: Name, request: Open, gateways: Collection[Name]
     :param gateways: the names that carry others' connections.
     """
     told = request.source
+    if told is not None and told.ip == peer.peer.ip and not (gateways and proved in gateways):
+        return Source(peer.peer, told, peer.evidence)
     if told is None or (told.ip.is_loopback and not peer.peer.ip.is_loopback):
         return peer
     if proved in gateways:
         obscured = request.source_known == Known.OBSCURED
         return Source(peer.peer, told, Evidence.GATEWAY_OF_NOBODY if obscured else Evidence.GATEWAY)
-    return Source(peer.peer, told, peer.evidence) if told.ip == peer.peer.ip else peer
+    return peer

@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
 from meshtx.net import listen as listen_module
-from meshtx.net import transports
+from meshtx.net import quick, transports
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
@@ -84,7 +84,8 @@ class ListenTests(TestCase):
             arm(sock, options)
 
         self.patch(transports, "arm", arm_the_second)
-        self.patch(transports, "INHERITED", False)
+        for module in (transports, quick):
+            self.patch(module, "INHERITED", False)
         port = self.listen("127.0.0.1:0").getHost().port
         clients = [await deferToThread(socket.create_connection, ("127.0.0.1", port)) for _ in range(2)]
         for client in clients:
