@@ -40,6 +40,7 @@ class TestWheel(SynchronousTestCase):
             own_help = run(python.parent / "twistd", command, "--help", cwd=folder)
             self.assertIn("--admin-listen=", own_help)
         self.assertNotIn("Traceback", help_text)
+        self.assertIn("\n    meshtx\t", run(python.parent / "twistd", "--help-reactors", cwd=folder))
         self.assertIn("Usage: meshtx", run(python.parent / "meshtx", "--help", cwd=folder))
         services = python.parent.parent / "share" / "meshtx" / "examples" / "emojivoto"
         self.assertTrue((services / "web.py").is_file())
