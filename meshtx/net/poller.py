@@ -206,9 +206,9 @@ class FdSet:
     def _forget(self, fd: int) -> None:
         del self._wanted[fd], self._watched[fd]
         if self._told.pop(fd, 0):
-            try:
+            try:  # noqa: SIM105  quicker so
                 self._epoll.unregister(fd)
-            except OSError:  # noqa: SIM105  it was closed before: the kernel has forgotten it too. And quicker so
+            except OSError:  # it was closed before: the kernel has forgotten it too
                 pass
 
     def _soon(self, fd: int) -> None:
