@@ -97,13 +97,12 @@ class Http2Observer:
         if self.detached:
             return events
         for item in self._server.receive_data(data):
-            match item:
-                case Passed():
-                    self._passed(item, events)
-                case Frame():
-                    self._server_frame(item, events)
-                case Broken():
-                    self._give_up(item, events)
+            if isinstance(item, Passed):
+                self._passed(item, events)
+            elif isinstance(item, Frame):
+                self._server_frame(item, events)
+            else:
+                self._give_up(item, events)
             if self.detached:
                 break
         return events

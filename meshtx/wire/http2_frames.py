@@ -40,7 +40,7 @@ class Kind(IntEnum):
 _WHOLE = frozenset(Kind) - {Kind.DATA}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as a few come with every request
 class Frame:
     """A frame, whole."""
 
@@ -50,7 +50,7 @@ class Frame:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # likewise
 class Passed:
     """A part of a DATA frame went by.
 
@@ -87,6 +87,7 @@ class FrameReader:
         self.held = bytearray()
         self._read: Callable[[bytes, int], tuple[int, Item | None]] = self._read_header
         self._first = True
+        self._between = False  # two frames, the first one left aside, and nothing is held
         self._broken = False
         self._kind = self._flags = self._stream = 0
         self._left = 0
@@ -94,12 +95,41 @@ class FrameReader:
 
     def receive_data(self, data: bytes) -> Iterator[Item]:
         """Yield what these bytes complete. The caller takes all of it, or comes never again."""
-        pos = 0
-        while pos < len(data) and not self._broken:
+        pos, size = 0, len(data)
+        while pos < size and not self._broken:
+            if self._between and pos + _HEADER.size <= size:
+                end, item = self._whole_at(data, pos)
+                if end <= size:
+                    pos = end
+                    if item is not None:
+                        yield item
+                    continue
             pos, item = self._read(data, pos)
+            self._between = self._read == self._read_header and not self.held
             if item is not None:
                 self._broken = isinstance(item, Broken)
                 yield item
+
+    def _whole_at(self, data: bytes, pos: int) -> tuple[int, Item | None]:
+        """Read a frame that is here as a whole, as most are; the end is behind the data if it is not.
+
+        What needs a closer look counts as not here as a whole.
+        """
+        high, low, kind, flags, stream = _HEADER.unpack_from(data, pos)
+        begin = pos + _HEADER.size
+        length = high << 8 | low
+        end, stream = begin + length, stream & _STREAM
+        if end > len(data):
+            return end, None
+        if kind == 0:  # DATA, the most frequent by far
+            if not stream or flags & PADDED:
+                return len(data) + 1, None
+            return end, Passed(stream, length, bool(flags & END_STREAM))
+        if kind not in _WHOLE:
+            return end, None
+        if length > MAX_HEAD:
+            return len(data) + 1, None
+        return end, Frame(kind, flags, stream, data[begin:end])
 
     def _read_header(self, data: bytes, pos: int) -> tuple[int, Item | None]:
         pos, raw = self._take(data, pos, _HEADER.size)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import cast
-
-from hpack import Decoder, HPACKError
 
 from meshtx.wire.http2_frames import END_HEADERS, END_STREAM, PADDED, PRIORITY, Broken, Frame, Kind
-from meshtx.wire.http_events import MAX_HEAD
+from meshtx.wire.http2_hpack import DEFAULT_TABLE, BadBlock, HpackDecoder
+from meshtx.wire.http_events import MAX_HEAD, Pairs
 
 MAX_CONTINUATIONS = 64
 """Frames of one block; empty ones would else keep a block open for ever (CVE-2024-27316 and its kin)."""
@@ -22,14 +20,14 @@ MAX_TABLE = 2**16
 MAX_UNACKNOWLEDGED = 100
 """SETTINGS of the other side that were not acknowledged yet."""
 
-_DEFAULT_TABLE = 4096
+_COMMON = END_HEADERS | PADDED | PRIORITY
 _INDEXED = 0x80
 """A block of only such bytes refers to the tables and changes nothing (RFC 7541, section 6.1)."""
 _MAX_KNOWN = 16
 _MAX_KNOWN_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as one comes with every request
 class Block:
     """A header block, decoded.
 
@@ -38,7 +36,7 @@ class Block:
     """
 
     stream: int
-    fields: list[tuple[bytes, bytes]]
+    fields: Pairs
     end: bool
     promised: bool
 
@@ -51,21 +49,23 @@ class HeaderBlocks:
     """
 
     def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=MAX_HEAD)
+        self._decoder = HpackDecoder(MAX_HEAD)
         self._begun: Frame | None = None
         self._block = bytearray()
         self._continuations = 0
-        self._known: dict[bytes, list[tuple[bytes, bytes]]] = {}
-        self._table = _DEFAULT_TABLE
+        self._known: dict[bytes, Pairs] = {}
+        self._table = DEFAULT_TABLE
         self._offers: deque[int | None] = deque()
 
     @property
     def held(self) -> int:
         """Bytes that are kept, or may be: the unfinished block, and the decoder's table as RFC 7541 counts it."""
-        return len(self._block) + self._decoder.header_table_size
+        return len(self._block) + self._decoder.size
 
     def receive(self, frame: Frame) -> Block | Broken | None:
         """Take one frame of the direction, of any kind; return the block that it completes."""
+        if frame.kind == Kind.HEADERS and frame.flags & _COMMON == END_HEADERS and frame.stream and not self._begun:
+            return self._decode(frame, frame.payload)  # the usual way, short
         if frame.kind == Kind.CONTINUATION:
             return self._continue(frame)
         if self._begun is not None:
@@ -80,7 +80,7 @@ class HeaderBlocks:
         self._begun = frame
         self._continuations = 0
         self._block += fragment
-        return self._decode(frame) if frame.flags & END_HEADERS else None
+        return self._decode_held(frame) if frame.flags & END_HEADERS else None
 
     def offer(self, size: int | None) -> Broken | None:
         """The other side sent SETTINGS, and in them the table's size, or not.
@@ -101,7 +101,7 @@ class HeaderBlocks:
 
     def _allow(self) -> None:
         largest = max(self._table, *(size or 0 for size in self._offers), 0)
-        self._decoder.max_allowed_table_size = min(largest, MAX_TABLE)
+        self._decoder.allowed = min(largest, MAX_TABLE)
 
     def _continue(self, frame: Frame) -> Block | Broken | None:
         if self._begun is None or self._begun.stream != frame.stream:
@@ -110,23 +110,25 @@ class HeaderBlocks:
         if self._continuations > MAX_CONTINUATIONS or len(self._block) + len(frame.payload) > MAX_HEAD:
             return Broken("a header block is too long")
         self._block += frame.payload
-        return self._decode(self._begun) if frame.flags & END_HEADERS else None
+        return self._decode_held(self._begun) if frame.flags & END_HEADERS else None
 
-    def _decode(self, begun: Frame) -> Block | Broken:
+    def _decode_held(self, begun: Frame) -> Block | Broken:
         block = bytes(self._block)
         self._block.clear()
         self._begun = None
+        return self._decode(begun, block)
+
+    def _decode(self, begun: Frame, block: bytes) -> Block | Broken:
         fields = self._known.get(block)
         if fields is None:
             try:
-                # raw: pairs of bytes, in the order of the wire
-                fields = cast("list[tuple[bytes, bytes]]", self._decoder.decode(block, raw=True))
-            except HPACKError:
+                fields = self._decoder.decode(block)
+            except BadBlock:
                 return Broken("malformed header block")
             self._remember(block, fields)
         return Block(begun.stream, fields, bool(begun.flags & END_STREAM), begun.kind == Kind.PUSH_PROMISE)
 
-    def _remember(self, block: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    def _remember(self, block: bytes, fields: Pairs) -> None:
         indexed = min(block, default=_INDEXED) >= _INDEXED
         if not indexed or len(self._known) >= _MAX_KNOWN:
             self._known.clear()
