@@ -13,6 +13,7 @@ from benchmarks.measures import Figures, bulk, connections, latency, memory, req
 from benchmarks.peers.peer import Pair, Peer
 from benchmarks.peers.running import running
 from benchmarks.results import Results
+from meshtx.errors import MeshtxError
 
 Measure = Callable[[Ground, Pair, float], Figures]
 
@@ -24,6 +25,9 @@ MEASURES: dict[str, tuple[int, Measure]] = {
     "bulk": (servers.BULK_PORT, bulk.bulk),
 }
 """By name: the port of the server behind the pair, and the measure."""
+
+TRIES = 3
+"""Times that a measure is tried."""
 
 ONCE = {"memory"}
 """What is measured in the first round alone: of proxies that have done nothing yet."""
@@ -57,6 +61,16 @@ def tell(what: str) -> None:
 
 
 def _measure(ground: Ground, pair: Pair, measure: Measure, seconds: float) -> Figures:
+    """Measure; again, if that fails: an hour is not to be lost by a moment in which the machine did something else."""
+    for _ in range(TRIES - 1):
+        try:
+            return _once(ground, pair, measure, seconds)
+        except MeshtxError as error:
+            tell(f"{pair.name} is measured again: {error}")
+    return _once(ground, pair, measure, seconds)
+
+
+def _once(ground: Ground, pair: Pair, measure: Measure, seconds: float) -> Figures:
     """Measure, and see what else the CPU of the proxies was at."""
     pair.settle()
     begun, busy, used = time.monotonic(), busy_seconds(ground.proxies_cpu), pair.cpu()

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 
-from benchmarks.load.http import body_length, read_head, request
+from benchmarks.load.http import body_length, read_head, request, whole_length
 from benchmarks.load.percentiles import percentiles
 from benchmarks.load.timer import Timer
 
@@ -38,13 +38,13 @@ class Load:
         self.lates: list[int] = []
         self._request = request(host)
         self._free = deque(self._connection(host, port) for _ in range(count))
-        self._length = 0
         for each in self._free:
             for _ in range(WARM):
-                self._length = self._once(each)
-        self._missing: dict[int, int] = {}
-        """Bytes that are still to come, by descriptor."""
+                self._once(each)
         self._asked: dict[int, int] = {}
+        """When requests under way had their turn, by descriptor."""
+        self._answers: dict[int, bytes] = {}
+        """Answers that are not whole yet, likewise."""
         self._queue: deque[int] = deque()
 
     @staticmethod
@@ -53,14 +53,13 @@ class Load:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def _once(self, connection: socket.socket) -> int:
-        """Ask and wait; return the length of the whole answer."""
+    def _once(self, connection: socket.socket) -> None:
+        """Ask and wait."""
         connection.sendall(self._request)
         head, came = read_head(connection)
         length = body_length(head)
         while came < length:
             came += len(connection.recv(65536))
-        return len(head) + 4 + length
 
     def run(self, seconds: float, rate: float) -> None:
         """Ask for some time, and wait for what is under way."""
@@ -85,33 +84,33 @@ class Load:
                 else:
                     self._take(by_number[number])
         poll.unregister(timer.descriptor)
-        while self._missing:
+        while self._asked:
             for number, _ in poll.poll(PATIENCE) or self._stuck():
                 self._take(by_number[number])
 
     def _stuck(self) -> list[tuple[int, int]]:
-        raise TimeoutError(f"{len(self._missing)} requests without an answer for {PATIENCE:g} s")
+        raise TimeoutError(f"{len(self._asked)} requests without an answer for {PATIENCE:g} s")
 
     def _send(self) -> None:
         """Send the next request, if a connection is free."""
         if not self._free or not self._queue:
             return
         connection = self._free.popleft()
-        number = connection.fileno()
         connection.send(self._request)
-        self._asked[number], self._missing[number] = self._queue.popleft(), self._length
+        self._asked[connection.fileno()] = self._queue.popleft()
 
     def _take(self, connection: socket.socket) -> None:
         data = connection.recv(65536)
         if not data:
             raise ConnectionError("a connection was closed")
         number = connection.fileno()
-        self._missing[number] -= len(data)
-        if not self._missing[number]:
-            del self._missing[number]
-            self.waits.append(time.monotonic_ns() - self._asked[number])
-            self._free.append(connection)
-            self._send()
+        data = self._answers.pop(number, b"") + data
+        if whole_length(data) != len(data):
+            self._answers[number] = data
+            return
+        self.waits.append(time.monotonic_ns() - self._asked.pop(number))
+        self._free.append(connection)
+        self._send()
 
 
 def main(host: str, port: str, seconds: str, rate: str, connections: str) -> None:

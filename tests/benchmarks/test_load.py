@@ -32,9 +32,12 @@ class Server:
 
     @staticmethod
     def _serve(connection: socket.socket) -> None:
+        """Answers are not of one length, as with Envoy, which says in each how long it took."""
+        number = 0
         try:
             while read_head(connection)[0]:
-                connection.sendall(ANSWER)
+                number += 1
+                connection.sendall(ANSWER.replace(b"\r\n\r\n", b"\r\nNumber: %d\r\n\r\n" % number))
         except OSError:
             pass
         connection.close()
