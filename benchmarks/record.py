@@ -52,6 +52,8 @@ class Record:
 
     def take(self, other: Record) -> None:
         """Have what the other one has not measured from here: a section is of one run, or its ratios mean nothing."""
+        if not self.pairs.values:
+            self.about = other.about
         for key in ("pairs", "scale", "churn"):
             if not getattr(self, key).values:
                 setattr(self, key, getattr(other, key))

@@ -105,6 +105,11 @@ class TestRecord(SynchronousTestCase):
         record.take(Record({}, Results({"old": {"x": [1.0]}}), churn=CHURN))
         self.assertEqual((record.pairs, record.churn), (FOUND, CHURN))
 
+    def test_what_it_is_about_comes_with_the_pairs(self) -> None:
+        record = Record({"rounds": "1"}, churn=CHURN)
+        record.take(Record({"rounds": "5"}, FOUND))
+        self.assertEqual(record.about, {"rounds": "5"})
+
 
 class TestPeers(SynchronousTestCase):
     def test_every_configuration_can_be_filled(self) -> None:
