@@ -10,7 +10,7 @@ from collections.abc import Callable
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mesh import bytes_peer
-from tests.mesh.town import Program, Town, why_not
+from tests.mesh.town import REACTOR, TRANSPORTS, Program, Town, why_not
 
 PORT = 4444
 MANY = 100_000_000
@@ -20,9 +20,11 @@ LIMIT = 1 << 20
 
 class Case(SynchronousTestCase):
     skip = why_not()
+    reactor = REACTOR
+    transports = TRANSPORTS
 
     def setUp(self) -> None:
-        self.town = Town(["client", "server"])
+        self.town = Town(["client", "server"], reactor=self.reactor, transports=self.transports)
         self.addCleanup(self.town.remove)
         self.town.identity()
         self.town.directory(f"opaque_ports = [{PORT}]")

@@ -32,6 +32,10 @@ MARK = 0x6D
 MESHTX = (sys.executable, "-m", "meshtx")
 SCOPE = MeshScope()
 NAMESPACE = "town"
+REACTOR = os.environ.get("TOWN_REACTOR", "")
+"""Of all programs, as ``twistd --reactor`` takes it; empty: Twisted's choice."""
+TRANSPORTS = os.environ.get("TOWN_TRANSPORTS", "")
+"""Of all sidecars, as their option takes them; empty: their default."""
 
 
 def why_not(*programs: str) -> str | None:
@@ -61,9 +65,10 @@ def path() -> str:
     return lab.environment()["PATH"]
 
 
-def twistd(*options: str) -> list[str]:
+def twistd(*options: str, reactor: str = REACTOR) -> list[str]:
     """Return the command line of a program of twistd's, in the foreground and without a pid file."""
-    return [*TWISTD, "--nodaemon", "--pidfile=", *options]
+    chosen = (f"--reactor={reactor}",) if reactor else ()
+    return [*TWISTD, *chosen, "--nodaemon", "--pidfile=", *options]
 
 
 def name(account: str) -> Name:
@@ -145,10 +150,22 @@ class Town:
     :param meshed: hosts that are to have a sidecar, by name.
     :param plain: other hosts.
     :param packages: a folder of Python packages that all programs find, beside the project.
+    :param reactor: of the sidecars.
+    :param transports: of the sidecars.
     """
 
-    def __init__(self, meshed: Sequence[str], plain: Sequence[str] = (), packages: Path | None = None) -> None:
+    def __init__(
+        self,
+        meshed: Sequence[str],
+        plain: Sequence[str] = (),
+        packages: Path | None = None,
+        *,
+        reactor: str = REACTOR,
+        transports: str = TRANSPORTS,
+    ) -> None:
         self.meshed = tuple(meshed)
+        self._reactor = reactor
+        self._transports = transports
         self._environment = environment(packages)
         self._logs = 0
         self._lab = Lab()
@@ -240,7 +257,10 @@ class Town:
 
         :param options: of each of them, beside those of `sidecar`.
         """
-        started = {host: self.start(host, *twistd("meshproxy", *self.sidecar(host), *options)) for host in self.meshed}
+        started = {
+            host: self.start(host, *twistd("meshproxy", *self.sidecar(host), *options, reactor=self._reactor))
+            for host in self.meshed
+        }
         for host, program in started.items():
             self.ready(program, host, 4191)
             self.redirect(host, RedirectRules(mark=MARK))
@@ -251,6 +271,7 @@ class Town:
         return [
             *("--name", str(name(host)), "--token-file", f"{self.folder}/{host}.token"),
             *(("--mark", str(mark)) if mark is not None else ()),
+            *(("--transports", self._transports) if self._transports else ()),
             *("--identity-address", f"{self.addresses['identity']}:8080", "--tap-identity", str(name("operator"))),
             *("--trust-anchors-file", f"{self.folder}/ca-bundle.crt", "--directory-file", f"{self.folder}/mesh.toml"),
         ]

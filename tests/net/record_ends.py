@@ -31,7 +31,7 @@ from meshtx.net.poller import Poller
 from meshtx.net.quick import QuickServer
 from meshtx.net.records import Close, PublicRecords, RecordLayer
 from meshtx.net.socket_records import SocketRecords
-from meshtx.net.sockets import SocketOptions
+from meshtx.net.sockets import SocketOptions, arm
 from tests.net.transport_case import unsent
 
 
@@ -151,6 +151,7 @@ class SocketEnd(End):
             self.wire = socket.create_connection(listener.getsockname())
             sock, peer = listener.accept()
         self.wire.setblocking(False)
+        arm(sock, SocketOptions())
         self.poller = Poller(Outer())
         self.reader = _Reader(self.received)
         port: Any = SimpleNamespace(options=SocketOptions(), _realPortNumber=0)
