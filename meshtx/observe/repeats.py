@@ -41,7 +41,8 @@ class Repeats:
         self._head = b""
         self._size = 0
         self._responses = series.requests
-        self._before: tuple[Request | None, Response | None] = (None, None)
+        self._last_request: Request | None = None
+        self._last_answer: Response | None = None
 
     def client_data(self, data: bytes) -> bool:
         """Take bytes of the client, if they are the request again."""
@@ -49,7 +50,8 @@ class Repeats:
             self._asked = self._now()
             self._series.requests.value += 1
             return True
-        self.settle()
+        if self._asked is not None:
+            self.settle()
         self._request = None
         return False
 
@@ -63,7 +65,8 @@ class Repeats:
             self._responses.value += 1
             self._observer.skip()
             return True
-        self.settle()
+        if asked is not None:
+            self.settle()
         self._request = None
         return False
 
@@ -80,9 +83,9 @@ class Repeats:
         Only then: where every exchange is another, this costs next to nothing.
         """
         observer = self._observer
-        request, answer = before = observer.last_request, observer.last_answer
-        if request is not self._before[0] or answer is not self._before[1]:
-            self._before = before
+        request, answer = observer.last_request, observer.last_answer
+        if request is not self._last_request or answer is not self._last_answer:
+            self._last_request, self._last_answer = request, answer
         elif request is not None and answer is not None and observer.at_rest:
             length = 0 if request.method == b"HEAD" else answer.length
             if length >= 0 and not request.length and not request.switches:

@@ -30,7 +30,6 @@ _FRAMING = re.compile(rb"\n(host|content-length|transfer-encoding|upgrade):([^\r
 """The fields that decide on a request, in a lower-cased head that llhttp found good: every line feed ends a line."""
 _REPORTED = re.compile(rb"\n(host|" + b"|".join(KEPT) + rb"):([^\r]*)", re.IGNORECASE)
 """The fields that are told, in such a head as it was."""
-_HOST_ALONE = [b"host"]
 _NOBODY = object()
 """Is told nothing: llhttp only judges."""
 
@@ -98,9 +97,9 @@ def parse_request(head: bytes) -> Request | Fault:
     framing = _framing(head, line.end())
     if isinstance(framing, Fault):
         return framing
-    names = [name for name, _ in framing]
-    if names == _HOST_ALONE:
+    if len(framing) == 1 and framing[0][0] == b"host":
         return Request(head, method, method == b"CONNECT", 0)
+    names = [name for name, _ in framing]
     if names.count(b"host") > 1:
         return Fault("several Host fields")
     length = _declared_length(framing, minor == b"0")
@@ -156,6 +155,8 @@ def _declared_length(framing: Pairs, old: bool) -> int | Fault | None:
 
     :param old: the version is 1.0, which has no transfer codings.
     """
+    if len(framing) == 1 and framing[0][0] == b"content-length":
+        return int(framing[0][1])
     codings: list[bytes] = []
     length = None
     for name, value in framing:
