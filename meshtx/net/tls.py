@@ -105,7 +105,7 @@ class TlsProtocol(Protocol):
         self._connection = connection
         self._records: RecordLayer
         self._untouched = True
-        self._established = established
+        self._established: Callable[[Session], IProtocol] | None = established
         self._failed: Callable[[TlsError], None] | None = failed
         self._clock = clock
         self._timeout = timeout
@@ -193,8 +193,10 @@ class TlsProtocol(Protocol):
     def _establish(self, session: Session) -> None:
         self._stop_deadline()
         self._failed = None
+        established, self._established = self._established, None  # nothing of its beginning is to last
+        assert established is not None
         try:
-            protocol = self._established(session)
+            protocol = established(session)
         except Exception:  # noqa: BLE001  the border to the caller: logged, and the connection aborted
             self.log.failure("no protocol for an established TLS connection; aborted")
             self._tcp.abortConnection()

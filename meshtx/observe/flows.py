@@ -174,11 +174,12 @@ class FlowHandle:
 
         Call it before they are joined: what is not seen from the first byte on is not understood.
         """
+        if self._over:
+            return
         self._ends = client, server
         if self._watcher is not None:
             client.on_data, server.on_data = self.client_data, self.server_data
-        if not self._over:
-            self._flows.relaying.add(self)
+        self._flows.relaying.add(self)
 
     def account(self) -> None:
         """Count the bytes that have gone through until now."""
@@ -226,9 +227,16 @@ class FlowHandle:
             duration = max(0.0, self._flows.clock.seconds() - self._began)
             self._publish(FlowEnd(error, detail, duration, sent, received))
 
+    def forget(self) -> None:
+        """Note nothing more of it, not even an end: what it carries is noted one by one."""
+        self._close()
+        self.opaque()
+
     def _close(self) -> None:
+        """Let go of the ends too: they lead back here."""
         self._over = True
         self._flows.relaying.discard(self)
+        self._ends = None
 
     def _moved(self, sent: int, received: int) -> None:
         if self._series is not None:

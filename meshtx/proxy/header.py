@@ -31,7 +31,7 @@ class HeaderEnd(End):
         patience: float,
     ) -> None:
         super().__init__()
-        self._arrived = arrived
+        self._arrived: Callable[[HeaderEnd, TransportHeader], None] | None = arrived
         self._refused: Callable[[Refused], None] | None = refused
         self._clock = clock
         self._patience = patience
@@ -51,11 +51,13 @@ class HeaderEnd(End):
             case TransportHeader(name=name) if name:
                 self._refuse(Refusal.PROTOCOL_ERROR, f"a gateway to {name} is asked for, and this is none")
             case TransportHeader():
+                arrived, rest = self._arrived, self._parser.rest()
                 self._settle()
                 self.transport.pauseProducing()
-                if rest := self._parser.rest():
+                if rest:
                     self.dataReceived(rest)
-                self._arrived(self, header)
+                if arrived is not None:
+                    arrived(self, header)
             case Malformed(reason):
                 self._refuse(Refusal.PROTOCOL_ERROR, reason)
             case None:
@@ -84,7 +86,9 @@ class HeaderEnd(End):
             refused(Refused(reason, detail))
 
     def _settle(self) -> None:
-        self._refused = None
+        """Keep nothing that was only there for the header: the connection may be long, and both lead back here."""
+        self._arrived = self._refused = None
         del self.dataReceived  # from now on the relay's own
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None and deadline.active():
+            deadline.cancel()

@@ -302,7 +302,9 @@ class _Connection:
 
         def established(session: Session) -> IProtocol:
             self._parts.flows.metrics.handshake(Direction.IN, self._parts.clock.seconds() - begun)
-            return self._established(session)
+            above = self._established(session)
+            tls.settled()
+            return above
 
         tls = Carrier(
             contexts.server(mesh_tls.PROTOCOLS if self._goal.direct else ()),

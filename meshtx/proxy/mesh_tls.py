@@ -70,13 +70,18 @@ class MeshTls:
 class Carrier(TlsProtocol):
     """TLS of one connection between proxies that also tells its end, so that nobody waits for what cannot come.
 
-    :param lost: called once, after everything else: TCP is gone, whatever had come of the handshake.
+    :param lost: called once, after everything else: TCP is gone, whatever had come of the handshake. Not called once
+        `settled` was.
     :param arguments: those of `TlsProtocol`.
     """
 
     def __init__(self, *arguments: Any, lost: Callable[[Failure], None]) -> None:  # Any: passed on as they are
         super().__init__(*arguments)
         self._lost: Callable[[Failure], None] | None = lost
+
+    def settled(self) -> None:
+        """Nobody waits any more, and nobody who did is to be kept in memory for as long as the connection lasts."""
+        self._lost = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever is above, then whoever waits."""

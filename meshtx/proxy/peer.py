@@ -126,6 +126,7 @@ class Peers:
         except CancelledError:  # who wanted it has gone
             cast("ITCPTransport", tls.transport).abortConnection()
             raise
+        tls.settled()
         return attempt.spoken
 
     def stop(self, live: Live) -> None:

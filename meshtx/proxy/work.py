@@ -143,6 +143,7 @@ class Work:
 
     def drop(self) -> None:
         """Forget it without a word: its connections are served one by one."""
+        self.flow.forget()
         self._finish()
 
     def closes_by(self, close: Callable[[str], None]) -> None:

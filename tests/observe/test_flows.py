@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 from twisted.internet.task import Clock
@@ -369,6 +370,25 @@ class RelayedTests(FlowCase):
         handle.refuse(Refusal.NO_RULE)
         handle.relayed(FakeEnd(), FakeEnd())
         self.assertEqual(self.flows.relaying, set())
+
+    def test_a_connection_that_is_over_lets_go_of_its_ends(self) -> None:
+        for end in (lambda handle: handle.ended(0, 0), lambda handle: handle.refuse(Refusal.NO_RULE)):
+            client, server = FakeEnd(), FakeEnd()
+            handle = self.open()
+            handle.relayed(client, server)
+            there = weakref.ref(client), weakref.ref(server)
+            end(handle)
+            del client, server
+            self.assertEqual([each() for each in there], [None, None])
+
+    def test_a_connection_that_is_forgotten_leaves_no_trace(self) -> None:
+        tap = self.tap()
+        handle = self.open()
+        handle.forget()
+        self.assertFalse(handle.watched)
+        handle.secured(MTLS)
+        handle.ended(0, 0)
+        self.assertEqual((self.whats(tap), series(self.metrics, "tcp_open_total")), ([], []))
 
     def test_an_undecided_relay_counts_no_bytes(self) -> None:
         handle = self.open()

@@ -1,0 +1,100 @@
+"""What a finished connection leaves behind: nothing that only the collector of garbage would find."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+from meshtx.observe.flows import FlowHandle
+from meshtx.observe.watcher import Watcher
+from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.inbound import _Connection
+from meshtx.proxy.work import Work
+from meshtx.wire.transport_header import TransportHeader, encode_header
+from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+from tests.proxy.peers import LINKERD, dial
+from tests.proxy.talkers import Application, Talker
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: voting\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
+OF_THE_BEGINNING = (Arrival, _Connection)
+OF_A_CONNECTION = (_Connection, FlowHandle, Watcher, Work)
+
+
+class GarbageTests(MeshCase):
+    """Connections go, and the collector is asked what reference counts have not freed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client, self.server = Host(self, CLIENT, WEB_LEAF), Host(self, SERVER, VOTING_LEAF)
+
+    def watch(self) -> None:
+        """Have the collector wait, and keep what it finds."""
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        self.addCleanup(gc.enable)
+        self.addCleanup(gc.garbage.clear)
+        self.addCleanup(gc.set_debug, 0)
+
+    async def found(self) -> dict[str, int]:
+        """Return what of ours the collector finds once both proxies are done."""
+        for host in (self.client, self.server):
+            await host.live.empty()
+        await self.turn()
+        gc.collect()
+        return Counter(type(each).__name__ for each in gc.garbage if isinstance(each, OF_A_CONNECTION))
+
+    async def one_shot(self, app: Application) -> Talker:
+        """Ask the application something, as Linkerd's proxies do."""
+        peer = await dial(self, self.server.inbound(), WEB_LEAF, alpn=LINKERD)
+        await peer.talker.made
+        peer.talker.transport.write(encode_header(TransportHeader(app.address.port)) + REQUEST)
+        await peer.talker.has(len(ANSWER))
+        return peer.talker
+
+    async def over_a_leg(self, app: Application) -> Talker:
+        """Ask the application something, from one proxy to the other."""
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(REQUEST))
+        await talker.has(len(ANSWER))
+        return talker
+
+    async def test_a_connection_of_linkerds_form_that_ends(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        (await self.one_shot(app)).transport.loseConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_connection_of_linkerds_form_that_is_reset(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        (await self.one_shot(app)).transport.abortConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_connection_over_a_leg_that_ends(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        (await self.over_a_leg(app)).transport.loseConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_connection_over_a_leg_that_is_reset(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        (await self.over_a_leg(app)).transport.abortConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_plain_connection_that_is_reset(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        talker = await self.connect(self.server.inbound(app.address.port), Talker(REQUEST))
+        await talker.has(len(ANSWER))
+        talker.transport.abortConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        others = [id(each) for each in gc.get_objects() if isinstance(each, OF_THE_BEGINNING)]
+        await self.one_shot(app)
+        left = [each for each in gc.get_objects() if isinstance(each, OF_THE_BEGINNING) and id(each) not in others]
+        self.assertEqual(left, [])
