@@ -29,9 +29,11 @@ from twisted.python.failure import Failure
 from meshtx.net.poller import FdSet
 from meshtx.net.sockets import disarm
 from meshtx.net.transports import INHERITED, Client, ResetUnlessWhole, Server
+from meshtx.wire.leg_frames import MAX_PAYLOAD
 
-SIZE = 2**17
-"""Bytes read at once. Less costs bulk 10 %, more is not in the cache any more."""
+SIZE = 8 * MAX_PAYLOAD
+"""Bytes read at once: they fill frames of a leg, and so records; a short one at the end of each read would be a packet
+and an event of its own."""
 
 _BUFFER = bytearray(SIZE)  # for all: every use copies out of it before anything else can run
 _VIEW = memoryview(_BUFFER)

@@ -169,9 +169,14 @@ class FastSocketRecords(SocketRecords):
             plain: bytes = openssl.VIEW[:read]
             return plain
         got = max(read, 0)
-        while read == RECORD and got < SIZE:
-            read = openssl.ssl_read(ssl, openssl.BUFFER + got, RECORD)
-            got += max(read, 0)
+        if read == RECORD:
+            for slot in openssl.SLOTS:
+                read = openssl.ssl_read(ssl, slot, RECORD)
+                if read != RECORD:
+                    break
+                got += RECORD
+            if 0 < read < RECORD:
+                got += read
         plain = openssl.VIEW[:got]
         if read <= 0 and openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             return self._unusual(plain, read)

@@ -148,6 +148,52 @@ class FrameTests(SynchronousTestCase):
 STARTS = [b"", b"\1\0\0\x08", b"\1\0\1\0", b"\4\0\x3f\xfc"]
 
 
+class WholeTests(SynchronousTestCase):
+    """The short way for bytes that are whole DATA frames gives what the long one does, or leaves them to it."""
+
+    def check(self, data: bytes, *, taken: bool) -> None:
+        parser = FrameParser()
+        plain = parser.whole(data)
+        self.assertEqual(plain is not None, taken)
+        if plain is not None:
+            self.assertEqual([Data(plain)], FrameParser().receive_data(data))
+        self.assertEqual(parser.held, 0)
+
+    def test_one_frame(self) -> None:
+        for size in (1, 2, 1000, MAX_PAYLOAD):
+            self.check(encode_data(b"x" * size), taken=True)
+
+    def test_several_that_are_full(self) -> None:
+        for number in (2, 3, 8):
+            self.check(encode_data(bytes(range(251)) * 600)[: MAX_FRAME * number], taken=True)
+
+    def test_what_is_something_else(self) -> None:
+        full = encode_data(b"x" * MAX_PAYLOAD)
+        for data in (
+            b"",
+            b"\4",
+            b"\4\0\0\0",
+            full[:-1],
+            full + full[:-1],
+            full + encode_data(b"y"),
+            full + b"\5" + full[1:],
+            full + encode(Fin()) + full[: MAX_FRAME - 4],
+            b"\4\0\x40\0" + b"x" * 2**14,
+        ):
+            self.check(data, taken=False)
+
+    def test_what_comes_behind_a_part_belongs_to_it(self) -> None:
+        parser = FrameParser()
+        parser.receive_data(b"\4\0\0\x06x")
+        self.assertIsNone(parser.whole(encode_data(b"y")))
+        self.assertEqual(parser.receive_data(encode_data(b"y")), [Data(b"x" + encode_data(b"y"))])
+
+    def test_nothing_comes_behind_what_is_malformed(self) -> None:
+        parser = FrameParser()
+        parser.receive_data(b"\x63\0\0\0")
+        self.assertIsNone(parser.whole(encode_data(b"y")))
+
+
 class FrameSplitTests(SynchronousTestCase):
     """The events are the same however the bytes arrive."""
 
