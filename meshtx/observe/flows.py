@@ -30,6 +30,8 @@ from meshtx.observe.watcher import Detached, Watcher
 from meshtx.wire.address import Address
 from meshtx.wire.http1 import Http1Observer
 
+OnData = Callable[[bytes], None]
+
 
 class Clock(Protocol):
     """The one thing needed of a reactor: the time, in seconds since the epoch."""
@@ -42,8 +44,8 @@ class Clock(Protocol):
 class End(Protocol):
     """What is needed of an end of a relay (`meshtx.net.relay.RelayEnd`)."""
 
-    on_data: Callable[[bytes], None] | None
-    """Gets a copy of what came from this end."""
+    on_data: OnData | None
+    """Gets a copy of what came from this end; may be replaced."""
     received: int
     """Bytes that came from this end so far."""
 
@@ -127,14 +129,15 @@ class FlowHandle:
         self._flows = flows
         self._series: FlowSeries | None = None
         self._exchanges: Exchanges | None = None
+        self._repeats: Repeats | None = None
         self._has_requests = False
         self._announced = False
         self._over = False
         self._ends: tuple[End, End] | None = None
         self._counted = (0, 0)
         self._watcher = watcher = self._watch() if flows.detectors else None
-        self.client_data: Callable[[bytes], None] = watcher.client_data if watcher else _unseen
-        self.server_data: Callable[[bytes], None] = watcher.server_data if watcher else _unseen
+        self.client_data: OnData = watcher.client_data if watcher else _unseen
+        self.server_data: OnData = watcher.server_data if watcher else _unseen
 
     @property
     def flow(self) -> Flow:
@@ -195,8 +198,7 @@ class FlowHandle:
             return
         self.account()
         self._close()
-        if self._watcher is not None:
-            self._watcher.ended(orderly=False)
+        self._stop_watching(orderly=False)
         flow = self.flow
         self._flows.metrics.refused(flow.direction, reason)
         if self._series is not None:
@@ -213,8 +215,7 @@ class FlowHandle:
         """
         if self._over:
             return
-        if self._watcher is not None:
-            self._watcher.ended(orderly=error is None)
+        self._stop_watching(orderly=error is None)
         self._close()
         if self._series is None:
             if error is None:
@@ -278,19 +279,30 @@ class FlowHandle:
             tap, now = flows.tap, flows.clock.seconds
             self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, lambda: self.flow, now)
             watcher.seen = exchanges.seen
-            if isinstance(watcher.observer, Http1Observer):
-                watcher.shortcut = Repeats(watcher.observer, exchanges, series, tap, now)
             exchanges.seen(events)
+            if isinstance(watcher.observer, Http1Observer):
+                self._repeats = repeats = Repeats(watcher, watcher.observer, exchanges, series=series, hub=tap, now=now)
+                self._look(repeats.client_data, repeats.server_data)
+
+    def _look(self, client: OnData | None, server: OnData | None) -> None:
+        """Have these look at the bytes from now on."""
+        self.client_data, self.server_data = client or _unseen, server or _unseen
+        if self._ends is not None:
+            self._ends[0].on_data, self._ends[1].on_data = client, server
+
+    def _stop_watching(self, *, orderly: bool) -> None:
+        if self._repeats is not None:
+            self._repeats.settle()
+        if self._watcher is not None:
+            self._watcher.ended(orderly=orderly)
 
     def _detached(self, protocol: str, why: Detached) -> None:
         if self._exchanges is not None:
             self._has_requests = self._exchanges.requested
         self._watcher = None
         self._exchanges = None
-        self.client_data = self.server_data = _unseen
-        if self._ends is not None:
-            for end in self._ends:
-                end.on_data = None
+        self._repeats = None
+        self._look(None, None)
         if why in (Detached.GAVE_UP, Detached.LIMIT):
             self._flows.metrics.observer_detached(protocol, why)
         self._announce()

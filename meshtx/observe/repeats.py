@@ -15,69 +15,81 @@ from collections.abc import Callable
 from meshtx.observe.exchanges import Exchanges
 from meshtx.observe.metrics import FlowSeries
 from meshtx.observe.tap import TapHub
+from meshtx.observe.watcher import Watcher
 from meshtx.wire.http1 import Http1Observer
 from meshtx.wire.http1_head import Request, Response
 from meshtx.wire.http_events import ResponseEnd
 
 
 class Repeats:
-    """Stands before the observer of one connection."""
+    """Stands before the watcher of one connection, and what that watches with.
+
+    :param series: counts here.
+    """
 
     def __init__(
         self,
+        watcher: Watcher,
         observer: Http1Observer,
         exchanges: Exchanges,
+        *,
         series: FlowSeries,
         hub: TapHub,
         now: Callable[[], float],
     ) -> None:
+        self._watcher = watcher
         self._observer = observer
         self._exchanges = exchanges
         self._series = series
         self._hub = hub
         self._now = now
         self._asked: float | None = None
+        self._skipped = 0
         self._request: bytes | None = None  # none: nothing can be the same
         self._head = b""
         self._size = 0
+        self._requests = series.requests
         self._responses = series.requests
+        self._latency = series.latency
         self._last_request: Request | None = None
         self._last_answer: Response | None = None
 
-    def client_data(self, data: bytes) -> bool:
-        """Take bytes of the client, if they are the request again."""
+    def client_data(self, data: bytes) -> None:
+        """Look at bytes of the client."""
         if data == self._request and self._asked is None and not self._hub.subscriptions:
             self._asked = self._now()
-            self._series.requests.value += 1
-            return True
-        if self._asked is not None:
+            self._requests.value += 1
+        else:
             self.settle()
-        self._request = None
-        return False
+            self._request = None
+            self._watcher.client_data(data)
 
-    def server_data(self, data: bytes) -> bool:
-        """Take bytes of the server, if they are the answer again."""
+    def server_data(self, data: bytes) -> None:
+        """Look at bytes of the server."""
         asked = self._asked
         if asked is not None and len(data) == self._size and data.startswith(self._head):
             self._asked = None
             now = self._now()
-            self._series.latency.observe((now - asked) * 1000 if now > asked else 0.0)
+            self._latency.observe((now - asked) * 1000 if now > asked else 0.0)
             self._responses.value += 1
-            self._observer.skip()
-            return True
-        if asked is not None:
+            self._skipped += 1
+        else:
             self.settle()
-        self._request = None
-        return False
+            self._request = None
+            self._watcher.server_data(data)
+            self._learn()
 
     def settle(self) -> None:
-        """Have the observer read the request that it was not shown."""
+        """Have the observer know of what it was not shown, and read the request whose answer it will be."""
+        if self._skipped:
+            self._observer.skip(self._skipped)
+            self._skipped = 0
         asked = self._asked
         if asked is not None and self._request is not None:
             self._asked = None
             self._exchanges.begun(self._observer.client_data(self._request), asked)
 
-    def learn(self) -> None:
+    def _learn(self) -> None:
         """Remember the exchange that the observer has read, if it is over, and was read before.
 
         Only then: where every exchange is another, this costs next to nothing.

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Protocol
 
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Seen
@@ -41,22 +40,6 @@ class LimitReached(Exception):
     """Who is told what was seen can take no more of this connection."""
 
 
-class Shortcut(Protocol):
-    """Stands before an observer, and takes chunks in its place as long as it knows what they are."""
-
-    def client_data(self, data: bytes) -> bool:
-        """Take bytes of the client; false: they are the observer's."""
-
-    def server_data(self, data: bytes) -> bool:
-        """Take bytes of the server; false: they are the observer's."""
-
-    def learn(self) -> None:
-        """The observer has read bytes of the server."""
-
-    def settle(self) -> None:
-        """The observer is to know what is open."""
-
-
 class Watcher:
     """Reads copies of both directions of one connection.
 
@@ -75,7 +58,6 @@ class Watcher:
         failed: Callable[[str], None],
     ) -> None:
         self.seen = seen
-        self.shortcut: Shortcut | None = None
         self.protocol = ""
         """The detector's name, once there is one."""
         self._detectors = list(detectors)
@@ -91,9 +73,7 @@ class Watcher:
 
     def client_data(self, data: bytes) -> None:
         """Look at what the client sent."""
-        shortcut, observer = self.shortcut, self.observer
-        if shortcut is not None and shortcut.client_data(data):
-            return
+        observer = self.observer
         if observer is None:
             self._first_of_client(data)
             return
@@ -108,9 +88,7 @@ class Watcher:
 
     def server_data(self, data: bytes) -> None:
         """Look at what the server sent."""
-        shortcut, observer = self.shortcut, self.observer
-        if shortcut is not None and shortcut.server_data(data):
-            return
+        observer = self.observer
         if observer is None:
             self._first_of_server(data)
             return
@@ -120,8 +98,6 @@ class Watcher:
                 self.seen(seen)
             if observer.detached:
                 self.detach(Detached.GAVE_UP)
-            elif shortcut is not None:
-                shortcut.learn()
         except Exception as error:  # noqa: BLE001 - likewise
             self._raised(error)
 
@@ -130,8 +106,6 @@ class Watcher:
         observer = self.observer
         if observer is not None:
             try:
-                if self.shortcut is not None:
-                    self.shortcut.settle()
                 seen = observer.ended(orderly)
                 if seen:
                     self.seen(seen)
@@ -146,7 +120,7 @@ class Watcher:
         if self._over:
             return
         self._over = True
-        self.observer = self.shortcut = None
+        self.observer = None
         self._from_client = self._from_server = b""
         self._detached(self.protocol, why)
 

@@ -65,9 +65,9 @@ class Http1Observer:
         reading = self._waiting or self._body_in or self._body_out or self._unclear is not None
         return not (reading or self._head_in.held or self._head_out.held or self.detached)
 
-    def skip(self) -> None:
-        """Number a request that is not shown here, nor its answer; only while at rest."""
-        self._requests += 1
+    def skip(self, count: int) -> None:
+        """Number requests that are not shown here, nor their answers; only while at rest."""
+        self._requests += count
 
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""

@@ -58,7 +58,8 @@ class Connection:
         elif what in "CS":
             (self.handle.client_data if what == "C" else self.handle.server_data)(data)
         if not self.shortcut and self.handle._watcher is not None:
-            self.handle._watcher.shortcut = None
+            self.handle._repeats = None
+            self.handle._look(self.handle._watcher.client_data, self.handle._watcher.server_data)
 
     def take(self, tap: Subscription) -> None:
         for event in tap._queue:
@@ -128,6 +129,14 @@ class RepeatsTests(SynchronousTestCase):
         self.assertEqual(shown, [])
         connection.do(("S", LONGER))
         self.assertEqual(shown, [GET, LONGER])
+
+    def test_a_request_that_is_parsed_late_began_when_it_came(self) -> None:
+        connection = self.repeated()
+        connection.do(("C", GET))
+        connection.clock.advance(9)
+        connection.do(("S", LONGER))
+        total = series(connection.metrics, "response_latency_ms_sum")[0]
+        self.assertAlmostEqual(float(total.split()[1]), 3 + 3 + 9003)
 
     def test_the_request_again_behind_another_one_is_parsed(self) -> None:
         connection = self.repeated()
