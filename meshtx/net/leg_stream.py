@@ -32,6 +32,12 @@ from meshtx.net.tls_tcp import ITcp, OverTcp
 MAX_HELD = 256 * 1024
 """Bytes kept for a protocol that is paused, or not there yet; past it the leg is broken off."""
 
+_Held = bytes | Failure | None
+"""Bytes, the peer's FIN, or the end."""
+
+_NOTHING: deque[_Held] = deque(maxlen=0)
+"""What streams hold that hold nothing: there may be thousands, and an empty deque takes 760 bytes."""
+
 
 class Leg(Protocol):
     """What a stream needs of its leg."""
@@ -80,7 +86,7 @@ class LegStream(OverTcp):
         """Called if the end comes before there is a protocol."""
         self._leg = leg
         self._app: IProtocol | None = None
-        self._held: deque[bytes | Failure | None] = deque()  # None: the peer's FIN
+        self._held = _NOTHING
         self._held_bytes = 0
         self._paused = True
         self._steers = True  # pauses and resumes the transport below: until the next connection may come
@@ -104,7 +110,7 @@ class LegStream(OverTcp):
         if not self._paused and self._app is not None:
             self._app.dataReceived(data)
             return
-        self._held.append(data)
+        self._hold(data)
         self._held_bytes += len(data)
         if self._held_bytes > MAX_HELD:
             self._leg.overflow()
@@ -113,7 +119,7 @@ class LegStream(OverTcp):
         """Take the peer's FIN."""
         if self.disconnecting:
             return
-        self._held.append(None)
+        self._hold(None)
         self._deliver()
 
     def over(self, *, by_peer: bool) -> None:
@@ -122,8 +128,8 @@ class LegStream(OverTcp):
         :param by_peer: the peer was the last one to finish; else the protocol was, and is told in a later turn.
         """
         if by_peer and not self.disconnecting:
-            self._held.append(None)
-        self._held.append(Failure(ConnectionDone()))
+            self._hold(None)
+        self._hold(Failure(ConnectionDone()))
         self._let_go()
         self._tcp.resumeProducing()
         if by_peer:
@@ -136,7 +142,7 @@ class LegStream(OverTcp):
         if not isinstance(reason.value, ConnectionDone):
             self._drop()
         self._let_go()
-        self._held.append(reason)
+        self._hold(reason)
         if self._app is None and self.on_lost is not None:
             self.on_lost(reason)
         self._deliver()
@@ -178,6 +184,11 @@ class LegStream(OverTcp):
         if self._steers and not self._paused:
             self._tcp.resumeProducing()
 
+    def _hold(self, what: _Held) -> None:
+        if self._held is _NOTHING:
+            self._held = deque()
+        self._held.append(what)
+
     def _deliver(self) -> None:
         while self._held and not self._paused and self._app is not None:
             what = self._held.popleft()
@@ -189,6 +200,8 @@ class LegStream(OverTcp):
             else:
                 app, self._app = self._app, None
                 app.connectionLost(what)
+        if not self._held:
+            self._held = _NOTHING
 
     def _tell_finished(self, app: IProtocol) -> None:
         half = IHalfCloseableProtocol(app, None)
@@ -200,11 +213,11 @@ class LegStream(OverTcp):
     def _drop(self) -> None:
         """Hold nothing any more for the protocol but the end, if that has come."""
         end = self._held[-1] if self._ended and self._held else None
-        self._held.clear()
+        self._held = _NOTHING
         self._held_bytes = 0
         self._paused = False
         if end is not None:
-            self._held.append(end)
+            self._hold(end)
             self._leg.soon(self._deliver)
 
     # Writing.

@@ -87,6 +87,16 @@ class Server(ResetUnlessWhole, tcp.Server):
             self.abortConnection()
 
 
+class _Done:
+    """Stands for the connector of a client that is connected: nobody is left to be told."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nothing."""
+
+
+_DONE = _Done()
+
+
 class Client(ResetUnlessWhole, tcp.Client):
     """The transport of a dialled connection; its `connector` is one of `meshtx.net.dial`."""
 
@@ -98,6 +108,7 @@ class Client(ResetUnlessWhole, tcp.Client):
         return sock
 
     def _connectDone(self) -> None:
+        """Connect the protocol; what has dialled is done then, and is not kept for as long as that lasts."""
         if self.socket.getsockname()[:2] == self.realAddress[:2]:
             # Nobody listens, and the kernel's choice of a local port made the connection meet itself
             # (simultaneous open, RFC 9293, section 3.5): every byte would come back as an echo.
@@ -106,6 +117,8 @@ class Client(ResetUnlessWhole, tcp.Client):
         connector = self.connector
         super()._connectDone()
         connector.connected()
+        if self.connected:
+            self.connector = _DONE
 
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of the connector, which holds the protocol, which holds this transport."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, ITCPTransport
@@ -349,9 +350,8 @@ class _Connection:
         match session.alpn:
             case mesh_tls.MESHTX:
                 self._work.drop()  # from here on each of its connections is served by itself
-                return self._parts.served.leg(
-                    self._src.ip, lambda request, call: self._opened(mtls, session, request, call)
-                )
+                del self._work  # a leg lasts
+                return self._parts.served.leg(self._src.ip, partial(self._opened, mtls, session))
             case mesh_tls.LINKERD:
                 return self._header_end(mtls)
             case _:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Collection
+
+from twisted.internet.tcp import Connector
 
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
@@ -16,8 +19,10 @@ from tests.proxy.peers import LINKERD, dial
 from tests.proxy.talkers import Application, Talker
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: voting\r\n\r\n"
+BINARY = b"\0no detector takes it for the start of anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
-OF_THE_BEGINNING = (Arrival, _Connection)
+OF_THE_BEGINNING = (Arrival, Connector, _Connection)
+ON_A_LEG = (Arrival, Connector, deque)
 OF_A_CONNECTION = (_Connection, FlowHandle, Watcher, Work)
 
 
@@ -94,7 +99,26 @@ class GarbageTests(MeshCase):
     async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
         self.watch()
-        others = [id(each) for each in gc.get_objects() if isinstance(each, OF_THE_BEGINNING)]
+        others = self.there(OF_THE_BEGINNING)
         await self.one_shot(app)
-        left = [each for each in gc.get_objects() if isinstance(each, OF_THE_BEGINNING) and id(each) not in others]
-        self.assertEqual(left, [])
+        self.assertEqual(self.there(OF_THE_BEGINNING, others), {})
+
+    async def test_what_a_connection_over_a_leg_keeps(self) -> None:
+        app = self.application()
+        self.watch()
+        others = self.there(ON_A_LEG)
+        talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
+        await talker.has(len(BINARY))
+        self.assertEqual(self.there(ON_A_LEG, others), {})
+
+    async def test_a_leg_keeps_nothing_that_is_for_one_connection(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        self.watch()
+        others = self.there((FlowHandle, Work))
+        await self.over_a_leg(app)
+        kinds = Counter(type(each) for each in self.there((FlowHandle, Work), others).values())
+        self.assertEqual(kinds, {FlowHandle: 2, Work: 2})  # one in each proxy
+
+    def there(self, kinds: tuple[type, ...], others: Collection[int] = ()) -> dict[int, object]:
+        """Return what there is of these, by identity, but for others that were there before."""
+        return {id(each): each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in others}
