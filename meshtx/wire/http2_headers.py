@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
+
+from hpack import Decoder, HPACKError
 
 from meshtx.wire.http2_frames import END_HEADERS, END_STREAM, PADDED, PRIORITY, Broken, Frame, Kind
-from meshtx.wire.http2_hpack import DEFAULT_TABLE, BadBlock, HpackDecoder
 from meshtx.wire.http_events import MAX_HEAD, Pairs
 
 MAX_CONTINUATIONS = 64
@@ -20,6 +22,7 @@ MAX_TABLE = 2**16
 MAX_UNACKNOWLEDGED = 100
 """SETTINGS of the other side that were not acknowledged yet."""
 
+_DEFAULT_TABLE = 4096
 _COMMON = END_HEADERS | PADDED | PRIORITY
 _INDEXED = 0x80
 """A block of only such bytes refers to the tables and changes nothing (RFC 7541, section 6.1)."""
@@ -49,18 +52,18 @@ class HeaderBlocks:
     """
 
     def __init__(self) -> None:
-        self._decoder = HpackDecoder(MAX_HEAD)
+        self._decoder = Decoder(max_header_list_size=MAX_HEAD)
         self._begun: Frame | None = None
         self._block = bytearray()
         self._continuations = 0
         self._known: dict[bytes, Pairs] = {}
-        self._table = DEFAULT_TABLE
+        self._table = _DEFAULT_TABLE
         self._offers: deque[int | None] = deque()
 
     @property
     def held(self) -> int:
         """Bytes that are kept, or may be: the unfinished block, and the decoder's table as RFC 7541 counts it."""
-        return len(self._block) + self._decoder.size
+        return len(self._block) + self._decoder.header_table_size
 
     def receive(self, frame: Frame) -> Block | Broken | None:
         """Take one frame of the direction, of any kind; return the block that it completes."""
@@ -101,7 +104,7 @@ class HeaderBlocks:
 
     def _allow(self) -> None:
         largest = max(self._table, *(size or 0 for size in self._offers), 0)
-        self._decoder.allowed = min(largest, MAX_TABLE)
+        self._decoder.max_allowed_table_size = min(largest, MAX_TABLE)
 
     def _continue(self, frame: Frame) -> Block | Broken | None:
         if self._begun is None or self._begun.stream != frame.stream:
@@ -122,8 +125,9 @@ class HeaderBlocks:
         fields = self._known.get(block)
         if fields is None:
             try:
-                fields = self._decoder.decode(block)
-            except BadBlock:
+                # raw: pairs of bytes, in the order of the wire
+                fields = cast("Pairs", self._decoder.decode(block, raw=True))
+            except HPACKError:
                 return Broken("malformed header block")
             self._remember(block, fields)
         return Block(begun.stream, fields, bool(begun.flags & END_STREAM), begun.kind == Kind.PUSH_PROMISE)
