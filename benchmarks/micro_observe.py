@@ -50,7 +50,7 @@ class WallClock:
 
 
 def small(number: int) -> Pair:
-    """Return about what `make bench` sends, and nginx answers; there it is the same pair for a second."""
+    """Return about what `make bench` sends, and nginx answers."""
     return (
         b"GET /%d HTTP/1.1\r\nHost: 10.1.0.2:8000\r\n\r\n" % number,
         b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Tue, 24 Nov 2026 10:%02d:%02d GMT\r\n"
@@ -131,7 +131,6 @@ def grpc() -> list[Pair]:
 
 
 CASES: dict[str, Callable[[], list[Pair]]] = {
-    "same": lambda: http1(lambda _: small(0)),
     "small": lambda: http1(small),
     "typical": lambda: http1(typical),
     "chunked": lambda: http1(chunked),

@@ -100,14 +100,14 @@ class RelayEnd(Protocol):
 
     @property
     def on_data(self) -> Callable[[bytes], None] | None:
-        """Who sees the bytes: to be set before `join`; who does may be replaced, or be ``None``, at any time."""
+        """Who sees the bytes: to be set before `join`, ``None`` at any time."""
         return self._watcher
 
     @on_data.setter
     def on_data(self, watcher: Callable[[bytes], None] | None) -> None:
         self._watcher = watcher
-        if watcher is None or self._on_data is not None:
-            self._on_data = watcher
+        if watcher is None:
+            self._on_data = None
 
     # The transport of this end calls:
 

@@ -23,12 +23,10 @@ from meshtx.observe.exchanges import Exchanges
 from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
 from meshtx.observe.printable import printable
-from meshtx.observe.repeats import Repeats
 from meshtx.observe.sparing import Sparing
 from meshtx.observe.tap import FlowOpened, FlowRefused, TapEvent, TapHub, What
 from meshtx.observe.watcher import Detached, Watcher
 from meshtx.wire.address import Address
-from meshtx.wire.http1 import Http1Observer
 
 OnData = Callable[[bytes], None]
 
@@ -129,7 +127,6 @@ class FlowHandle:
         self._flows = flows
         self._series: FlowSeries | None = None
         self._exchanges: Exchanges | None = None
-        self._repeats: Repeats | None = None
         self._has_requests = False
         self._announced = False
         self._over = False
@@ -280,19 +277,8 @@ class FlowHandle:
             self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, lambda: self.flow, now)
             watcher.seen = exchanges.seen
             exchanges.seen(events)
-            if isinstance(watcher.observer, Http1Observer):
-                self._repeats = repeats = Repeats(watcher, watcher.observer, exchanges, series=series, hub=tap, now=now)
-                self._look(repeats.client_data, repeats.server_data)
-
-    def _look(self, client: OnData | None, server: OnData | None) -> None:
-        """Have these look at the bytes from now on."""
-        self.client_data, self.server_data = client or _unseen, server or _unseen
-        if self._ends is not None:
-            self._ends[0].on_data, self._ends[1].on_data = client, server
 
     def _stop_watching(self, *, orderly: bool) -> None:
-        if self._repeats is not None:
-            self._repeats.settle()
         if self._watcher is not None:
             self._watcher.ended(orderly=orderly)
 
@@ -301,8 +287,10 @@ class FlowHandle:
             self._has_requests = self._exchanges.requested
         self._watcher = None
         self._exchanges = None
-        self._repeats = None
-        self._look(None, None)
+        self.client_data = self.server_data = _unseen
+        if self._ends is not None:
+            for end in self._ends:
+                end.on_data = None
         if why in (Detached.GAVE_UP, Detached.LIMIT):
             self._flows.metrics.observer_detached(protocol, why)
         self._announce()

@@ -36,7 +36,6 @@ class Http1Observer:
 
     :ivar gave_up: true after `GaveUp`.
     :ivar detached: true once nothing more will be reported, though the connection goes on.
-    :ivar last_request: the last head of a request, and `last_answer` that of an answer, unless it was long.
     """
 
     def __init__(self) -> None:
@@ -50,24 +49,14 @@ class Http1Observer:
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
-        self.last_request: Request | None = None
-        self.last_answer: Response | None = None
+        self._last_request: Request | None = None
+        self._last_answer: Response | None = None
 
     @property
     def held(self) -> int:
         """Bytes that are kept of what is not whole, or not clear."""
         bodies = sum(reader.held for reader in (self._body_in, self._body_out) if reader)
         return len(self._head_in.held) + len(self._head_out.held) + len(self._unclear or b"") + bodies
-
-    @property
-    def at_rest(self) -> bool:
-        """True if all that has come is whole, and answered."""
-        reading = self._waiting or self._body_in or self._body_out or self._unclear is not None
-        return not (reading or self._head_in.held or self._head_out.held or self.detached)
-
-    def skip(self, count: int) -> None:
-        """Number requests that are not shown here, nor their answers; only while at rest."""
-        self._requests += count
 
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
@@ -77,7 +66,7 @@ class Http1Observer:
             if self._unclear is not None:
                 self._keep_unclear(self._unclear, data[pos:], events)
                 break
-            known = self.last_request
+            known = self._last_request
             if self._body_in is not None:
                 pos = self._read_request_body(self._body_in, data, pos, events)
             elif known is not None and data.startswith(known.head, pos) and not self._head_in.held:
@@ -92,7 +81,7 @@ class Http1Observer:
         events: list[Event] = []
         pos, size = 0, len(data)
         while pos < size and not self.detached:
-            known = self.last_answer
+            known = self._last_answer
             if not self._waiting:
                 self._give_up("an answer without a request", events)
             elif self._body_out is not None:
@@ -137,7 +126,7 @@ class Http1Observer:
         if isinstance(request, Fault):
             self._give_up(request.reason, events)
             return
-        self.last_request = request if len(head) <= MAX_KNOWN else None
+        self._last_request = request if len(head) <= MAX_KNOWN else None
         self._begin_request(request, events)
 
     def _begin_request(self, request: Request, events: list[Event]) -> None:
@@ -189,7 +178,7 @@ class Http1Observer:
         if isinstance(answer, Fault):
             self._give_up(answer.reason, events)
             return pos
-        self.last_answer = answer if len(head) <= MAX_KNOWN else None
+        self._last_answer = answer if len(head) <= MAX_KNOWN else None
         return self._begin_answer(answer, data, pos, events)
 
     def _begin_answer(self, answer: Response, data: bytes, pos: int, events: list[Event]) -> int:
@@ -254,6 +243,6 @@ class Http1Observer:
         """Hold nothing any more."""
         self._waiting.clear()
         self._body_in = self._body_out = self._unclear = None
-        self.last_request = self.last_answer = None
+        self._last_request = self._last_answer = None
         self._head_in.held.clear()
         self._head_out.held.clear()

@@ -289,22 +289,6 @@ class RelayTests(TestCase):
         await relay.ended
         self.assertEqual((from_client, from_server), ([b"question"], [b"answer"]))
 
-    async def test_an_observer_may_have_another_one_take_its_place(self) -> None:
-        relay = await self.relay()
-        seen: list[tuple[str, bytes]] = []
-
-        def first(data: bytes) -> None:
-            seen.append(("first", data))
-            relay.near.on_data = lambda data: seen.append(("second", data))
-
-        relay.near.on_data = first
-        relay.join(b"before")
-        await deferToThread(say, relay.client, b"question")
-        self.assertEqual(await deferToThread(until_the_end, relay.server), (b"beforequestion", "eof"))
-        self.assertEqual(seen, [("first", b"before"), ("second", b"question")])
-        relay.server.close()
-        await relay.ended
-
     async def test_an_observer_comes_before_the_join_and_leaves_when_it_likes(self) -> None:
         relay = await self.relay()
         seen: list[bytes] = []
