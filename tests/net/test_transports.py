@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from meshtx.net.dial import DialFailed, DialFailure, Dialler
-from meshtx.net.poller import Transports
+from meshtx.net.poller import HAS_EPOLL, Transports
 from meshtx.net.sockets import SocketOptions
 from meshtx.wire.address import Address
 from tests.net.namespaces import ROOT
@@ -51,6 +51,11 @@ del Ends, Flow, Dials  # trial would run them by themselves
 
 
 ANSWERING = """
+import sys
+from meshtx.net.poller import Transports, registrar
+if sys.argv[1] == "meshtx":
+    from meshtx.net.reactor import install
+    install()
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory, Protocol
 from meshtx.net.listen import listen
@@ -58,18 +63,32 @@ from meshtx.net.sockets import SocketOptions
 from meshtx.wire.address import Address
 class Answer(Protocol):
     def connectionMade(self): self.transport.write(b"half an answer")
-port = listen(reactor, Address.parse("127.0.0.1:0"), Factory.forProtocol(Answer), SocketOptions())
+io = registrar(reactor, Transports.TWISTED if sys.argv[1] == "twisted" else Transports.QUICK)
+port = listen(io, Address.parse("127.0.0.1:0"), Factory.forProtocol(Answer), SocketOptions())
 print(port.getHost().port, flush=True)
 reactor.run()
 """
 
 
-class KilledTests(TestCase):
-    timeout = 20
+WAYS = ("twisted", "quick", "meshtx") if HAS_EPOLL else ("twisted",)
+
+
+class EndedTests(TestCase):
+    """The end of a process, by each way of moving bytes."""
+
+    timeout = 60
 
     async def test_a_process_that_is_killed_in_mid_answer_resets_its_connections(self) -> None:
+        for how in WAYS:
+            await self.check(how, signal.SIGKILL)
+
+    async def test_a_process_that_is_stopped_in_mid_answer_resets_its_connections(self) -> None:
+        for how in WAYS:
+            await self.check(how, signal.SIGTERM)
+
+    async def check(self, how: str, end: signal.Signals) -> None:
         process = subprocess.Popen(  # noqa: ASYNC220  # it starts in no time, and nothing else is going on
-            [sys.executable, "-c", ANSWERING], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            [sys.executable, "-c", ANSWERING, how], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -79,5 +98,5 @@ class KilledTests(TestCase):
         peer = Peer(await deferToThread(socket.create_connection, ("127.0.0.1", port)))
         self.addCleanup(peer.sock.close)
         self.assertEqual(await deferToThread(peer.sock.recv, 100), b"half an answer")
-        process.send_signal(signal.SIGKILL)
-        self.assertEqual(await deferToThread(peer.read_to_the_end), (0, "reset"))
+        process.send_signal(end)
+        self.assertEqual(await deferToThread(peer.read_to_the_end), (0, "reset"), how)

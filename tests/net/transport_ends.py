@@ -43,11 +43,13 @@ class Ends(TransportCase):
     async def test_what_is_written_while_it_closes_is_sent(self) -> None:
         """As Twisted has it."""
 
-        def act(end: End) -> None:
-            end.transport.loseConnection()
-            end.transport.write(b"the rest")
+        for size in (8, BIG):
 
-        self.assertEqual(await self.ending(act), (8, "eof"))
+            def act(end: End, size: int = size) -> None:
+                end.transport.loseConnection()
+                end.transport.write(bytes(size))
+
+            self.assertEqual(await self.ending(act), (size, "eof"))
 
     async def test_an_abort_is_a_reset(self) -> None:
         self.assertEqual(await self.ending(lambda end: end.transport.abortConnection()), (0, "reset"))
