@@ -74,17 +74,17 @@ class Exchanges:
         :raises LimitReached: more requests wait than are kept: not this connection's protocol, or somebody's attack.
             What came before is counted and sent.
         """
-        now, started = self._now(), self._started
+        now, started, statuses = self._now(), self._started, self._statuses
         tapped = self._hub.subscriptions or self._watched
         for event in events:
             if isinstance(event, ResponseEnd):
                 then = started.pop(event.id, None)
                 if then is not None:
                     latency = now - then if now > then else 0.0  # the wall clock may be set back
-                    self._series.responded(self._statuses.pop(event.id, 0), event, latency)
+                    self._series.responded(statuses.pop(event.id, 0), event, latency)
             elif isinstance(event, _RESPONSE):
                 if event.id in started:
-                    self._statuses[event.id] = event.status
+                    statuses[event.id] = event.status
             elif isinstance(event, _REQUEST):
                 self.requested = True
                 if len(started) >= MAX_OPEN:
@@ -96,12 +96,6 @@ class Exchanges:
                 continue
             if tapped:
                 self._show(now, event)
-
-    def begun(self, events: Sequence[Seen], at: float) -> None:
-        """Take the request that an observer reports late: it came then, was counted, and matched no tap."""
-        for event in events:
-            if isinstance(event, _REQUEST):
-                self._started[event.id] = at
 
     def _last(self, event: Upgraded | GaveUp) -> None:
         """A request whose connection becomes another protocol is over with that; a parser gives up for all of them."""

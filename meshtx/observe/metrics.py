@@ -314,7 +314,7 @@ class FlowSeries:
         self._read = metrics.tcp_read_bytes.labels(*labels)
         self._written = metrics.tcp_write_bytes.labels(*labels)
         self.requests = metrics.request.labels(*labels)
-        self.latency = metrics.response_latency.labels(*labels)
+        self._latency = metrics.response_latency.labels(*labels)
         self._responses: dict[tuple[int, int | None, bool], Count] = {}
 
     def opened(self) -> None:
@@ -343,13 +343,13 @@ class FlowSeries:
 
         :param latency: seconds since the request's head.
         """
-        self.latency.observe(latency * 1000)
+        self._latency.observe(latency * 1000)
         count = self._responses.get((status, end.grpc_status, end.reset is None))
         if count is None:
-            count = self.responses(status, end)
+            count = self._response(status, end)
         count.value += 1
 
-    def responses(self, status: int, end: ResponseEnd) -> Count:
+    def _response(self, status: int, end: ResponseEnd) -> Count:
         """Return the series of answers like this one; only known numbers are remembered, for they are few."""
         code = _STATUSES.get(status, OTHER)
         grpc = "" if end.grpc_status is None else _GRPC_STATUSES.get(end.grpc_status, OTHER)

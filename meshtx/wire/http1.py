@@ -195,8 +195,9 @@ class Http1Observer:
         length = 0 if method == b"HEAD" else answer.length
         if self._switching:
             self._decline(length, events)
-        elif 0 <= length <= len(data) - pos:
-            self._end_answer(length, events)
+        elif 0 <= length <= len(data) - pos:  # most are whole: their end without a call
+            events.append(ResponseEnd(number, length))
+            self._waiting.popleft()
             return pos + length
         else:
             self._body_out = body(length)
