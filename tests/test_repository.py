@@ -16,7 +16,7 @@ import tests
 from meshtx.config import IdentityConfig, ProxyConfig, settings
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("meshtx", "twisted", "tests", "tools", "examples")
+FOLDERS = ("meshtx", "twisted", "tests", "tools", "examples", "benchmarks")
 MAX_LINES = 400
 
 

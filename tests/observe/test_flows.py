@@ -1,63 +1,14 @@
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass
-
-from twisted.internet.task import Clock
-from twisted.logger import LogLevel, globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
-
 from meshtx.interfaces import Detection
 from meshtx.observe.exchanges import MAX_OPEN
 from meshtx.observe.flow import Direction, FlowEnd, Known, Refusal, Response, ResponseEnd
-from meshtx.observe.flows import FlowHandle, Flows
-from meshtx.observe.metrics import Metrics
-from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Subscription, TapEvent, TapHub, What
+from meshtx.observe.flows import Flows
+from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, TapEvent
 from meshtx.observe.tap_match import TapMatch
 from meshtx.wire.address import Address
-from tests.observe.cases import CLIENT, EMOJI, MTLS, PLAIN, SERVER, WEB, LineDetector, a_request, series
-
-
-@dataclass
-class FakeEnd:
-    on_data: object = None
-    received: int = 0
-
-
-class FlowCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.clock.advance(1000)
-        self.metrics = Metrics()
-        self.hub = TapHub(self.clock, self.metrics)
-        self.detector = LineDetector()
-        self.flows = Flows(self.clock, self.metrics, self.hub, [self.detector])
-        self.logged: list[dict[str, object]] = []
-        globalLogPublisher.addObserver(self.logged.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
-
-    def open(self, direction: Direction = Direction.IN) -> FlowHandle:
-        return self.flows.open(direction, CLIENT, SERVER)
-
-    def tap(self, match: TapMatch | None = None) -> Subscription:
-        return self.hub.subscribe(match or TapMatch())
-
-    def events(self, subscription: Subscription) -> list[TapEvent]:
-        """What is there to be read; the test reads less than a batch."""
-        events = []
-        while subscription._queue:
-            events.append(self.successResultOf(subscription.next()))
-        return events
-
-    def whats(self, subscription: Subscription) -> list[What]:
-        return [event.what for event in self.events(subscription)]
-
-    def lines(self, level: LogLevel = LogLevel.info) -> list[str]:
-        return [
-            str(event["log_format"]).format(**event)
-            for event in self.logged
-            if event["log_level"] is level and event["log_namespace"] == "meshtx.observe.flows.Flows"
-        ]
+from tests.observe.cases import CLIENT, EMOJI, MTLS, PLAIN, SERVER, WEB, a_request, series
+from tests.observe.flow_case import FakeEnd, FlowCase
 
 
 class FlowHandleTests(FlowCase):
@@ -333,68 +284,6 @@ class UnwatchedTests(FlowCase):
         self.assertFalse(handle.watched)
         handle.client_data(b"?/a")
         handle.server_data(b"!200")
-
-
-class RelayedTests(FlowCase):
-    def test_a_relay_is_watched_as_long_as_there_is_something_to_see(self) -> None:
-        client, server = FakeEnd(), FakeEnd()
-        handle = self.open()
-        handle.relayed(client, server)
-        self.assertEqual((client.on_data, server.on_data), (handle.client_data, handle.server_data))
-        handle.client_data(b"\x10")
-        self.assertEqual((client.on_data, server.on_data), (None, None))
-
-    def test_an_opaque_relay_is_left_alone(self) -> None:
-        client, server = FakeEnd(), FakeEnd()
-        handle = self.open()
-        handle.opaque()
-        handle.relayed(client, server)
-        self.assertEqual((client.on_data, server.on_data), (None, None))
-
-    def test_bytes_of_open_connections_are_in_the_metrics(self) -> None:
-        client, server = FakeEnd(), FakeEnd()
-        handle = self.open()
-        handle.secured(MTLS)
-        handle.relayed(client, server)
-        client.received, server.received = 10, 20
-        self.assertTrue(series(self.metrics, "tcp_read_bytes_total")[0].endswith(" 10.0"))
-        client.received, server.received = 15, 20
-        self.assertTrue(series(self.metrics, "tcp_read_bytes_total")[0].endswith(" 15.0"))
-        handle.ended(16, 24)
-        self.assertTrue(series(self.metrics, "tcp_read_bytes_total")[0].endswith(" 16.0"))
-        self.assertTrue(series(self.metrics, "tcp_write_bytes_total")[0].endswith(" 24.0"))
-        self.assertEqual(self.flows.relaying, set())
-
-    def test_a_connection_that_is_over_is_not_counted_on(self) -> None:
-        handle = self.open()
-        handle.refuse(Refusal.NO_RULE)
-        handle.relayed(FakeEnd(), FakeEnd())
-        self.assertEqual(self.flows.relaying, set())
-
-    def test_a_connection_that_is_over_lets_go_of_its_ends(self) -> None:
-        for end in (lambda handle: handle.ended(0, 0), lambda handle: handle.refuse(Refusal.NO_RULE)):
-            client, server = FakeEnd(), FakeEnd()
-            handle = self.open()
-            handle.relayed(client, server)
-            there = weakref.ref(client), weakref.ref(server)
-            end(handle)
-            del client, server
-            self.assertEqual([each() for each in there], [None, None])
-
-    def test_a_connection_that_is_forgotten_leaves_no_trace(self) -> None:
-        tap = self.tap()
-        handle = self.open()
-        handle.forget()
-        self.assertFalse(handle.watched)
-        handle.secured(MTLS)
-        handle.ended(0, 0)
-        self.assertEqual((self.whats(tap), series(self.metrics, "tcp_open_total")), ([], []))
-
-    def test_an_undecided_relay_counts_no_bytes(self) -> None:
-        handle = self.open()
-        handle.relayed(FakeEnd(None, 5), FakeEnd(None, 5))
-        handle.account()
-        self.assertEqual(series(self.metrics, "tcp_read_bytes_total"), [])
 
 
 class DetectionTests(FlowCase):
