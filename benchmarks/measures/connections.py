@@ -10,10 +10,13 @@ from benchmarks.measures import Figures
 from benchmarks.peers.peer import OUTBOUND_PORT, Pair
 
 MANY = 32
+WARM = 1.0
+"""Seconds of the same load before, so that who keeps connections has as many as it takes."""
 
 
 def new(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Measure 32 at once, then one at a time: how long until the first byte."""
+    begin(ground, pair, WARM, MANY).report()
     shaken = handshakes(ground, pair)
     used = pair.cpu()
     many = begin(ground, pair, seconds, MANY).report()
