@@ -1,6 +1,6 @@
 """`make lab`: what a client waits for behind a load balancer, and whether that is little enough.
 
-    python -m tests.mesh.loadbalancer.lab [stall] [banner] [dribble] [hellos] [silent] [--rounds N] [--seconds S]
+    python -m tests.mesh.loadbalancer.lab [stall] [banner] [dribble] [hellos] [silent] [syns] [--rounds N] [--seconds S]
 
 Without a name it measures all. It prints tables and then, for each bar, PASS or FAIL; it fails if one does.
 """
@@ -15,6 +15,7 @@ from tests.mesh.loadbalancer import more
 from tests.mesh.loadbalancer.figures import CELLS, Bar, Cell, Figures, bars, known, table
 from tests.mesh.loadbalancer.hellos import hellos
 from tests.mesh.loadbalancer.street import SERVICES, Street, Traffic, answers
+from tests.mesh.loadbalancer.syns import syns
 from tests.mesh.town import why_not
 
 SILENT = 200
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         "dribble": lambda *_: more.dribble(),
         "hellos": lambda *_: hellos(),
         "silent": lambda *_: more.silent(),
+        "syns": lambda *_: syns(),
     }
     parser.add_argument("what", nargs="*", help=f"of {', '.join(doings)}; all without")
     parser.add_argument("--rounds", type=int, default=5)
