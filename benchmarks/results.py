@@ -35,9 +35,12 @@ class Results:
         return min(found, key=found.__getitem__, default=None)
 
     def ratio(self, pair: str, other: str, figure: str) -> float | None:
-        """Return the median of the ratios within each round, which what disturbs the machine changes least."""
+        """Return the median of the ratios within each round, which what disturbs the machine changes least.
+
+        What is a difference may come out below zero, by the noise of what it is taken from: that has no ratio.
+        """
         both = zip(self.series(pair, figure), self.series(other, figure), strict=False)
-        found = [our / their for our, their in both if their]
+        found = [our / their for our, their in both if their > 0 and our >= 0]
         return statistics.median(found) if found else None
 
     def growth(self, pair: str, figure: str) -> tuple[float, float] | None:

@@ -91,6 +91,13 @@ class TestResults(SynchronousTestCase):
 
 
 class TestBars(SynchronousTestCase):
+    def test_a_difference_below_zero_has_no_ratio(self) -> None:
+        found = Results()
+        for ours, theirs in ((-1.0, 2.0), (3.0, -2.0), (4.0, 0.0)):
+            found.add("ours", {"added": ours})
+            found.add("theirs", {"added": theirs})
+        self.assertIsNone(found.ratio("ours", "theirs", "added"))
+
     def test_a_ratio_is_told_with_its_figures(self) -> None:
         record = Record({}, results(ours={"cpu": [30]}, good={"cpu": [20]}, bad={"cpu": [40]}))
         lines = [Ratio(1, "CPU", "ours", "cpu", most, ("bad", "good")).judge(record) for most in (1.5, 1.4, None)]
