@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any, cast
 
 from twisted.internet import error
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorFDSet, IReactorTime, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -92,7 +92,7 @@ class FdSet:
         if self._serving:
             self._behind.append(call)
         else:
-            self._later(call)
+            cast("IReactorTime", self).callLater(0, call)  # which who inherits this has
 
     def try_reading(self, reader: Any) -> None:
         """Read behind the events of this batch, as if there were an event."""
@@ -102,9 +102,6 @@ class FdSet:
         fd = reader.fileno()
         if self._watched.get(fd) is reader:
             self._serve(fd, _IN, reader)
-
-    def _later(self, call: Callable[[], object]) -> None:
-        raise NotImplementedError
 
     def getReaders(self) -> list[Any]:
         """Return those that wait to read."""
@@ -293,9 +290,6 @@ class Poller(FdSet):
         """The reactor ends: so does every connection."""
         for selectable in self.removeAll():
             self._lose(selectable, cast("BaseException", reason.value), reading=False)
-
-    def _later(self, call: Callable[[], object]) -> None:
-        self.callLater(0, call)
 
     def _want(self, selectable: Any, event: int) -> None:
         super()._want(selectable, event)

@@ -5,7 +5,6 @@ It spares what a nested poller costs, a second system call and a hop for each ba
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.main import installReactor
@@ -24,9 +23,6 @@ class MeshtxReactor(FdSet, PosixReactorBase):
     def removeAll(self) -> list[Any]:
         """Watch nothing any more but what the reactor itself needs; return what was watched."""
         return self._removeAll(self.getReaders(), self.getWriters())
-
-    def _later(self, call: Callable[[], object]) -> None:
-        self.callLater(0, call)
 
     def doIteration(self, delay: float | None) -> None:
         """Serve one batch of events.

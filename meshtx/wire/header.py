@@ -8,6 +8,7 @@ Bytes in, header out; no I/O, no clock.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 from meshtx.wire.malformed import Malformed
@@ -15,7 +16,7 @@ from meshtx.wire.malformed import Malformed
 H = TypeVar("H")
 
 
-class HeaderParser(Generic[H]):
+class HeaderParser(ABC, Generic[H]):
     """Reads one header; holds at most the header, and what came behind it.
 
     A parser of a format says in `_read` what the bytes held so far are.
@@ -50,6 +51,6 @@ class HeaderParser(Generic[H]):
         """Return the bytes behind the header, none of which was looked at; none before it is whole."""
         return bytes(self._held[self._end :]) if self._end else b""
 
+    @abstractmethod
     def _read(self) -> H | Malformed | None:
         """Judge what is held, and set `_end` where the header is whole."""
-        raise NotImplementedError

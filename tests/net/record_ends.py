@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fcntl import ioctl
 from select import select
@@ -35,7 +36,7 @@ from meshtx.net.sockets import SocketOptions, arm
 from tests.net.transport_case import unsent
 
 
-class End:
+class End(ABC):
     """What is the same on both: a handshake, then plain bytes."""
 
     records: Any
@@ -70,21 +71,21 @@ class End:
 
     # For each kind.
 
+    @abstractmethod
     def give(self, cipher: bytes) -> None:
         """Let bytes come from the peer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self) -> bytes:
         """Return what is to be sent to the peer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
         """Send plain bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close_notify(self) -> None:
         """End our direction."""
-        raise NotImplementedError
 
 
 class MemoryEnd(End):
