@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     {"plugins.*"},
     {"identity", "directory"},
     {"proxy"},
+    {"kube"},
     {"config"},
     {"services"},
     {"demo"},
