@@ -93,6 +93,7 @@ class LegStream(OverTcp):
         self._ended = False
         self._producer: IProducer | None = None
         self._ending = False
+        self._short = False  # `received` is the protocol's own, for the time being
 
     # What the leg calls.
 
@@ -149,6 +150,7 @@ class LegStream(OverTcp):
 
     def _let_go(self) -> None:
         self._stop_producer()  # else the transport below could not close: what it waits for never comes
+        self._take_aside()  # else it would lead back here
         self._ended, self._steers = True, False
 
     def move(self, leg: Leg) -> None:
@@ -168,6 +170,7 @@ class LegStream(OverTcp):
     def pauseProducing(self) -> None:
         """Stop reading: nothing comes, not even the peer's FIN, until `resumeProducing`."""
         self._paused = True
+        self._take_aside()
         if self._steers:
             self._tcp.pauseProducing()
 
@@ -182,7 +185,19 @@ class LegStream(OverTcp):
     def _go_on(self) -> None:
         self._deliver()
         if self._steers and not self._paused:
+            self._take_straight()
             self._tcp.resumeProducing()
+
+    def _take_straight(self) -> None:
+        """Have the leg give what comes to the protocol: a call less a chunk."""
+        if self._app is not None and not self._short and not self.disconnecting:
+            self.received = self._app.dataReceived  # type: ignore[method-assign]
+            self._short = True
+
+    def _take_aside(self) -> None:
+        if self._short:
+            del self.received
+            self._short = False
 
     def _hold(self, what: _Held) -> None:
         if self._held is _NOTHING:
@@ -271,6 +286,7 @@ class LegStream(OverTcp):
         if self.disconnecting:
             return
         self.disconnecting = True
+        self._take_aside()
         self._drop()
         if self._ended:
             return
@@ -282,6 +298,7 @@ class LegStream(OverTcp):
     def abortConnection(self) -> None:
         """Cut the connection: RESET, and the end of the leg. The protocol hears of it later."""
         self.disconnecting = True
+        self._take_aside()
         self._drop()
         if not self._ended:
             self._stop_producer()

@@ -29,6 +29,9 @@ from meshtx.net.deadline import Deadline
 from meshtx.net.leg_stream import MAX_HELD, LegStream
 from meshtx.net.relay import IStream
 from meshtx.wire.leg_frames import (
+    DATA,
+    HEAD,
+    MAX_PAYLOAD,
     Accept,
     Data,
     Fin,
@@ -187,7 +190,8 @@ class LegEnd(Protocol):
 
     def send(self, data: bytes) -> None:
         """Send bytes of the application."""
-        self.transport.write(encode_data(data))
+        size = len(data)
+        self.transport.write(HEAD.pack(DATA | size) + data if 0 < size <= MAX_PAYLOAD else encode_data(data))
 
     def finish(self) -> None:
         """Send FIN."""

@@ -49,7 +49,9 @@ MAX_WORD = 64
 MAX_REASON = 256
 """Bytes of the reason in REFUSE."""
 
-_HEAD = Struct(">I")
+HEAD = Struct(">I")
+"""The four bytes before a payload, as one number: the type in the highest byte, then the length."""
+
 _TEXT = re.compile(r"[\x21-\x7e]*")
 _REASON = re.compile(rb"[\x20-\x7e]+")
 
@@ -66,8 +68,10 @@ class FrameType(IntEnum):
     RETIRE = 7
 
 
-_DATA = int(FrameType.DATA) << 24
-_WHOLE = _HEAD.pack(_DATA | MAX_PAYLOAD)
+DATA = int(FrameType.DATA) << 24
+"""What is added to the length in `HEAD` of a DATA frame. These two are for who cannot afford a call a chunk."""
+
+_WHOLE = HEAD.pack(DATA | MAX_PAYLOAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +161,11 @@ def encode_data(data: bytes) -> bytes:
     """Return DATA frames that hold these bytes: as few as there can be, none for none."""
     size = len(data)
     if size <= MAX_PAYLOAD:
-        return _HEAD.pack(_DATA | size) + data if size else b""
+        return HEAD.pack(DATA | size) + data if size else b""
     view, rest = memoryview(data), size % MAX_PAYLOAD  # no copy but the one of joining
     parts = [part for at in range(0, size - rest, MAX_PAYLOAD) for part in (_WHOLE, view[at : at + MAX_PAYLOAD])]
     if rest:
-        parts += (_HEAD.pack(_DATA | rest), view[-rest:])
+        parts += (HEAD.pack(DATA | rest), view[-rest:])
     return b"".join(parts)
 
 
@@ -185,8 +189,8 @@ class FrameParser:
         """
         size = len(data) - HEADER
         if 0 < size <= MAX_PAYLOAD and not self._held and not self._broken:
-            (head,) = _HEAD.unpack_from(data)
-            if head == _DATA | size:
+            (head,) = HEAD.unpack_from(data)
+            if head == DATA | size:
                 return data[HEADER:]
         elif len(data) % MAX_FRAME == 0 and data and not self._held and not self._broken:
             view, starts = memoryview(data), range(0, len(data), MAX_FRAME)
@@ -217,7 +221,7 @@ class FrameParser:
         view = memoryview(data) if end > MAX_FRAME else data  # several frames: no copy but the one of joining
         self._wanted = HEADER
         while end - at >= HEADER:
-            (head,) = _HEAD.unpack_from(data, at)
+            (head,) = HEAD.unpack_from(data, at)
             size = head & 0xFFFFFF
             stop = at + HEADER + size
             if size > MAX_PAYLOAD or stop > end:
@@ -225,7 +229,7 @@ class FrameParser:
                 break
             payload = view[at + HEADER : stop]
             at = stop
-            if head == _DATA | size and size:
+            if head == DATA | size and size:
                 parts.append(payload)
                 continue
             if parts:
@@ -322,7 +326,7 @@ def _problem(opened: Open) -> str:
 
 
 def _framed(kind: int, payload: bytes) -> bytes:
-    return _HEAD.pack(kind << 24 | len(payload)) + payload
+    return HEAD.pack(kind << 24 | len(payload)) + payload
 
 
 def _printable(reason: str) -> bytes:
