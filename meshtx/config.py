@@ -6,12 +6,13 @@ options of a twistd command. See `meshtx.config_load` for how the names of a set
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from meshtx.config_checks import check_distinct, excludes, needs
+from meshtx.config_credentials import CredentialsConfig, check_credentials
 from meshtx.config_load import ProgramConfig, load, optional, setting, settings
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.config_values import (
@@ -19,7 +20,6 @@ from meshtx.config_values import (
     BALANCER,
     COUNT,
     DURATION,
-    ENDPOINT,
     FILE,
     FLAG,
     FOLDER,
@@ -27,7 +27,6 @@ from meshtx.config_values import (
     MARK,
     NAME,
     NETWORK,
-    PEM,
     PORTS,
     SECONDS,
     WORD,
@@ -58,33 +57,11 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class ProxyConfig(ProgramConfig):
+class ProxyConfig(CredentialsConfig):
     """The sidecar, ``twistd meshproxy``."""
 
     program: ClassVar[str] = "meshproxy"
     prefix: ClassVar[str] = "MESHTX_PROXY_"
-
-    name: Name | None = optional(
-        NAME, "The workload's name in the mesh; with certificate files it is the one that the certificate has."
-    )
-    trust_anchors: str | None = optional(PEM, "The mesh's trust anchors, as PEM text.")
-    trust_anchors_file: Path | None = optional(FILE, "The mesh's trust anchors, in a PEM file.")
-
-    identity_address: Endpoint | None = optional(ENDPOINT, "Where the identity service issues certificates.")
-    identity_name: Name = setting(
-        NAME,
-        "meshtx-identity.meshtx.serviceaccount.identity.meshtx.cluster.local",
-        "The name that the identity service must prove.",
-    )
-    token_file: Path | None = optional(FILE, "The token that proves the name to the identity service.")
-    key_folder: Path | None = optional(
-        FOLDER, "A folder on a tmpfs where the private key is kept over a restart; without it, memory alone has it."
-    )
-
-    certificate_file: Path | None = optional(
-        FILE, "Without an identity service: the workload's certificate and its issuers, in a PEM file."
-    )
-    key_file: Path | None = optional(FILE, "The private key of certificate_file, in a PEM file.")
 
     directory_file: Path | None = optional(FILE, "Who is meshed: a TOML or JSON file, read again when it changes.")
 
@@ -171,7 +148,7 @@ class ProxyConfig(ProgramConfig):
 
     def check(self) -> None:
         """Judge the values together."""
-        _check_credentials(self)
+        check_credentials(self)
         _check_listeners(self)
         if self.inbound_allow and self.inbound_policy is not Mode.LISTED:
             raise ConfigError(
@@ -179,40 +156,6 @@ class ProxyConfig(ProgramConfig):
                 f"the policy {self.inbound_policy.value!r} does not read it",
                 "set inbound_policy to 'listed', or remove it",
             )
-
-
-def _check_credentials(config: ProxyConfig) -> None:
-    if (config.trust_anchors is None) == (config.trust_anchors_file is None):
-        have = "neither is" if config.trust_anchors is None else "both are"
-        raise ConfigError("trust_anchors, trust_anchors_file", f"{have} set", "set one of them to the mesh's anchors")
-    from_files = config.certificate_file is not None or config.key_file is not None
-    if from_files and config.identity_address is not None:
-        raise ConfigError(
-            "certificate_file, identity_address", "both are set", "take the certificate from files or from the service"
-        )
-    if from_files:
-        _needs(config, "a certificate from files", "certificate_file", "key_file")
-        _excludes(config, "a certificate from files", "token_file", "key_folder")
-    elif config.identity_address is None:
-        raise ConfigError(
-            "identity_address",
-            "nothing says where the certificate comes from",
-            "set it (with name and token_file), or set certificate_file and key_file",
-        )
-    else:
-        _needs(config, "a certificate from the identity service", "name", "token_file")
-
-
-def _needs(config: ProgramConfig, what: str, *keys: str) -> None:
-    for key in keys:
-        if getattr(config, key) is None:
-            raise ConfigError(key, "not set", f"{what} needs it")
-
-
-def _excludes(config: ProgramConfig, what: str, *keys: str) -> None:
-    for key in keys:
-        if getattr(config, key) is not None:
-            raise ConfigError(key, f"{what} does not read it", "remove it")
 
 
 def _check_listeners(config: ProxyConfig) -> None:
@@ -228,13 +171,7 @@ def _check_listeners(config: ProxyConfig) -> None:
         )
     if any(each.listen.port == 0 for each in config.inbound_forward):
         raise ConfigError("inbound_forward", "port 0 is none that clients know", "name the port that they connect to")
-    _check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])
-
-
-def _check_distinct(listeners: list[Address]) -> None:
-    for address, times in Counter(each for each in listeners if each.port).items():
-        if times > 1:
-            raise ConfigError(str(address), f"{times} listeners have this address", "give each one its own port")
+    check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])
 
 
 SHORTEST_LIFETIME = timedelta(seconds=15)
@@ -279,10 +216,10 @@ class IdentityConfig(ProgramConfig):
         if self.lifetime < SHORTEST_LIFETIME:
             raise ConfigError("lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time")
         if self.validator == "local":
-            _needs(self, "the validator 'local'", "token_key_file")
+            needs(self, "the validator 'local'", "token_key_file")
         else:
-            _excludes(self, f"the validator {self.validator!r}", "token_key_file")
-        _check_distinct([self.listen, self.admin_listen])
+            excludes(self, f"the validator {self.validator!r}", "token_key_file")
+        check_distinct([self.listen, self.admin_listen])
 
     @property
     def scope(self) -> MeshScope:
