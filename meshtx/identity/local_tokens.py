@@ -10,7 +10,6 @@ signed: what is stolen is of use for a short time only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
@@ -25,20 +24,16 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from meshtx.errors import CredentialsError
+from meshtx.identity.token_claims import AUDIENCE, check_length, check_use, name_of, seconds
 from meshtx.identity.validator import TokenMalformed, TokenRejected
 from meshtx.interfaces import ITokenValidator
 from meshtx.pki.keys import is_p256
-from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.pki.name import MeshScope, Name
 from meshtx.pki.pem import read_blocks
 
 ISSUER: Final = "meshtx"
-AUDIENCE: Final = "identity.l5d.io"
-MAX_LENGTH = 16 * 1024
-"""Bytes of a token; ours have about 350."""
 LIFETIME = timedelta(hours=1)
 MAX_LIFETIME = timedelta(hours=24)
-LEEWAY = 60.0
-"""Seconds by which the clock of whoever makes tokens may be ahead."""
 
 _ALGORITHMS = ["ES256"]
 
@@ -95,15 +90,14 @@ class LocalValidator:
         :raises TokenMalformed: it is no token, or its subject is no service account.
         :raises TokenRejected: it is not ours, not for us, or not for now.
         """
-        if len(token) > MAX_LENGTH:
-            raise TokenMalformed(f"the token has {len(token)} bytes, at most {MAX_LENGTH}")
+        check_length(token)
         claims = self._verified_claims(token.rstrip(b"\r\n"))  # a file that a person made ends in a line feed
         if claims.get("iss") != ISSUER:
             raise TokenRejected(f"the token's issuer is not {ISSUER!r}")
         if claims.get("aud") not in (AUDIENCE, [AUDIENCE]):
             raise TokenRejected(f"the token's audience is not {AUDIENCE!r}")
         _check_times(claims, now)
-        return _name_of(claims.get("sub"), scope)
+        return name_of(claims.get("sub"), scope)
 
     def _verified_claims(self, token: bytes) -> dict[str, object]:
         for key in self._keys:
@@ -131,27 +125,7 @@ def _public_key(text: str, label: str, what: str) -> EllipticCurvePublicKey:
 
 
 def _check_times(claims: dict[str, object], now: float) -> None:
-    issued, begins, ends = (_seconds(claims, name) for name in ("iat", "nbf", "exp"))
+    issued, begins, ends = (seconds(claims, name) for name in ("iat", "nbf", "exp"))
     if ends - min(issued, begins) > MAX_LIFETIME.total_seconds():
         raise TokenRejected("the token is valid for more than 24 h")
-    if max(issued, begins) > now + LEEWAY:
-        raise TokenRejected("the token is not valid yet")
-    if now >= ends:
-        raise TokenRejected("the token has expired")
-
-
-def _seconds(claims: dict[str, object], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise TokenRejected(f"the token's {name!r} is missing or no time")
-    return value
-
-
-def _name_of(subject: object, scope: MeshScope) -> Name:
-    parts = subject.split(":") if isinstance(subject, str) else []
-    if len(parts) != 4 or parts[:2] != ["system", "serviceaccount"]:
-        raise TokenMalformed("the token's subject is not system:serviceaccount:NAMESPACE:ACCOUNT")
-    try:
-        return scope.name(parts[2], parts[3])
-    except InvalidName as error:
-        raise TokenMalformed(f"the token's subject cannot be a name: {error}") from error
+    check_use(max(issued, begins), ends, now)
