@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from socket import socket
 from typing import Any, cast
 
@@ -18,11 +16,6 @@ from meshtx.config_options import ConfigOptions
 from meshtx.directory.file import FileDirectory
 from meshtx.directory.nothing import Nothing
 from meshtx.directory.ranges import Networks, Ranges
-from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.certificate_files import CertificateFiles
-from meshtx.identity.certify_client import CertifyClient
-from meshtx.identity.keeper_service import KeeperService, Refresh
-from meshtx.identity.key_folder import KeyFolder
 from meshtx.net.dial import Dialler
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
 from meshtx.net.poller import registrar
@@ -34,7 +27,6 @@ from meshtx.observe.flows import Flows
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import TapHub
 from meshtx.observe.tap_rpc import TapService
-from meshtx.pki.bundle import TrustBundle
 from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
 from meshtx.proxy.inbound import Goal, Goals, Inbound
@@ -51,6 +43,7 @@ from meshtx.proxy.workload import Workload
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
+from meshtx.services.credentials import credentials_source
 from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
@@ -104,53 +97,20 @@ class ProxyService(MultiService):
         self._legs = Live()
         self.tap = TapHub(reactor, self.metrics)
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
-        self.source = self._credentials()
+        self.source = credentials_source(config, reactor, self.metrics, self._sockets)
         self.directory = self._directory()
         self.tls = MeshTls(self.source, config.name)
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
-        self._measure_credentials()
-        self.source.subscribe(self._measure_credentials)
         self._own_ports: set[int] = set()
         self.listeners = Listeners(self._io, config.program, self._listeners(), self._sockets, self._bound)
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
-
-    def _credentials(self) -> CertificateFiles | KeeperService:
-        config, reactor = self._config, self._reactor
-        trust = config.trust_anchors_file or _anchors(config.trust_anchors)
-        if config.certificate_file and config.key_file:
-            return CertificateFiles(
-                config.certificate_file,
-                config.key_file,
-                trust,
-                reactor,
-                name=config.name,
-                reloaded=self.metrics.reloads(Followed.CREDENTIALS),
-            )
-        assert config.identity_address and config.name and config.token_file  # noqa: PT018 - what check() has made sure of
-        where = config.identity_address
-        client = CertifyClient(reactor, where.host, where.port, config.identity_name, self._sockets)
-        return KeeperService(
-            config.name,
-            client.certify,
-            config.token_file,
-            trust,
-            reactor,
-            key_folder=KeyFolder(config.key_folder) if config.key_folder else None,
-            refreshed=lambda how: self.metrics.certificate_refreshed(ok=how is Refresh.SUCCESS),
-            reloaded=self.metrics.reloads(Followed.TRUST_ANCHORS),
-        )
 
     def _directory(self) -> FileDirectory | Nothing:
         file = self._config.directory_file
         if file is None:
             return Nothing()
         return FileDirectory(file, self._reactor, reloaded=self.metrics.reloads(Followed.DIRECTORY))
-
-    def _measure_credentials(self) -> None:
-        self.metrics.anchors(anchor.not_valid_after_utc for anchor in self.source.trust.anchors)
-        if self.source.credentials is not None:
-            self.metrics.certificate(self.source.credentials.not_after, datetime.fromtimestamp(time.time(), UTC))
 
     def _listeners(self) -> list[Listener]:
         config = self._config
@@ -293,13 +253,6 @@ class ProxyService(MultiService):
     async def _all_gone(self) -> None:
         await self.live.empty()
         await self._legs.empty()
-
-
-def _anchors(pem: str | None) -> TrustBundle:
-    try:
-        return TrustBundle.from_pem(pem or "", "trust_anchors")
-    except CredentialsError as error:
-        raise ConfigError("trust_anchors", str(error), "give the PEM text of the mesh's trust anchors") from error
 
 
 def _policy(config: ProxyConfig) -> Policy:
