@@ -1,0 +1,101 @@
+"""The keys and certificates of a control plane that lives as long as a test run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+LIFETIME = timedelta(days=7)
+
+SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """A certificate authority that writes what it issues into a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        subject = _subject(name)
+        self._certificate = (
+            _start(subject, subject, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.file = folder / f"{name}.crt"
+        self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+
+    def client(self, name: str, organization: str | None = None) -> Pair:
+        """Return what a client shows; Kubernetes takes the names for its user and its group."""
+        return self._issue(name, _subject(name, organization), ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def server(self, name: str, *addresses: str) -> Pair:
+        """Return what a server shows that is reached at these addresses."""
+        names = [x509.DNSName(each) for each in SERVER_NAMES]
+        ips = [x509.IPAddress(ip_address(each)) for each in addresses]
+        alternatives = x509.SubjectAlternativeName([*names, *ips])
+        return self._issue(name, _subject(name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
+
+    def _issue(
+        self, name: str, subject: x509.Name, usage: x509.ObjectIdentifier, *extensions: x509.ExtensionType
+    ) -> Pair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _start(subject, self._certificate.subject, key.public_key())
+        for extension in (x509.ExtendedKeyUsage([usage]), *extensions):
+            builder = builder.add_extension(extension, critical=False)
+        pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
+        certificate = builder.sign(self._key, hashes.SHA256())
+        pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        write_key(pair.key, key)
+        return pair
+
+
+def signing_key(folder: Path) -> Pair:
+    """Make the key that signs ServiceAccount tokens; its public half stands in place of a certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    pair = Pair(folder / "service-account.pub", folder / "service-account.key")
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pair.certificate.write_bytes(public)
+    write_key(pair.key, key)
+    return pair
+
+
+def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write a key as PKCS #8 that only its owner reads."""
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def _subject(name: str, organization: str | None = None) -> x509.Name:
+    parts = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
+    return x509.Name([*parts, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _start(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + LIFETIME)
+    )
