@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from OpenSSL import SSL, crypto
@@ -31,6 +32,12 @@ _CODE_NAMES = {
     for name, value in vars(_CODES).items()
     if name.startswith("ERR_")
 }
+
+KNOWN = 1024
+"""Certificates that are kept in memory with what they say."""
+
+MAX_KNOWN = 2**12
+"""Octets of one that is; ours have some 600."""
 
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -62,7 +69,9 @@ class PeerCheck:
             if not ok:
                 self.refused = _verdict(certificate, errno, depth)
             elif depth == 0:
-                self._read_leaf(certificate.to_cryptography())
+                octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+                proved = known if len(octets) <= MAX_KNOWN else _proved
+                self.found, self.expires = proved(octets, self.expected)
         except PeerNameError as error:
             self.refused = TlsError(TlsFailure(error.reason.value), error.detail)
         except ValueError as error:  # cryptography's; not logged: who may connect could fill the log with it
@@ -72,10 +81,22 @@ class PeerCheck:
             self.refused = TlsError(TlsFailure.UNSUITABLE, "the certificate cannot be judged")
         return bool(ok) and self.refused is None
 
-    def _read_leaf(self, leaf: x509.Certificate) -> None:
-        name = matches(leaf, self.expected or peer_name(leaf))
-        self.expires = leaf.not_valid_after_utc
-        self.found = name
+
+def _proved(octets: bytes, expected: Name | None) -> tuple[Name, datetime]:
+    """Return whom a leaf names, and when it expires.
+
+    :param octets: the certificate, DER.
+    :raises PeerNameError: it names another one, or none.
+    """
+    leaf = x509.load_der_x509_certificate(octets)
+    return matches(leaf, expected or peer_name(leaf)), leaf.not_valid_after_utc
+
+
+known = lru_cache(KNOWN)(_proved)
+"""Remembers: a peer shows the same certificate until it is renewed, and the same octets always say the same.
+
+What is refused is not remembered. That the chain is good and in time is OpenSSL's verdict, anew in each handshake.
+"""
 
 
 def _verdict(certificate: crypto.X509, errno: int, depth: int) -> TlsError:

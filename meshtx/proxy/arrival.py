@@ -10,7 +10,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from meshtx.net.quick import QuickTransport
-from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls
+from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls, read_whole
 
 
 class Arrival(Protocol):
@@ -80,8 +80,8 @@ class Arrival(Protocol):
     def _leave(self, data: bytes) -> bool:
         if self._seen is None or self.leaves is None:
             return False
-        hello = ClientHelloSniffer().receive_data(data)
-        if not isinstance(hello, Hello) or not self.leaves(hello):
+        hello = read_whole(data)
+        if hello is None or not self.leaves(hello):
             return False
         self._judge(hello)
         return True

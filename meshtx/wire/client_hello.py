@@ -13,14 +13,16 @@ that makes it certain, so it is the same however the bytes were cut. Bytes in, v
 keeps the bytes, whoever reads them next needs all of them.
 
 This judges who should read the connection; it is no check of the TLS itself, which OpenSSL makes later.
+
+A ClientHello that is there whole, in a record of its own, as nearly all are, is read at once by `read_whole`.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Generator
 from dataclasses import dataclass
-from struct import Struct
 
 RECORD_HEADER = 5
 """Bytes before a record's fragment."""
@@ -39,7 +41,9 @@ _CLIENT_HELLO = 1
 _SERVER_NAME = 0
 _ALPN = 16
 _SUPPORTED_VERSIONS = 43
-_EXTENSION = Struct(">HH")
+_EXTENSION = struct.Struct(">HH")
+_SESSION_ID = RECORD_HEADER + 4 + 2 + 32
+"""Where the first vector of a message is, in a record of its own."""
 _PRINTABLE = re.compile(rb"[\x21-\x7e]*")
 
 
@@ -100,8 +104,8 @@ class ClientHelloSniffer:
         self._header = b""
         self._fragment_left = 0
         self._held = bytearray()
-        self._message = _message()
-        self._wanted = next(self._message)
+        self._message: Generator[int, bytes, Hello] | None = None
+        self._wanted = 1
 
     @property
     def begun(self) -> bool:
@@ -123,7 +127,7 @@ class ClientHelloSniffer:
             self._first = (self._first + piece[:2])[:2]
             self._seen += len(piece)
             try:
-                self._verdict = self._records(piece)
+                self._verdict = (read_whole(piece) if self._seen == len(piece) else None) or self._records(piece)
                 _require(self._verdict is not None or self._seen < MAX)
             except _Broken:
                 self._verdict = NotTls()
@@ -157,6 +161,9 @@ class ClientHelloSniffer:
         self._held += piece
         if len(self._held) < self._wanted:
             return None
+        if self._message is None:
+            self._message = _message()
+            next(self._message)
         data, at = bytes(self._held), 0
         while len(data) - at >= self._wanted:
             start, at = at, at + self._wanted
@@ -166,6 +173,56 @@ class ClientHelloSniffer:
                 return end.value
         self._held = bytearray(data[at:])
         return None
+
+
+def read_whole(data: bytes) -> Hello | None:
+    """Return the ClientHello that these bytes begin with, if all of it is there, in one record and nothing else.
+
+    ``None`` says nothing: whatever is out of the ordinary is for the sniffer to judge.
+    """
+    size = int.from_bytes(data[3:RECORD_HEADER], "big")
+    end = RECORD_HEADER + size
+    if not (len(data) >= end > _SESSION_ID and size <= MAX_FRAGMENT and _is_record(data[:2])):
+        return None
+    if data[5] != _CLIENT_HELLO or int.from_bytes(data[6:9], "big") != size - 4 or data[9] != 3:
+        return None
+    try:
+        return _read_body(data[:end])
+    except (_Broken, IndexError, struct.error):
+        return None
+
+
+def _read_body(data: bytes) -> Hello:
+    """Read a message that fills its record, from its session id on."""
+    at = _SESSION_ID
+    _require(data[at] <= 32)
+    at += 1 + data[at]
+    suites = data[at] << 8 | data[at + 1]
+    _require(suites >= 2 and suites % 2 == 0)
+    at += 2 + suites
+    _require(data[at] > 0)
+    at += 1 + data[at]
+    return _read_extensions(data, at)
+
+
+def _read_extensions(data: bytes, at: int) -> Hello:
+    end = len(data)
+    found: dict[int, bytes] = {}
+    if at != end:
+        _require(data[at] << 8 | data[at + 1] == end - at - 2)
+        at += 2
+    while at < end:
+        kind, size = _EXTENSION.unpack_from(data, at)
+        at += 4 + size
+        _require(kind not in found)
+        found[kind] = data[at - size : at]
+    _require(at == end)
+    sni, alpn, versions = found.get(_SERVER_NAME), found.get(_ALPN), found.get(_SUPPORTED_VERSIONS)
+    return Hello(
+        None if sni is None else _server_name(sni),
+        () if alpn is None else _protocols(alpn),
+        () if versions is None else _versions(versions),
+    )
 
 
 def _require(condition: bool) -> None:
