@@ -18,7 +18,7 @@ class LogLevelTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         log = Logger(namespace="test", observer=namedAny(f"meshtx.observe.log_levels.{level}")())
         for each in LogLevel.iterconstants():
-            log.emit(each, "said {level}", level=each.name)
+            log.emit(each, "said {what}", what=each.name)
         return [line.rsplit(" ", 1)[1] for line in out.getvalue().splitlines()]
 
     def test_each_level_of_an_annotation_shows_itself_and_what_is_worse(self) -> None:
