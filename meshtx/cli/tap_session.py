@@ -27,7 +27,7 @@ from meshtx.directory.target import Meshed
 from meshtx.errors import ConfigError, MeshtxError, PeerError
 from meshtx.files import read_file
 from meshtx.identity.certify import CertifyArguments
-from meshtx.identity.certify_client import CertifyClient, resolve
+from meshtx.identity.certify_client import CertifyClient
 from meshtx.identity.keeper_service import MAX_TOKEN
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import DialFailed, Dialler
@@ -39,6 +39,7 @@ from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr
 from meshtx.pki.keys import new_key
 from meshtx.pki.name import MeshScope, Name
+from meshtx.rpc.connect import resolve
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
 from meshtx.wire.address import Address
 

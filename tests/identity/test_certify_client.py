@@ -12,7 +12,7 @@ from twisted.internet.tcp import Client as TcpClient
 from twisted.trial.unittest import TestCase
 
 from meshtx.identity.certify import CertifyArguments
-from meshtx.identity.certify_client import CertifyClient, IdentityUnreachable, resolve
+from meshtx.identity.certify_client import CertifyClient
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.listen import listen
@@ -23,6 +23,7 @@ from meshtx.pki.csr import make_csr
 from meshtx.pki.keys import new_key
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Call
+from meshtx.rpc.connect import Unreachable, resolve
 from meshtx.rpc.messages.identity_pb2 import CertifyRequest, CertifyResponse
 from meshtx.rpc.methods import CERTIFY
 from meshtx.rpc.server import RpcServer
@@ -114,7 +115,7 @@ class CertifyClientTests(TestCase):
         number = port.getHost().port
         await port.stopListening()
         client = CertifyClient(reactor, "127.0.0.1", number, IDENTITY)
-        error = await self.assertFailure(client.certify(arguments()), IdentityUnreachable)
+        error = await self.assertFailure(client.certify(arguments()), Unreachable)
         self.assertEqual(str(error), f"connecting to 127.0.0.1:{number}: Connection refused")
 
     async def test_giving_up_in_a_handshake(self) -> None:
@@ -168,7 +169,7 @@ class ResolveTests(TestCase):
     async def test_a_name_without_addresses_has_none(self) -> None:
         self.assertEqual(await resolve(reactor, "nowhere.invalid", 80), [])
         client = CertifyClient(reactor, "nowhere.invalid", 80, IDENTITY)
-        error = await self.assertFailure(client.certify(arguments()), IdentityUnreachable)
+        error = await self.assertFailure(client.certify(arguments()), Unreachable)
         self.assertEqual(str(error), "the host name nowhere.invalid has no address")
 
     async def test_giving_up_on_a_name(self) -> None:

@@ -1,0 +1,134 @@
+"""Reaching a gRPC service of the mesh: its host's addresses in turn, TLS to its own name, the protocol above it.
+
+Verified against the mesh's anchors as Linkerd's proxies do it: no ALPN, the own certificate presented where there
+is one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IReactorPluggableNameResolver,
+    IResolutionReceiver,
+    ITCPTransport,
+)
+from zope.interface import implementer
+
+from meshtx.errors import PeerError
+from meshtx.net.contexts import Contexts
+from meshtx.net.dial import DialFailed, Dialler
+from meshtx.net.failures import TlsError
+from meshtx.net.sockets import SocketOptions
+from meshtx.net.tls import Session, TlsProtocol
+from meshtx.pki.name import Name
+from meshtx.rpc.client import RpcClient
+from meshtx.rpc.framing import MAX_MESSAGE
+from meshtx.wire.address import Address
+
+CONNECT_TIMEOUT = 3.0
+"""Seconds for each of the host's addresses."""
+
+
+class Unreachable(PeerError):
+    """No address of a service takes a connection."""
+
+
+class Connector:
+    """Makes connections to one service.
+
+    :param reactor: connects, keeps time and resolves host names. (Any: a reactor has no one type.)
+    :param host: a name, resolved anew each time, or an address.
+    :param name: what the service must prove to be.
+    :param max_message: bytes of a message in an answer.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        host: str,
+        port: int,
+        name: Name,
+        options: SocketOptions | None = None,
+        *,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self._reactor = reactor
+        self._dialler = Dialler(reactor, options or SocketOptions(), CONNECT_TIMEOUT)
+        self._host = host
+        self._port = port
+        self._name = name
+        self._max_message = max_message
+
+    async def connect(self, contexts: Contexts) -> RpcClient:
+        """Connect to the first of the host's addresses that takes a connection; cancel to give up.
+
+        :raises meshtx.net.failures.TlsError: the service is not who it should be.
+        :raises Unreachable: no address takes one.
+        """
+        failures: list[str] = []
+        for address in await resolve(self._reactor, self._host, self._port):
+            connected = _Connected(self._reactor, contexts, self._name, self._max_message)
+            try:
+                await self._dialler.dial(address, connected.protocol)
+            except DialFailed as error:
+                failures.append(str(error))
+            else:
+                return await connected.client
+        raise Unreachable("; ".join(failures) or f"the host name {self._host} has no address")
+
+
+class _Connected:
+    """A TLS connection on its way to becoming a client."""
+
+    def __init__(self, reactor: Any, contexts: Contexts, name: Name, max_message: int) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._max_message = max_message
+        self.client: Deferred[RpcClient] = Deferred(self._give_up)
+        self.protocol = TlsProtocol(contexts.client(name), self._established, self._failed, reactor)
+
+    def _give_up(self, _: Deferred[RpcClient]) -> None:
+        cast("ITCPTransport", self.protocol.transport).abortConnection()
+
+    def _failed(self, error: TlsError) -> None:
+        if not self.client.called:  # it is when we gave up
+            self.client.errback(error)
+
+    def _established(self, _session: Session) -> RpcClient:
+        client = RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
+        self.client.callback(client)
+        return client
+
+
+def resolve(reactor: IReactorPluggableNameResolver, host: str, port: int) -> Deferred[list[Address]]:
+    """Return the addresses of a host, in the order in which the system prefers them; none if there are none."""
+    addresses: Deferred[list[Address]] = Deferred()
+    try:
+        addresses.callback([Address.of(host, port)])
+    except ValueError:
+        reactor.nameResolver.resolveHostName(_Addresses(port, addresses), host, port)
+    return addresses
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    def __init__(self, port: int, resolved: Deferred[list[Address]]) -> None:
+        self._port = port
+        self._resolved = resolved
+        self._found: list[Address] = []
+
+    def resolutionBegan(self, _resolution: IHostResolution) -> None:
+        """Wait: the system's resolver cannot be interrupted."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        if isinstance(address, IPv4Address | IPv6Address):
+            self._found.append(Address.of(address.host, self._port))
+
+    def resolutionComplete(self) -> None:
+        if not self._resolved.called:
+            self._resolved.callback(self._found)
