@@ -7,7 +7,7 @@ shell's kubectl use it. A test process has one of its own (:func:`control_plane`
 
 There is no kubelet, no scheduler and no network between pods: a Pod runs when a test says so in its status. What is
 real: RBAC, admission (ServiceAccount, PodSecurity, LimitRanger, ResourceQuota, webhooks), tokens and their reviews,
-aggregated APIs, and the controllers named in ``CONTROLLERS``.
+aggregated APIs, and the controllers named in ``tests.kube.flags``.
 """
 
 from __future__ import annotations
@@ -24,39 +24,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.kube.binaries import NoBinaries, binaries
-from tests.kube.credentials import Authority, Pair, signing_key
+from tests.kube.credentials import make_credentials
+from tests.kube.flags import KUBERNETES_ADDRESS, LOOPBACK, api_server, controller_manager, etcd, kubeconfig
 from tests.kube.plain_api import PlainApi
-
-LOOPBACK = "127.0.0.1"
 
 START_TIMEOUT = 60.0
 """Seconds until the API server must be ready; it takes about five on two idle cores."""
-
-CONTROLLERS = (
-    "clusterrole-aggregation",
-    "cronjob",
-    "daemonset",
-    "deployment",
-    "endpointslice",
-    "garbage-collector",
-    "job",
-    "namespace",
-    "replicaset",
-    "resourcequota",
-    "root-ca-certificate-publisher",
-    "service-cidr",
-    "serviceaccount",
-    "statefulset",
-)
-"""Not among them: what judges nodes (ours never report, their pods would be evicted) and collects finished pods."""
-
-REQUEST_HEADERS = (
-    "--requestheader-allowed-names=front-proxy",
-    "--requestheader-username-headers=X-Remote-User",
-    "--requestheader-group-headers=X-Remote-Group",
-    "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-)
-"""How the API server tells an aggregated one who asks."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,15 +57,11 @@ class ControlPlane:
         self._detached = detached
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.folder.mkdir(mode=0o700, parents=True)
-        authority, front = Authority(self.folder, "ca"), Authority(self.folder, "front-proxy-ca")
-        self.ca_file = authority.file
+        self._credentials = make_credentials(self.folder, LOOPBACK, KUBERNETES_ADDRESS)
+        self.ca_file = self._credentials.ca
         """Of the authority that the API server's certificate and the clients' come from."""
-        self._front_ca = front.file
-        self._server = authority.server("kube-apiserver", LOOPBACK, "10.96.0.1")
-        self._front = front.client("front-proxy")
-        self.admin = authority.client("admin", "system:masters")
+        self.admin = self._credentials.admin
         """The certificate of a user who may do everything."""
-        self._tokens = signing_key(self.folder)
         self._ports = {name: _reserve() for name in ("etcd", "kube-apiserver")}
         self.url = f"https://{LOOPBACK}:{self._port('kube-apiserver')}"
         self.api = PlainApi(self.url, self.ca_file, self.admin)
@@ -103,7 +72,7 @@ class ControlPlane:
         path = self.folder / f"kubeconfig-{namespace}.json"
         if not path.exists():
             path.touch(mode=0o600)
-            path.write_text(json.dumps(_kubeconfig(self.url, self.ca_file, self.admin, namespace)))
+            path.write_text(json.dumps(kubeconfig(self.url, self._credentials, namespace)))
         return path
 
     def kubectl(
@@ -134,9 +103,9 @@ class ControlPlane:
         :raises ControlPlaneFailed: it does not get so.
         """
         try:
-            self._start("etcd", _etcd_options(self.folder, self._port("etcd")))
+            self._start("etcd", etcd(self.folder, self._port("etcd")))
             self.start_api()
-            self._start("kube-controller-manager", self._controller_options())
+            self._start("kube-controller-manager", controller_manager(self._credentials, self.admin_kubeconfig))
         except ControlPlaneFailed:
             self.stop()
             raise
@@ -151,7 +120,7 @@ class ControlPlane:
 
     def spawn_api(self) -> None:
         """Start the API server alone and wait for nothing: see :meth:`is_ready`."""
-        self._start("kube-apiserver", self._api_options())
+        self._start("kube-apiserver", api_server(self._credentials, self._port("kube-apiserver"), self._port("etcd")))
 
     def stop_api(self) -> None:
         """Kill the API server: its connections break, and its port refuses new ones."""
@@ -216,42 +185,6 @@ class ControlPlane:
         lines = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
 
-    def _api_options(self) -> list[str]:
-        return [
-            f"--etcd-servers=http://{LOOPBACK}:{self._port('etcd')}",
-            f"--bind-address={LOOPBACK}",
-            f"--secure-port={self._port('kube-apiserver')}",
-            "--permit-port-sharing=true",  # with our reservation
-            "--advertise-address=192.0.2.1",  # nobody is told it, but there must be one, and no loopback one
-            "--endpoint-reconciler-type=none",
-            f"--tls-cert-file={self._server.certificate}",
-            f"--tls-private-key-file={self._server.key}",
-            f"--client-ca-file={self.ca_file}",
-            "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16",
-            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            f"--service-account-key-file={self._tokens.certificate}",
-            f"--service-account-signing-key-file={self._tokens.key}",
-            "--allow-privileged=true",
-            "--enable-aggregator-routing=true",  # webhooks are reached at their endpoints: no kube-proxy is here
-            f"--requestheader-client-ca-file={self._front_ca}",
-            *REQUEST_HEADERS,
-            f"--proxy-client-cert-file={self._front.certificate}",
-            f"--proxy-client-key-file={self._front.key}",
-        ]
-
-    def _controller_options(self) -> list[str]:
-        return [
-            f"--kubeconfig={self.admin_kubeconfig}",
-            f"--service-account-private-key-file={self._tokens.key}",
-            f"--root-ca-file={self.ca_file}",
-            "--leader-elect=false",
-            "--secure-port=0",
-            "--kube-api-qps=1000",
-            "--kube-api-burst=2000",
-            f"--controllers={','.join(f'{name}-controller' for name in CONTROLLERS)}",
-        ]
-
 
 @functools.cache
 def _own() -> ControlPlane | Exception:
@@ -288,32 +221,3 @@ def _reserve() -> socket.socket:
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reservation.bind((LOOPBACK, 0))
     return reservation
-
-
-def _etcd_options(folder: Path, port: int) -> list[str]:
-    return [
-        f"--data-dir={folder / 'etcd'}",
-        f"--listen-client-urls=http://{LOOPBACK}:{port}",
-        f"--advertise-client-urls=http://{LOOPBACK}:{port}",
-        f"--listen-peer-urls=http://{LOOPBACK}:0",
-        "--socket-reuse-port=true",  # with our reservation
-        "--unsafe-no-fsync",
-        "--log-level=warn",
-    ]
-
-
-def _kubeconfig(url: str, ca: Path, admin: Pair, namespace: str) -> dict[str, object]:
-    """Return a kubeconfig; as JSON it is YAML too."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": str(ca)}}],
-        "users": [
-            {
-                "name": "admin",
-                "user": {"client-certificate": str(admin.certificate), "client-key": str(admin.key)},
-            }
-        ],
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin", "namespace": namespace}}],
-        "current-context": "test",
-    }

@@ -14,6 +14,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = timedelta(days=7)
 
+FRONT = "front-proxy"
+"""The name by which the API server relays a user's request to an aggregated one."""
+
+FRONT_CA = "front-proxy-ca"
+
 SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
@@ -23,6 +28,35 @@ class Pair:
 
     certificate: Path
     key: Path
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """All files of this kind that one control plane needs."""
+
+    ca: Path
+    """Certificate of the authority of servers and clients."""
+    server: Pair
+    admin: Pair
+    """Of a user who may do everything."""
+    front_ca: Path
+    """Certificate of the authority that vouches for the API server when it relays a user's request."""
+    front: Pair
+    tokens: Pair
+    """What signs ServiceAccount tokens; its public half stands in place of a certificate."""
+
+
+def make_credentials(folder: Path, *addresses: str) -> Credentials:
+    """Make new ones in a folder, for an API server that is reached at these addresses."""
+    authority, front = Authority(folder, "ca"), Authority(folder, FRONT_CA)
+    return Credentials(
+        ca=authority.file,
+        server=authority.server("kube-apiserver", *addresses),
+        admin=authority.client("admin", "system:masters"),
+        front_ca=front.file,
+        front=front.client(FRONT),
+        tokens=_signing_key(folder),
+    )
 
 
 class Authority:
@@ -61,26 +95,8 @@ class Authority:
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
         certificate = builder.sign(self._key, hashes.SHA256())
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        write_key(pair.key, key)
+        _write_key(pair.key, key)
         return pair
-
-
-def signing_key(folder: Path) -> Pair:
-    """Make the key that signs ServiceAccount tokens; its public half stands in place of a certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    pair = Pair(folder / "service-account.pub", folder / "service-account.key")
-    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    pair.certificate.write_bytes(public)
-    write_key(pair.key, key)
-    return pair
-
-
-def write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    """Write a key as PKCS #8 that only its owner reads."""
-    path.touch(mode=0o600)
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
 
 
 def _subject(name: str, organization: str | None = None) -> x509.Name:
@@ -98,4 +114,21 @@ def _start(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + LIFETIME)
+    )
+
+
+def _signing_key(folder: Path) -> Pair:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pair = Pair(folder / "service-account.pub", folder / "service-account.key")
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pair.certificate.write_bytes(public)
+    _write_key(pair.key, key)
+    return pair
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    """Write a key as PKCS #8 that only its owner reads."""
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )

@@ -3,6 +3,7 @@
 from tests.kube.binaries import version
 from tests.kube.case import AUDIENCE, KubeTestCase
 from tests.kube.control_plane import KubectlFailed
+from tests.kube.flags import ISSUER
 from tests.kube.plain_api import Document, Refused
 
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
@@ -70,8 +71,7 @@ class TestControlPlane(KubeTestCase):
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         await self.account("nobody")
         await self.account("reader", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
-        issuer = "https://kubernetes.default.svc.cluster.local"
-        nobody, reader = [await self.token(self.namespace, name, issuer) for name in ("nobody", "reader")]
+        nobody, reader = [await self.token(self.namespace, name, ISSUER) for name in ("nobody", "reader")]
         self.assertEqual((await self.ask("GET", path, token=nobody))[0], 403)
         self.assertEqual((await self.ask("GET", path, token=reader))[0], 200)
         self.assertEqual((await self.ask("GET", "/api/v1/pods", token=reader))[0], 403)
