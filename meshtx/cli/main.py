@@ -21,9 +21,11 @@ from meshtx.errors import ConfigError, MeshtxError
 COMMANDS = {
     "ca": "Make the mesh's certificate authority, and its next issuer.",
     "demo": "Run a whole mesh of example services on this machine.",
+    "install": "Print the manifests of the control plane, for kubectl apply.",
     "redirect": "Send a workload's connections through its proxy.",
     "tap": "Show connections and requests as they happen.",
     "token": "Make the token that proves a workload's name.",
+    "uninstall": "Print what to delete of it, for kubectl delete.",
     "why": "Explain whether a connection is mutual TLS.",
 }
 """Module and command name, and what ``meshtx --help`` says of it."""

@@ -50,8 +50,8 @@ class FindTests(Case):
         self.patch(main, "import_module", None)
         status, out, _ = self.run_line("--help")
         self.assertEqual(status, 0)
-        self.assertIn("ca        Make the mesh's certificate authority", out)
-        self.assertIn("token     Make the token that proves a workload's name.", out)
+        self.assertRegex(out, r"\n  ca +Make the mesh's certificate authority")
+        self.assertRegex(out, r"\n  token +Make the token that proves a workload's name\.")
 
     def test_nothing_asked_is_help_and_asked_wrongly(self) -> None:
         status, out, err = self.run_line()

@@ -1,0 +1,153 @@
+"""What ``meshtx install`` can be told: by a TOML file of values, then by flags; the flags win."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from meshtx.config_checks import excludes, needs
+from meshtx.config_load import ProgramConfig, optional, setting
+from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NEW_FOLDER, WORD, Kind, choice, listed
+from meshtx.errors import ConfigError, nearest
+from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Trust, Values
+from meshtx.pki.name import InvalidName, MeshScope
+
+_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
+_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([munkMGTPE]|[KMGTPE]i)?")
+_RESOURCES = ("cpu", "memory")
+
+MANY = 3
+"""Replicas of each program where one may be lost with its node: one can be replaced, one lost meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of one resource: ``cpu=100m``."""
+
+    resource: str
+    quantity: str
+
+    @classmethod
+    def parse(cls, text: str) -> Amount:
+        """Read ``cpu=100m`` or ``memory=64Mi``.
+
+        :raises ValueError: it is neither.
+        """
+        resource, equals, quantity = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ValueError(f"{text!r} has no '='")
+        if resource not in _RESOURCES:
+            raise ValueError(f"unknown resource {resource!r}; {nearest(resource, _RESOURCES)}")
+        if not _QUANTITY.fullmatch(quantity):
+            raise ValueError(f"{quantity!r} is no quantity of Kubernetes")
+        return cls(resource, quantity)
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Kind[str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"{text!r} is no {what}")
+        return text
+
+    return Kind(what.upper().replace(" ", "-"), "meshtx", parse)
+
+
+IMAGE = _matching(_IMAGE, "image")
+OBJECT = _matching(_OBJECT, "object name")
+AMOUNT = Kind("RESOURCE=QUANTITY", "cpu=100m,memory=64Mi", Amount.parse)
+
+
+@dataclass(frozen=True)
+class InstallConfig(ProgramConfig):
+    """The control plane, as ``meshtx install`` prints it."""
+
+    program: ClassVar[str] = "install"
+    prefix: ClassVar[str] = "MESHTX_INSTALL_"
+
+    namespace: str = setting(WORD, "meshtx", "The control plane's namespace, a part of every name in the mesh.")
+    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
+
+    ca_folder: Path | None = optional(
+        NEW_FOLDER, "Take the issuer from this folder of 'meshtx ca init'; make it if it is not there."
+    )
+    issuer_certificate: Path | None = optional(FILE, "The issuer's certificate and its parents, in a PEM file.")
+    issuer_key: Path | None = optional(FILE, "The private key of the issuer, in a PEM file.")
+    trust_anchors: Path | None = optional(FILE, "The mesh's trust anchors, in a PEM file.")
+    keep_issuer: bool = setting(
+        FLAG, "false", "Leave out the issuer and the trust anchors: those in the cluster stay as they are."
+    )
+
+    image: str = setting(IMAGE, Values().image, "The image of every program.")
+    image_pull_policy: PullPolicy = setting(
+        choice(PullPolicy), PullPolicy.IF_NOT_PRESENT.value, "When nodes fetch the image."
+    )
+    image_pull_secrets: tuple[str, ...] = setting(
+        listed(OBJECT), "", "Secrets, in the control plane's namespace, that the image is fetched with."
+    )
+
+    ha: bool = setting(FLAG, "false", f"{MANY} replicas of each program, no two of one on the same node.")
+    replicas: int | None = optional(COUNT, "Pods of each program, if neither 1 nor what --ha takes.")
+    priority_class: str | None = optional(OBJECT, "The PriorityClass of the control plane's pods.")
+    certificate_lifetime: timedelta = setting(DURATION, "24h", "How long a workload's certificate is valid.")
+
+    identity_requests: tuple[Amount, ...] = setting(listed(AMOUNT), "cpu=100m,memory=64Mi", "What identity asks for.")
+    identity_limits: tuple[Amount, ...] = setting(listed(AMOUNT), "memory=256Mi", "What identity may use.")
+    directory_requests: tuple[Amount, ...] = setting(
+        listed(AMOUNT), "cpu=100m,memory=128Mi", "What the directory asks for."
+    )
+    directory_limits: tuple[Amount, ...] = setting(listed(AMOUNT), "memory=512Mi", "What the directory may use.")
+    injector_requests: tuple[Amount, ...] = setting(
+        listed(AMOUNT), "cpu=100m,memory=64Mi", "What the injector asks for."
+    )
+    injector_limits: tuple[Amount, ...] = setting(listed(AMOUNT), "memory=256Mi", "What the injector may use.")
+
+    def check(self) -> None:
+        """Judge the values together."""
+        try:
+            _ = self.scope
+        except InvalidName as error:
+            raise ConfigError("namespace, trust_domain", str(error), "write DNS labels") from None
+        given = [key for key in ("issuer_certificate", "issuer_key", "trust_anchors") if getattr(self, key) is not None]
+        if given:
+            needs(self, "a given issuer", "issuer_certificate", "issuer_key", "trust_anchors")
+            excludes(self, "a given issuer", "ca_folder")
+        if self.keep_issuer:
+            excludes(self, "keep_issuer", "ca_folder", *given)
+        if self.ha and self.replicas == 1:
+            raise ConfigError("replicas", "1 is not what --ha means", f"remove it: --ha has {MANY}")
+
+    @property
+    def scope(self) -> MeshScope:
+        """The last part of every name in the mesh."""
+        return MeshScope(self.namespace, self.trust_domain)
+
+    def values(self, trust: Trust | None) -> Values:
+        """Return what the manifests are made from."""
+        return Values(
+            trust=trust,
+            namespace=self.namespace,
+            trust_domain=self.trust_domain,
+            image=self.image,
+            pull_policy=self.image_pull_policy,
+            pull_secrets=self.image_pull_secrets,
+            priority_class=self.priority_class,
+            replicas=self.replicas or (MANY if self.ha else 1),
+            spread=self.ha,
+            certificate_lifetime=f"{self.certificate_lifetime.total_seconds():g}s",
+            resources={
+                program: Resources(
+                    _quantities(getattr(self, f"{program.role}_requests")),
+                    _quantities(getattr(self, f"{program.role}_limits")),
+                )
+                for program in Program
+            },
+        )
+
+
+def _quantities(amounts: tuple[Amount, ...]) -> Mapping[str, str]:
+    return {each.resource: each.quantity for each in amounts}
