@@ -1,0 +1,209 @@
+"""A kubelet for the containers of the mesh: runs them as their Pod object says, in a namespace that stands for the pod.
+
+What it takes from the object as it is stored: command and arguments, the environment with the downward API and
+``$(NAME)``, the volumes and where they are mounted, the user, the capabilities. What it leaves out: images (the
+programs are those of this checkout), cgroups, probes but the first. Each process has mounts of its own, so that paths
+like ``/var/run/secrets`` are the container's.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from meshtx.demo.lab import Host, Lab, wait_until
+from meshtx.demo.mesh import TWISTD
+from tests.kube.control_plane import ControlPlane
+from tests.mesh.town import ROOT
+
+Json = dict[str, Any]
+
+PROGRAMS: dict[str, Sequence[str]] = {"twistd": TWISTD, "meshtx": (sys.executable, "-m", "meshtx")}
+"""What the image has in its PATH."""
+
+READABLE = "dac_read_search"
+"""A capability in the place of an image that everybody may read: this checkout may be root's alone."""
+
+API_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+_REFERENCE = re.compile(r"\$\(([A-Za-z0-9_.-]+)\)")
+
+
+class Kubelet:
+    """Starts containers.
+
+    :param hosts: what /etc/hosts has in every pod: the cluster's names, in the place of its DNS.
+    :param environment: that the kubelet adds to each container: where the API server is.
+    """
+
+    def __init__(
+        self, lab: Lab, cluster: ControlPlane, hosts: Mapping[str, str], environment: Mapping[str, str]
+    ) -> None:
+        self._lab = lab
+        self._cluster = cluster
+        self._environment = dict(environment)
+        self._hosts = lab.folder / "hosts"
+        self._hosts.write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
+
+    def run_to_end(self, pod: Json, container: Json, host: Host) -> None:
+        """Run an init container and wait for its good end."""
+        process = self.start(pod, container, host)
+        if process.wait(60):
+            raise AssertionError(f"{container['name']} of {_full(pod)} failed:\n{self.log(pod, container)}")
+
+    def start(self, pod: Json, container: Json, host: Host) -> subprocess.Popen[bytes]:
+        """Start a container of the pod."""
+        mounts = [("/etc/hosts", self._hosts)]
+        sources = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
+        for mount in container.get("volumeMounts", ()):
+            mounts.append((mount["mountPath"], self._volume(pod, sources[mount["name"]])))
+        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run"]
+        for path, source in mounts:
+            made = f"mkdir -p {path}" if source.is_dir() else "true"
+            script.append(f"{made}; mount --bind {source} {path}")
+        script.append('cd /; exec "$@"')
+        argv = [
+            *("unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", "\n".join(script), "sh"),
+            *_as_user(container.get("securityContext", {}), pod["spec"].get("securityContext", {})),
+            *self._command(container),
+        ]
+        environment = {
+            **self._environment,
+            **self._env(pod, container),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return host.start(*argv, log=_log(pod, container), env=environment)
+
+    def until_ready(self, pod: Json, container: Json, host: Host, process: subprocess.Popen[bytes]) -> None:
+        """Wait as the startup probe, or else the readiness probe, says."""
+        probe = (container.get("startupProbe") or container["readinessProbe"])["httpGet"]
+        port = next((each["containerPort"] for each in container["ports"] if each.get("name") == probe["port"]), None)
+        url = f"http://127.0.0.1:{port or probe['port']}{probe['path']}"
+
+        def ready() -> bool:
+            if process.poll() is not None:
+                raise AssertionError(f"{container['name']} of {_full(pod)} ended:\n{self.log(pod, container)}")
+            return host.run("curl", "-sf", "-o", "/dev/null", url, check=False).returncode == 0
+
+        try:
+            wait_until(ready, f"{container['name']} of {_full(pod)}", 60)
+        except Exception as error:
+            raise AssertionError(f"{error}; it wrote:\n{self.log(pod, container)}") from None
+
+    def log(self, pod: Json, container: Json) -> str:
+        """Return what a container has written."""
+        found = sorted(self._lab.folder.glob(f"*-{_log(pod, container)}.log"))
+        return "\n".join(path.read_text(errors="replace") for path in found)
+
+    # What the object says.
+
+    def _command(self, container: Json) -> list[str]:
+        argv = [*container["command"], *container.get("args", ())]
+        return [*PROGRAMS.get(argv[0], (argv[0],)), *argv[1:]]
+
+    def _env(self, pod: Json, container: Json) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for each in container.get("env", ()):
+            text = each["value"] if "value" in each else self._from(pod, each.get("valueFrom"))
+            found[each["name"]] = _REFERENCE.sub(lambda match: found.get(match[1], match[0]), text)
+        return found
+
+    def _from(self, pod: Json, source: Json | None) -> str:
+        if source is None:
+            return ""  # an empty value is not stored
+        if "fieldRef" in source:
+            return _field(pod, source["fieldRef"]["fieldPath"])
+        reference = source["configMapKeyRef"]
+        return self._get(pod, "configmaps", reference["name"])["data"][reference["key"]]
+
+    def _get(self, pod: Json, kind: str, name: str) -> Json:
+        return self._cluster.api.call("GET", f"/api/v1/namespaces/{pod['metadata']['namespace']}/{kind}/{name}")
+
+    def _volume(self, pod: Json, volume: Json) -> Path:
+        folder = self._lab.folder / "pods" / pod["metadata"]["uid"] / volume["name"]
+        if folder.exists():
+            return folder
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+        for path, data in self._files(pod, volume).items():
+            (folder / path).write_bytes(data)
+            (folder / path).chmod(0o644)
+        return folder
+
+    def _files(self, pod: Json, volume: Json) -> dict[str, bytes]:
+        if "emptyDir" in volume:
+            return {}
+        if "secret" in volume:
+            data = self._get(pod, "secrets", volume["secret"]["secretName"]).get("data", {})
+            return {key: base64.b64decode(text) for key, text in data.items()}
+        if "configMap" in volume:
+            return self._config_map(pod, volume["configMap"])
+        files: dict[str, bytes] = {}
+        for source in volume["projected"]["sources"]:
+            ((kind, value),) = source.items()
+            if kind == "serviceAccountToken":
+                files[value["path"]] = self._token(pod, value)
+            elif kind == "configMap":
+                files |= self._config_map(pod, value)
+            else:
+                files |= {each["path"]: _field(pod, each["fieldRef"]["fieldPath"]).encode() for each in value["items"]}
+        return files
+
+    def _config_map(self, pod: Json, source: Json) -> dict[str, bytes]:
+        data = self._get(pod, "configmaps", source["name"])["data"]
+        items = {each["key"]: each["path"] for each in source.get("items", ())} or {key: key for key in data}
+        return {path: data[key].encode() for key, path in items.items()}
+
+    def _token(self, pod: Json, source: Json) -> bytes:
+        meta = pod["metadata"]
+        bound = {"kind": "Pod", "apiVersion": "v1", "name": meta["name"], "uid": meta["uid"]}
+        spec: Json = {"boundObjectRef": bound, "expirationSeconds": source.get("expirationSeconds", 3600)}
+        if "audience" in source:
+            spec["audiences"] = [source["audience"]]
+        account = f"/api/v1/namespaces/{meta['namespace']}/serviceaccounts/{pod['spec']['serviceAccountName']}"
+        answer = self._cluster.api.call("POST", f"{account}/token", {"spec": spec})
+        token: str = answer["status"]["token"]
+        return token.encode()
+
+
+def containers(pod: Json) -> dict[str, Json]:
+    """Return all containers of a pod by their names."""
+    spec = pod["spec"]
+    return {each["name"]: each for each in (*spec.get("initContainers", ()), *spec["containers"])}
+
+
+def _as_user(own: Json, of_pod: Json) -> list[str]:
+    """Return the command that becomes who a container's security context says."""
+    context = {**of_pod, **own}
+    user, group = context.get("runAsUser", 0), context.get("runAsGroup", context.get("runAsUser", 0))
+    added = [name.lower() for name in context.get("capabilities", {}).get("add", ())]
+    capabilities = ",".join(["-all", *(f"+{name}" for name in (READABLE, *added))])
+    ambient = f"-all,+{READABLE}"  # what is added is not: Kubernetes has no way to make it so
+    argv = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    if context.get("allowPrivilegeEscalation") is False:
+        argv.append("--no-new-privs")
+    return [*argv, f"--inh-caps={capabilities}", f"--ambient-caps={ambient}", f"--bounding-set={capabilities}"]
+
+
+def _field(pod: Json, path: str) -> str:
+    """Return what the downward API gives."""
+    if path == "status.podIPs":
+        return ",".join(each["ip"] for each in pod["status"]["podIPs"])
+    value: Any = pod
+    for part in path.split("."):
+        value = value[part]
+    return str(value)
+
+
+def _full(pod: Json) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def _log(pod: Json, container: Json) -> str:
+    return f"{pod['metadata']['name']}-{container['name']}"
