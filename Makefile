@@ -8,16 +8,25 @@ BENCH ?=
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab bench profile lint mutants clean
+.PHONY: help demo test kube-up kube-down kube-test lab bench profile lint mutants clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS (BREAK=plaintext|wrong-ca|no-proxy)
 	$(BIN)/meshtx demo $(if $(BREAK),--break $(BREAK))
 
 test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests, coverage
 	$(BIN)/python -m tools.run_tests
+
+kube-up: $(READY) ## start a Kubernetes control plane that stays (built from its Go modules the first time)
+	@$(BIN)/python -m tests.kube.control_plane up
+
+kube-down: $(READY) ## end it
+	@$(BIN)/python -m tests.kube.control_plane down
+
+kube-test: $(READY) ## run the tests against Kubernetes, each process with a control plane of its own
+	MESHTX_KUBE=required $(BIN)/python -m tools.run_tests tests.kube
 
 lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
 	$(BIN)/python -m tests.mesh.loadbalancer.lab

@@ -20,7 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests.kube.binaries import NoBinaries
-from tests.kube.control_plane import ControlPlane, control_plane
+from tests.kube.control_plane import START_TIMEOUT, ControlPlane, control_plane
 from tests.kube.plain_api import Document
 
 AUDIENCE = "identity.l5d.io"
@@ -274,6 +274,21 @@ class KubeTestCase(TestCase):
         address = add_address()
         self.addCleanup(_ip, "del", address)
         return address
+
+    def stop_api(self) -> None:
+        """Kill the API server; it is back after the test if not before."""
+        self.cluster.stop_api()
+        self.addCleanup(self.start_api)
+
+    async def start_api(self) -> None:
+        """Start the API server that was killed, and wait until it is ready, with the reactor running."""
+        if not self.cluster.api_runs:
+            self.cluster.spawn_api()
+
+        async def ready() -> bool:
+            return await deferToThread(self.cluster.is_ready)
+
+        await self.wait_until(ready, START_TIMEOUT, "the API server's readiness")
 
     @property
     def kubeconfig(self) -> Path:

@@ -17,21 +17,28 @@ import functools
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 
-from tests.kube.binaries import NoBinaries, binaries
+from tests.kube.binaries import NoBinaries, binaries, version
 from tests.kube.credentials import make_credentials
 from tests.kube.flags import KUBERNETES_ADDRESS, LOOPBACK, api_server, controller_manager, etcd, kubeconfig
 from tests.kube.plain_api import PlainApi
 
 START_TIMEOUT = 60.0
-"""Seconds until the API server must be ready; it takes about five on two idle cores."""
+"""Seconds until the API server must be ready; it takes less than three on two idle cores."""
 
 ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+USAGE = "python -m tests.kube.control_plane up|down|env"
 
 
 class ControlPlaneFailed(Exception):
@@ -131,16 +138,17 @@ class ControlPlane:
         self.stop_api()
         self.start_api()
 
+    @property
+    def api_runs(self) -> bool:
+        """Whether the API server was started and not stopped since."""
+        return "kube-apiserver" in self._processes
+
     def is_ready(self) -> bool:
         """Say whether the API server answers that it is ready."""
         try:
             return self.api.ask("GET", "/readyz", timeout=2.0)[0] == 200
         except OSError:
             return False
-
-    def pids(self) -> dict[str, int]:
-        """Return the process ids of what runs, by the program's name."""
-        return {name: process.pid for name, process in self._processes.items()}
 
     def stop(self) -> None:
         """Kill everything; the state is of no use to anybody, so nothing is asked to save it."""
@@ -221,3 +229,76 @@ def _reserve() -> socket.socket:
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     reservation.bind((LOOPBACK, 0))
     return reservation
+
+
+class Kept:
+    """The control plane that stays after its program ended.
+
+    :param folder: where it is; the processes are found by it, so that none is missed and no other one is ended.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def up(self) -> str:
+        """Start it unless it runs already; return what to tell the user."""
+        hint = f'for kubectl: eval "$({sys.executable} -m tests.kube.control_plane env)"'
+        if set(self._running()) == set(PROGRAMS):
+            return f"Kubernetes {version()} is up already; {hint}"
+        self.down()
+        started = time.monotonic()
+        ControlPlane(self._folder, detached=True).start()
+        return f"Kubernetes {version()} is up after {time.monotonic() - started:.1f} s; {hint}"
+
+    def down(self) -> str:
+        """End it and forget what it knew; return what to tell the user."""
+        running = self._running()
+        for pid in running.values():
+            os.kill(pid, signal.SIGKILL)
+        while self._running():
+            time.sleep(0.01)
+        if self._folder.exists():
+            shutil.rmtree(self._folder)
+        return f"ended {', '.join(sorted(running))}" if running else "nothing is up"
+
+    def env(self) -> str:
+        """Return what a shell evaluates to have kubectl speak to it.
+
+        :raises ControlPlaneFailed: it is not up.
+        """
+        if not self._running():
+            raise ControlPlaneFailed("nothing is up; start it by: make kube-up")
+        kubeconfig_file = quote(str(self._folder / "kubeconfig-default.json"))
+        return f"export KUBECONFIG={kubeconfig_file} PATH={quote(str(binaries()))}:$PATH"
+
+    def _running(self) -> dict[str, int]:
+        """Return the process id of each program that was started in the folder."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended just now
+            program = Path(command.partition("\0")[0]).name
+            if program in PROGRAMS and f"{self._folder}/" in command:
+                found[program] = int(process.name)
+        return found
+
+
+def main(arguments: Sequence[str], folder: Path = ROOT / ".kube") -> int:
+    """Do what is asked and return the exit status."""
+    kept = Kept(folder.absolute())
+    commands = {"up": kept.up, "down": kept.down, "env": kept.env}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        print(f"usage: {USAGE}", file=sys.stderr)
+        return 2
+    try:
+        print(commands[arguments[0]]())
+    except (NoBinaries, ControlPlaneFailed, OSError) as error:
+        print(f"meshtx: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -98,8 +98,8 @@ class TestControlPlane(KubeTestCase):
 class TestOutage(KubeTestCase):
     async def test_the_api_server_comes_back_with_what_it_knew(self) -> None:
         await self.pod("web", "10.1.0.1")
-        self.cluster.stop_api()
+        self.stop_api()
         self.assertFalse(self.cluster.is_ready())
-        self.cluster.start_api()
+        await self.start_api()
         found = await self.call("GET", f"/api/v1/namespaces/{self.namespace}/pods/web")
         self.assertEqual(found["status"]["podIP"], "10.1.0.1")
