@@ -1,0 +1,378 @@
+"""One resource of the API, listed and then watched: a store that follows it, and what changes in it.
+
+    list ──▶ watch ──▶ clean end: watch again from the last version
+     ▲         ├────▶ trouble: wait, then watch again from the last version
+     └─────────┴────▶ 410, the version is too old: wait, then list again
+
+The list comes as a stream where the server can do that (``sendInitialEvents``), else in pages. Listing again is a
+diff against the store: what is gone is removed, what is the same is not told again, and what was known stays known
+meanwhile. Waits grow from 0.8 s to 30 s, each a random part of that (full jitter), unless the server says how long.
+A connection that is silent for 30 s longer than the watch was to last is dead.
+
+Source: kubernetes.io, "API concepts": efficient detection of changes, streaming lists, bookmarks, 410 Gone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from meshtx.kube.api_errors import MAX_RETRY_AFTER, ApiError, ApiRefused, ApiUnavailable, Object, Query, object_of
+
+PAGE = 500
+"""Objects in one answer of a list."""
+LIFE = (300.0, 600.0)
+"""Seconds after which the server is to end a watch: at random between these, so that not all end together."""
+GRACE = 30.0
+"""Seconds of silence beyond that, after which the connection is dead."""
+FIRST_WAIT, LAST_WAIT = 0.8, 30.0
+"""Seconds: the most that is waited after the first failure, and after many."""
+SHORT = 1.0
+"""Seconds; a watch that ends sooner and brought nothing is a failure, however it ended."""
+GONE = 410
+INITIAL_END = "k8s.io/initial-events-end"
+
+Key = str
+"""``namespace/name``, or ``name`` where there are no namespaces."""
+T = TypeVar("T")
+
+
+class IsApi(Protocol):
+    """What a watch needs of `meshtx.kube.api.KubeApi`."""
+
+    async def get(self, path: str, **query: str | int | bool) -> Object:
+        """Return an object."""
+        ...
+
+    def stream(
+        self,
+        path: str,
+        query: Query,
+        on_line: Callable[[bytes], None],
+        *,
+        silence: float,
+        begun: Callable[[], None] = ...,
+    ) -> Deferred[None]:
+        """Call with each line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """An object is another than before.
+
+    :param before: ``None`` if it was not there.
+    :param after: ``None`` if it is not there any more.
+    """
+
+    key: Key
+    before: T | None
+    after: T | None
+
+
+class Turn(StrEnum):
+    """What has happened to a watch: a label of its counter."""
+
+    SYNCED = "synced"
+    """A list is complete."""
+    ENDED = "ended"
+    """The server has ended the watch as it does in time."""
+    EXPIRED = "expired"
+    """The version was too old: it is listed again."""
+    FAILED = "failed"
+    """Anything else: it is tried again."""
+
+
+class Watched(Service, Generic[T]):
+    """Follows one resource while the service runs.
+
+    :param path: of the collection, such as ``/api/v1/pods``.
+    :param keep: what is stored for an object; ``None`` leaves it out. The object is the API's, without managedFields.
+    :param changed: called with each change, in order.
+    :param selector: of labels.
+    :param rng: draws a number in [0, 1).
+    :param turned: called with what happens to the watch.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        api: IsApi,
+        path: str,
+        keep: Callable[[Object], T | None],
+        changed: Callable[[Change[T]], None],
+        clock: IReactorTime,
+        *,
+        selector: str = "",
+        rng: Callable[[], float] = random.random,
+        turned: Callable[[Turn], None] = lambda _: None,
+    ) -> None:
+        self.store: dict[Key, T] = {}
+        self.synced = False
+        """Whether the store was complete once: from then on it is at worst old."""
+        self.last_sync: float | None = None
+        """When the server was last heard of, in the clock's seconds; before the first list ``None``."""
+        self.problem: str | None = None
+        """Why it is not followed now."""
+        self._api = api
+        self._path = path
+        self._keep = keep
+        self._changed = changed
+        self._clock = clock
+        self._selector = {"labelSelector": selector} if selector else {}
+        self._rng = rng
+        self._turned = turned
+        self._version: str | None = None
+        self._seen: set[Key] | None = None
+        """While a list comes as a stream: what it has brought."""
+        self._failures = 0
+        self._waiting: list[Deferred[None]] = []
+        self._running: Deferred[None] | None = None
+
+    @property
+    def first(self) -> Deferred[None]:
+        """A Deferred of one's own that fires once the store is complete for the first time."""
+        if self.synced:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def age(self) -> float | None:
+        """Return the seconds since the server was last heard of, ``None`` before the first list."""
+        return None if self.last_sync is None else self._clock.seconds() - self.last_sync
+
+    def startService(self) -> None:
+        """Follow."""
+        super().startService()
+        self._running = ensureDeferred(self._run())
+        self._running.addErrback(self._ended)
+
+    def stopService(self) -> None:
+        """Follow no more; the store stays as it is."""
+        super().stopService()
+        if self._running:
+            self._running.cancel()
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self.log.failure("{path} is no longer watched", failure, path=self._path)
+
+    async def _run(self) -> None:
+        while self.running:
+            began = self._clock.seconds()
+            try:
+                await self._follow()
+            except ApiError as error:
+                if self._clock.seconds() - began >= LAST_WAIT:
+                    self._failures = 0  # it went well for long; this is the first failure of others
+                await deferLater(self._clock, self._failed(error))
+
+    async def _follow(self) -> None:
+        """List if there is no version to go on from, and watch until that ends.
+
+        :raises ApiError: it ended otherwise than by the server's clock.
+        """
+        began, heard = self._clock.seconds(), self.last_sync
+        if self._version is not None:
+            await self._stream({"resourceVersion": self._version})
+        elif not await self._stream_list():
+            await self._list()
+            return
+        if self._version is None:
+            raise ApiUnavailable(f"{self._path}: the list ended before it was complete")
+        if self.last_sync == heard and self._clock.seconds() - began < SHORT:
+            raise ApiUnavailable(f"{self._path}: the watch ended within {SHORT:g} s and brought nothing")
+        self._turned(Turn.ENDED)
+
+    def _failed(self, error: ApiError) -> float:
+        """Note a failure; return the seconds to wait."""
+        expired = error.status == GONE
+        if expired:
+            self._version = None
+        self._turned(Turn.EXPIRED if expired else Turn.FAILED)
+        reason = str(error)
+        if reason != self.problem and not expired:
+            self.log.warn("{path} is not followed now: {reason}", path=self._path, reason=reason)
+        self.problem = reason
+        most = min(FIRST_WAIT * 2 ** min(self._failures, 16), LAST_WAIT)
+        self._failures += 1
+        asked = error.retry_after if isinstance(error, ApiUnavailable) else None
+        return max(self._rng() * most, asked or 0.0)
+
+    # The list
+
+    async def _stream_list(self) -> bool:
+        """List and then watch in one stream; return ``False`` if the server cannot do that."""
+        self._seen = set()
+        try:
+            await self._stream({"sendInitialEvents": True, "resourceVersionMatch": "NotOlderThan"})
+        except (ApiRefused, _Reported):
+            if self._seen is None:
+                raise  # the list was complete: the watch has ended
+            return False
+        finally:
+            self._seen = None
+        return True
+
+    async def _list(self) -> None:
+        """Take the whole list in pages."""
+        seen: set[Key] = set()
+        more: dict[str, str | int | bool] = {}
+        while True:
+            page = await self._api.get(self._path, limit=PAGE, **self._selector, **more)
+            for item in _items(self._path, page):
+                self._put(item, seen)
+            metadata = _metadata(page)
+            if not metadata.get("continue"):
+                break
+            more = {"continue": str(metadata["continue"])}
+        self._complete(seen, _version(self._path, page))
+
+    def _complete(self, seen: set[Key], version: str) -> None:
+        """Remove what a whole list did not bring."""
+        for key in self.store.keys() - seen:
+            self._set(key, None)
+        self.synced = True
+        self._heard(version)
+        self._turned(Turn.SYNCED)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            each.callback(None)
+
+    # The watch
+
+    async def _stream(self, query: Query) -> None:
+        life = int(LIFE[0] + self._rng() * (LIFE[1] - LIFE[0]))
+        asked = {"watch": True, "allowWatchBookmarks": True, "timeoutSeconds": life, **self._selector, **query}
+        await self._api.stream(self._path, asked, self._line, silence=life + GRACE, begun=self._begun)
+
+    def _begun(self) -> None:
+        """The server has taken the request."""
+        if self.problem:
+            self.log.info("{path} is followed again", path=self._path)
+        self.problem = None
+
+    def _line(self, line: bytes) -> None:
+        """Take one event.
+
+        :raises ApiError: the server reports an error, or the line is no event.
+        """
+        event = object_of(self._path, line)
+        kind, item = event.get("type"), event.get("object")
+        if not isinstance(item, dict):
+            raise ApiUnavailable(f"{self._path}: a line is no event of a watch")
+        if kind == "ERROR":
+            raise _reported(self._path, item)
+        if self._seen is None:
+            self._apply(str(kind), item)
+            self._heard(_version(self._path, item))
+            self._failures = 0
+        elif kind != "BOOKMARK":
+            self._put(item, self._seen)
+        elif _is_initial_end(item):
+            seen, self._seen = self._seen, None
+            self._complete(seen, _version(self._path, item))
+
+    def _apply(self, kind: str, item: Object) -> None:
+        if kind == "DELETED":
+            self._set(_key(self._path, item), None)
+        elif kind in {"ADDED", "MODIFIED"}:
+            self._put(item, set())
+        elif kind != "BOOKMARK":
+            raise ApiUnavailable(f"{self._path}: an event of the unknown type {kind[:64]!r}")
+
+    def _heard(self, version: str) -> None:
+        """The server is there, and what it has said up to this version is in the store."""
+        self._version = version
+        self.last_sync = self._clock.seconds()
+
+    # The store
+
+    def _put(self, item: Object, seen: set[Key]) -> None:
+        """Store an object as `keep` wants it; one that it fails over stays as it was."""
+        key = _key(self._path, item)
+        seen.add(key)
+        _metadata(item).pop("managedFields", None)
+        try:
+            kept = self._keep(item)
+        except Exception:  # noqa: BLE001  the border to whatever is in a cluster
+            self.log.failure("{path}: {key} cannot be read; what was known of it stays", path=self._path, key=key)
+            return
+        self._set(key, kept)
+
+    def _set(self, key: Key, after: T | None) -> None:
+        """Store, and tell if it is another than before."""
+        before = self.store.get(key)
+        if before == after:
+            return
+        if after is None:
+            del self.store[key]
+        else:
+            self.store[key] = after
+        try:
+            self._changed(Change(key, before, after))
+        except Exception:  # noqa: BLE001  whoever listens must not end the watch
+            self.log.failure("{path}: the change of {key} was not taken", path=self._path, key=key)
+
+
+class _Reported(ApiUnavailable):
+    """An error that came as an event."""
+
+
+def _reported(path: str, status: Object) -> _Reported:
+    """Return the error of an ERROR event, whose object is a Status."""
+    code, details = status.get("code"), status.get("details")
+    number = code if isinstance(code, int) else 500
+    wait = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    text = f"{path}: {number} {status.get('reason', '')} {str(status.get('message', ''))[:512]}"
+    return _Reported(text, number, min(float(wait), MAX_RETRY_AFTER) if isinstance(wait, int) else None)
+
+
+def _items(path: str, page: Object) -> list[Object]:
+    items = page.get("items") or []  # Go writes an empty list as null
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ApiUnavailable(f"{path}: the answer is not a list of objects")
+    return items
+
+
+def _metadata(item: Object) -> Object:
+    found = item.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def _text(path: str, item: Object, name: str) -> str:
+    """Return a text of the metadata that nothing is without.
+
+    :raises ApiUnavailable: it is not there: something else than an API server has answered.
+    """
+    found = _metadata(item).get(name)
+    if not isinstance(found, str) or not found:
+        raise ApiUnavailable(f"{path}: an object without a {name}")
+    return found
+
+
+def _version(path: str, item: Object) -> str:
+    return _text(path, item, "resourceVersion")
+
+
+def _key(path: str, item: Object) -> Key:
+    namespace = _metadata(item).get("namespace")
+    name = _text(path, item, "name")
+    return f"{namespace}/{name}" if namespace else name
+
+
+def _is_initial_end(item: Object) -> bool:
+    annotations = _metadata(item).get("annotations")
+    return isinstance(annotations, dict) and annotations.get(INITIAL_END) == "true"

@@ -1,0 +1,151 @@
+"""TLS to a server outside the mesh, for HTTP clients: chain, name and version are checked here and nowhere else.
+
+Twisted's own `optionsForClientTLS` lets a server through whose alternative names it cannot read; here the
+answer to whatever is not plainly right is no. A name is compared with DNS names (RFC 6125, wildcards as
+there), an address with IP addresses; the common name proves nothing.
+
+    Agent.usingEndpointFactory(reactor, HttpsEndpoints(reactor, ServerTls("10.0.0.1", trust)), pool)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import cast
+
+from OpenSSL import SSL, crypto
+from service_identity.cryptography import extract_patterns
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.tcp import Client
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.web.client import URI
+from twisted.web.error import SchemeNotSupported
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+from meshtx.net.sockets import SocketOptions, arm, disarm
+from meshtx.pki.bundle import TrustBundle
+
+
+def _nothing(_: object) -> None:
+    """Present no certificate, note no connection."""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ServerTls:
+    """Connections that insist on one server.
+
+    :param server: who it must be, whatever host is dialled: a DNS name, or an IP address.
+    :param trust: the only anchors.
+    :param present: puts a client's certificate and key into the context, if there is one.
+    """
+
+    def __init__(self, server: str, trust: TrustBundle, present: Callable[[SSL.Context], None] = _nothing) -> None:
+        self.refused: str | None = None
+        """Why the last server that was refused was refused, for the error's text; ``None`` after one that was not."""
+        self._identity, self._sni = _expected(server)
+        self._server = server
+        self._context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self._context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        self._context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        self._context.set_verify(SSL.VERIFY_PEER, self._verify)
+        store = self._context.get_cert_store()
+        if store is None:
+            raise RuntimeError("OpenSSL has no place for the trust anchors")
+        trust.put_into(store)
+        present(self._context)
+
+    def clientConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return a connection about to send its ClientHello."""
+        connection = SSL.Connection(self._context, None)
+        connection.set_connect_state()
+        if self._sni:
+            connection.set_tlsext_host_name(self._sni)
+        return connection
+
+    def _verify(self, _: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, ok: int) -> bool:
+        """Judge one certificate of the chain, the leaf last; anything unforeseen is a refusal."""
+        if not ok:
+            self.refused = f"its certificate chain does not verify ({_reason(errno)})"
+            return False
+        if depth:
+            return True
+        try:
+            patterns = extract_patterns(certificate.to_cryptography())
+            verify_service_identity(patterns, [self._identity], [])
+        except Exception as error:  # noqa: BLE001  the border to whatever a server sends: closed
+            self.refused = f"its certificate is not one for {self._server} ({type(error).__name__})"
+            return False
+        self.refused = None
+        return True
+
+
+def _expected(server: str) -> tuple[DNS_ID | IPAddress_ID, bytes]:
+    """Return what the certificate must name, and the name for SNI, which addresses have none of (RFC 6066)."""
+    try:
+        ip_address(server)
+    except ValueError:
+        return DNS_ID(server), server.encode("idna")
+    return IPAddress_ID(server), b""
+
+
+def _reason(errno: int) -> str:
+    names = vars(SSL.X509VerificationCodes)
+    return next(
+        (name.removeprefix("ERR_").lower().replace("_", " ") for name, value in names.items() if value == errno),
+        str(errno),
+    )
+
+
+@implementer(IAgentEndpointFactory)
+class HttpsEndpoints:
+    """Where an HTTP client's connections come from: https only, dead peers noticed within a minute.
+
+    :param reactor: dials and resolves names.
+    :param opened: called with each connection's TCP transport, so that it can be aborted.
+    """
+
+    def __init__(self, reactor: object, tls: ServerTls, opened: Callable[[ITCPTransport], None] = _nothing) -> None:
+        self._reactor = reactor
+        self._tls = tls
+        self._opened = opened
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """Return an endpoint for the URI's host and port.
+
+        :raises SchemeNotSupported: it is not https.
+        """
+        if uri.scheme != b"https":
+            raise SchemeNotSupported(f"{uri.scheme!r} is not https")
+        dial = HostnameEndpoint(self._reactor, uri.host.strip(b"[]"), uri.port)
+        return wrapClientTLS(self._tls, _Armed(dial, self._opened))
+
+
+@implementer(IStreamClientEndpoint)
+class _Armed:
+    """Sets the options of each socket that another endpoint opens."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, opened: Callable[[ITCPTransport], None]) -> None:
+        self._endpoint = endpoint
+        self._opened = opened
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect."""
+        return self._endpoint.connect(factory).addCallback(self._arm)
+
+    def _arm(self, protocol: IProtocol) -> IProtocol:
+        transport = cast("Client", cast("TLSMemoryBIOProtocol", protocol).transport)
+        sock = transport.getHandle()
+        arm(sock, SocketOptions())
+        disarm(sock)  # HTTP says itself where an answer ends
+        self._opened(transport)
+        return protocol
