@@ -1,0 +1,279 @@
+"""What users write on pods and namespaces for the injector: one label, and annotations.
+
+    meshtx.io/inject: enabled|disabled      a label, on a namespace or a pod; the pod's wins
+    linkerd.io/inject: enabled|disabled     an annotation of a pod, understood too
+    config.meshtx.io/SETTING                annotations, on a namespace or a pod; the pod's wins
+    config.linkerd.io/SETTING               likewise, for the lists of ports alone; ours win on the same object
+
+A value that nobody understands is told to the user and has no effect; where taking no notice would open
+something, it is an error (`InvalidSetting`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from meshtx.errors import MeshtxError, nearest
+from meshtx.net.redirect import PortRange
+from meshtx.pki.name import InvalidName, Name
+
+INJECT = "meshtx.io/inject"
+LINKERD_INJECT = "linkerd.io/inject"
+ENABLED, DISABLED = "enabled", "disabled"
+
+CONTROL_PLANE = "meshtx.io/control-plane-ns"
+"""The label of a meshed pod: the namespace of its control plane."""
+CREATED_BY = "meshtx.io/created-by"
+PROXY_VERSION = "meshtx.io/proxy-version"
+TRUST_ROOT = "meshtx.io/trust-root-sha256"
+"""`meshtx.pki.bundle.TrustBundle.digest` of the anchors that the proxy was given."""
+
+PREFIX = "config.meshtx.io/"
+LINKERD_PREFIX = "config.linkerd.io/"
+
+SKIP_INBOUND, SKIP_OUTBOUND, OPAQUE = "skip-inbound-ports", "skip-outbound-ports", "opaque-ports"
+CPU_REQUEST, CPU_LIMIT = "proxy-cpu-request", "proxy-cpu-limit"
+MEMORY_REQUEST, MEMORY_LIMIT = "proxy-memory-request", "proxy-memory-limit"
+LOG_LEVEL, POLICY, ALLOW, KIND = "proxy-log-level", "inbound-policy", "inbound-allow", "proxy-kind"
+
+PORT_LISTS = (OPAQUE, SKIP_INBOUND, SKIP_OUTBOUND)
+SETTINGS = (
+    *PORT_LISTS,
+    CPU_REQUEST,
+    CPU_LIMIT,
+    MEMORY_REQUEST,
+    MEMORY_LIMIT,
+    LOG_LEVEL,
+    POLICY,
+    ALLOW,
+    KIND,
+)
+
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+NATIVE, CLASSIC = "native", "classic"
+POLICIES = ("all-unauthenticated", "all-authenticated", "listed")
+"""The words of meshproxy's ``inbound_policy``, which this room does not know."""
+LISTED = "listed"
+
+NO_LIMIT = "none"
+"""The value that takes a default limit away."""
+
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,2})?")
+_SCALES = {
+    "m": Decimal("0.001"),
+    **{letter: Decimal(1000) ** power for power, letter in enumerate(("", "k", "M", "G", "T", "P", "E"))},
+    **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate(("K", "M", "G", "T", "P", "E"), 1)},
+}
+
+
+class InvalidSetting(MeshtxError):
+    """An annotation that cannot be used and must not be passed over; the message is for its author."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Of one container, as Kubernetes writes quantities; ``None`` is no limit."""
+
+    cpu_request: str = "50m"
+    cpu_limit: str | None = "1"
+    memory_request: str = "64Mi"
+    memory_limit: str | None = "512Mi"
+
+    def manifest(self) -> dict[str, dict[str, str]]:
+        """Return the container's field."""
+        limits = {"cpu": self.cpu_limit, "memory": self.memory_limit}
+        return {
+            "limits": {name: limit for name, limit in limits.items() if limit is not None},
+            "requests": {"cpu": self.cpu_request, "memory": self.memory_request},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The annotations of one pod, read.
+
+    :param skip_inbound: ports and ranges, names of ports resolved.
+    :param log_level: ``None``: the default; likewise `policy` and `kind`.
+    :param allow: mesh names, for the policy ``listed``.
+    :param copied: annotations of the namespace that the pod takes over.
+    :param warnings: for the user.
+    """
+
+    resources: Resources
+    skip_inbound: tuple[str, ...]
+    skip_outbound: tuple[str, ...]
+    log_level: str | None
+    policy: str | None
+    allow: tuple[str, ...]
+    kind: str | None
+    copied: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+
+def is_wanted(labels: Mapping[str, str], annotations: Mapping[str, str], namespace_labels: Mapping[str, str]) -> bool:
+    """Say whether a pod asks to be meshed, as the webhook's selectors do (`meshtx.kube.webhook`)."""
+    own = said_by_pod(labels, annotations)
+    return namespace_labels.get(INJECT) == ENABLED if own is None else own
+
+
+def said_by_pod(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool | None:
+    """Return what the pod itself says, ``None`` where it says nothing that is understood."""
+    for text in (labels.get(INJECT), annotations.get(LINKERD_INJECT)):
+        if text in {ENABLED, DISABLED}:
+            return text == ENABLED
+    return None
+
+
+def read(
+    annotations: Mapping[str, str],
+    namespace_annotations: Mapping[str, str],
+    ports: Mapping[str, int],
+    defaults: Resources,
+) -> Settings:
+    """Read a pod's annotations with those of its namespace.
+
+    :param ports: the pod's container ports by name.
+    :raises InvalidSetting: one that must not be passed over.
+    """
+    reader = _Reader(annotations, namespace_annotations)
+    reader.warn_of_unknown()
+    reader.ports(OPAQUE, ports)
+    policy = reader.policy()
+    return Settings(
+        resources=reader.resources(defaults),
+        skip_inbound=reader.ports(SKIP_INBOUND, ports),
+        skip_outbound=reader.ports(SKIP_OUTBOUND, {}),
+        log_level=reader.word(LOG_LEVEL, LOG_LEVELS),
+        policy=policy,
+        allow=reader.allowed(policy),
+        kind=reader.word(KIND, (NATIVE, CLASSIC)),
+        copied=reader.copied,
+        warnings=tuple(reader.warnings),
+    )
+
+
+class _Reader:
+    """Reads one setting after the other, and collects what is to be told."""
+
+    def __init__(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> None:
+        self._own = _by_setting(own)
+        self._inherited = _by_setting(inherited)
+        self._values = {**self._inherited, **self._own}
+        self.copied = {
+            PREFIX + setting: text
+            for setting, (_, text) in self._inherited.items()
+            if setting in SETTINGS and setting not in self._own
+        }
+        self.warnings: list[str] = []
+
+    def warn_of_unknown(self) -> None:
+        for setting, (key, _) in self._values.items():
+            if setting not in SETTINGS:
+                self.warnings.append(f"{key}: unknown annotation; {nearest(PREFIX + setting, _all_keys())}")
+
+    def word(self, setting: str, words: tuple[str, ...]) -> str | None:
+        if setting not in self._values:
+            return None
+        key, text = self._values[setting]
+        if text in words:
+            return text
+        self.warnings.append(f"{key}: {text!r} is none of {', '.join(words)}; the default is used")
+        return None
+
+    def policy(self) -> str | None:
+        """Return who may connect; the default would let in whom the author may have wanted out."""
+        if POLICY not in self._values:
+            return None
+        key, text = self._values[POLICY]
+        if text not in POLICIES:
+            raise InvalidSetting(f"{key}: {text!r} is none of {', '.join(POLICIES)}; correct it, or remove it")
+        return text
+
+    def allowed(self, policy: str | None) -> tuple[str, ...]:
+        if ALLOW not in self._values:
+            return ()
+        key, text = self._values[ALLOW]
+        if policy != LISTED:
+            raise InvalidSetting(f"{key}: read by the policy {LISTED!r} only; set {PREFIX}{POLICY}: {LISTED}")
+        try:
+            return tuple(str(Name.parse(part)) for part in _parts(text))
+        except InvalidName as error:
+            raise InvalidSetting(f"{key}: {error}") from error
+
+    def ports(self, setting: str, names: Mapping[str, int]) -> tuple[str, ...]:
+        if setting not in self._values:
+            return ()
+        key, text = self._values[setting]
+        found = []
+        for part in _parts(text):
+            try:
+                found.append(str(PortRange.parse(str(names.get(part, part)))))
+            except ValueError as error:
+                self.warnings.append(f"{key}: {error}, nor the name of a port of the pod; it is ignored")
+        return tuple(dict.fromkeys(found))
+
+    def resources(self, defaults: Resources) -> Resources:
+        cpu = self._amounts(CPU_REQUEST, CPU_LIMIT, defaults.cpu_request, defaults.cpu_limit)
+        memory = self._amounts(MEMORY_REQUEST, MEMORY_LIMIT, defaults.memory_request, defaults.memory_limit)
+        return Resources(cpu[0], cpu[1], memory[0], memory[1])
+
+    def _amounts(self, request_key: str, limit_key: str, request: str, limit: str | None) -> tuple[str, str | None]:
+        """Return request and limit; a default gives way to what an annotation asks for."""
+        asked, bound = self._quantity(request_key), self._quantity(limit_key)
+        if bound == NO_LIMIT:
+            return asked or request, None
+        if asked and bound and amount(asked) > amount(bound):
+            raise InvalidSetting(
+                f"{PREFIX}{request_key}: {asked} is more than {PREFIX}{limit_key}, {bound}; raise that"
+            )
+        request, limit = asked or request, bound or limit
+        if limit is not None and amount(request) > amount(limit):
+            return (request, request) if asked else (limit, limit)
+        return request, limit
+
+    def _quantity(self, setting: str) -> str | None:
+        if setting not in self._values:
+            return None
+        key, text = self._values[setting]
+        if text == NO_LIMIT and setting in {CPU_LIMIT, MEMORY_LIMIT}:
+            return text
+        if _QUANTITY.fullmatch(text):
+            return text
+        self.warnings.append(f"{key}: {text!r} is no quantity such as 100m or 64Mi; the default is used")
+        return None
+
+
+def amount(quantity: str) -> Decimal:
+    """Return what a quantity of Kubernetes stands for.
+
+    :raises ValueError: it is none.
+    """
+    match = _QUANTITY.fullmatch(quantity)
+    if match is None:
+        raise ValueError(f"{quantity!r} is no quantity, such as 100m or 64Mi")
+    number, unit = match[1], match[2] or ""
+    return Decimal(number) * _SCALES[unit] if unit in _SCALES else Decimal(number + unit)
+
+
+def _by_setting(annotations: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return setting to key and text."""
+    found = {}
+    for key, text in annotations.items():
+        setting = key.removeprefix(LINKERD_PREFIX)
+        if setting != key and setting in PORT_LISTS:
+            found[setting] = (key, text)
+    for key, text in annotations.items():
+        if key.startswith(PREFIX):
+            found[key.removeprefix(PREFIX)] = (key, text)
+    return found
+
+
+def _parts(text: str) -> Iterable[str]:
+    return (part.strip() for part in text.split(",") if part.strip())
+
+
+def _all_keys() -> tuple[str, ...]:
+    return tuple(PREFIX + setting for setting in SETTINGS)

@@ -1,0 +1,214 @@
+"""Makes a pod a meshed one: a value in, a value out.
+
+    inject(pod, its namespace's annotations, values) ─▶ Injected(pod, warnings)
+                                                     ├▶ Skipped(why, warnings)   it starts as it is
+                                                     └▶ Refused(problem)         it must not start: its author's to mend
+
+`pod` is an object of the API or the template in a workload: a dictionary with ``metadata`` and ``spec``. What is
+skipped or refused says why in words for its author. An injected pod is never injected again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from meshtx.kube import annotations as marks
+from meshtx.kube.annotations import CLASSIC, NATIVE, InvalidSetting, Settings
+from meshtx.kube.sidecar import (
+    PROXY,
+    PROXY_UID,
+    Json,
+    Values,
+    init_container,
+    proxy_container,
+    volumes,
+)
+from meshtx.pki.name import InvalidName
+
+INJECTOR = "meshtx/injector"
+"""Who injected, as the pod's annotation says it; the version stands behind it."""
+
+_OTHERS = {"linkerd-proxy": "Linkerd", "istio-proxy": "Istio", "envoy-sidecar": "Consul"}
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_MIRROR = "kubernetes.io/config.mirror"
+
+
+class Skip(Enum):
+    """Why a pod stays as it is."""
+
+    DISABLED = "its label meshtx.io/inject or its annotation linkerd.io/inject says disabled"
+    INJECTED = "it has a container meshtx-proxy already"
+    HOST_NETWORK = "hostNetwork: it shares the network of its node"
+    OTHER_MESH = "it has the sidecar of another mesh"
+    WINDOWS = "it runs on Windows"
+    STATIC = "it is a static pod, which the kubelet runs from a file"
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """The pod with its proxy."""
+
+    pod: Json
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The pod stays as it is.
+
+    :param warnings: for the user; none where it is what they asked for.
+    """
+
+    reason: Skip
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The pod would get around its proxy, or its proxy could not do its work."""
+
+    problem: str
+
+
+Outcome = Injected | Skipped | Refused
+
+
+def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], values: Values) -> Outcome:
+    """Return the pod with its proxy, or why not. What is given stays as it is.
+
+    :param namespace: where the pod is to run; the object's own may be empty.
+    """
+    skip = skip_reason(pod)
+    if skip is not None:
+        return Skipped(skip, _words(skip, pod))
+    problem = _problem(pod, namespace, values)
+    if problem is not None:
+        return Refused(problem)
+    try:
+        settings = marks.read(annotations_of(pod), namespace_annotations, _ports(pod), values.resources)
+    except InvalidSetting as error:
+        return Refused(str(error))
+    warnings = (*_unclear(pod), *settings.warnings)
+    if settings.kind == NATIVE and not values.native:
+        warnings += (f"{marks.PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
+    return Injected(_injected(pod, values, settings), warnings)
+
+
+def skip_reason(pod: Json) -> Skip | None:
+    """Return why a pod cannot have a proxy or needs none, ``None`` where it can."""
+    spec = pod.get("spec") or {}
+    names = {each.get("name") for each in _containers(pod)}
+    checks = (
+        (Skip.DISABLED, marks.said_by_pod(labels_of(pod), annotations_of(pod)) is False),
+        (Skip.INJECTED, PROXY in names),
+        (Skip.HOST_NETWORK, bool(spec.get("hostNetwork"))),
+        (Skip.OTHER_MESH, not names.isdisjoint(_OTHERS)),
+        (Skip.WINDOWS, (spec.get("os") or {}).get("name") == "windows"),
+        (Skip.STATIC, _MIRROR in annotations_of(pod)),
+    )
+    return next((reason for reason, holds in checks if holds), None)
+
+
+def labels_of(thing: Json) -> dict[str, str]:
+    """Return the labels of an object."""
+    return (thing.get("metadata") or {}).get("labels") or {}
+
+
+def annotations_of(thing: Json) -> dict[str, str]:
+    """Return the annotations of an object."""
+    return (thing.get("metadata") or {}).get("annotations") or {}
+
+
+def _words(skip: Skip, pod: Json) -> tuple[str, ...]:
+    """Return the warning; none for what was asked for, or was done by the injector a moment ago."""
+    ours = annotations_of(pod).get(marks.CREATED_BY, "").startswith(INJECTOR)
+    if skip is Skip.DISABLED or (skip is Skip.INJECTED and ours):
+        return ()
+    return (f"not meshed by meshtx: {skip.value}",)
+
+
+def _unclear(pod: Json) -> Iterator[str]:
+    for key, text in ((marks.INJECT, labels_of(pod)), (marks.LINKERD_INJECT, annotations_of(pod))):
+        if key in text and text[key] not in {marks.ENABLED, marks.DISABLED}:
+            yield f"{key}: {text[key]!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"
+
+
+def _problem(pod: Json, namespace: str, values: Values) -> str | None:
+    spec = pod.get("spec") or {}
+    own = (spec.get("securityContext") or {}).get("runAsUser")
+    for container in _containers(pod):
+        user = (container.get("securityContext") or {}).get("runAsUser", own)
+        if user == PROXY_UID:
+            return (
+                f"container {container.get('name')!r} runs as user {PROXY_UID}, which is the proxy's: its connections"
+                " would pass the mesh by; give it another runAsUser"
+            )
+    account = spec.get("serviceAccountName") or "default"
+    try:
+        values.scope.name(namespace, account)
+    except InvalidName as error:
+        return f"{error}; no certificate can have this name: use a service account whose name is one label"
+    return None
+
+
+def _injected(pod: Json, values: Values, settings: Settings) -> Json:
+    pod = deepcopy(pod)
+    spec = pod.setdefault("spec", {})
+    native = values.native and settings.kind != CLASSIC
+    init, proxy = init_container(values, settings), proxy_container(values, settings, native=native)
+    _mark(pod, values, settings)
+    if native:
+        spec["initContainers"] = [init, proxy, *(spec.get("initContainers") or [])]
+    else:
+        _keep_default_container(pod)
+        spec["initContainers"] = [*(spec.get("initContainers") or []), init]  # the user's still have the network
+        spec["containers"] = [proxy, *(spec.get("containers") or [])]
+    spec["volumes"] = [*(spec.get("volumes") or []), *volumes()]
+    return pod
+
+
+def _mark(pod: Json, values: Values, settings: Settings) -> None:
+    metadata = _part(pod, "metadata")
+    _part(metadata, "labels")[marks.CONTROL_PLANE] = values.scope.control_namespace
+    _part(metadata, "annotations").update(
+        {
+            **settings.copied,
+            marks.CREATED_BY: f"{INJECTOR} {values.version}",
+            marks.PROXY_VERSION: values.version,
+            marks.TRUST_ROOT: values.trust_digest,
+        }
+    )
+
+
+def _keep_default_container(pod: Json) -> None:
+    """Let kubectl's logs and exec mean the user's container still, though it is no longer the first."""
+    first = pod["spec"].get("containers") or []
+    if first:
+        _part(pod["metadata"], "annotations").setdefault(_DEFAULT_CONTAINER, first[0].get("name", ""))
+
+
+def _part(thing: Json, key: str) -> Json:
+    """Return a part of an object, made where it is missing or null."""
+    if not thing.get(key):
+        thing[key] = {}
+    return thing[key]
+
+
+def _containers(pod: Json) -> Iterator[Json]:
+    spec: dict[str, Any] = pod.get("spec") or {}
+    yield from spec.get("initContainers") or ()
+    yield from spec.get("containers") or ()
+
+
+def _ports(pod: Json) -> dict[str, int]:
+    """Return the pod's ports by name, without those of UDP."""
+    ports = (port for container in _containers(pod) for port in container.get("ports") or ())
+    return {
+        port["name"]: port["containerPort"]
+        for port in ports
+        if port.get("name") and port.get("protocol", "TCP") == "TCP"
+    }

@@ -1,0 +1,251 @@
+"""The containers and volumes that make a pod a meshed one.
+
+    meshtx-init    runs first and ends: turns the pod's connections to the proxy (`meshtx redirect apply`)
+    meshtx-proxy   `twistd meshproxy`: a native sidecar where the server knows them, else the first container
+
+The init container alone has a capability, NET_ADMIN, and is root for it: a process of another user loses it when it
+starts nft. The proxy has a user of its own, by which the redirect knows its connections. Neither gets the pod's API
+token: an empty volume is where Kubernetes would mount it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from meshtx.kube.annotations import Resources, Settings
+from meshtx.pki.name import MeshScope, Name
+
+INIT, PROXY = "meshtx-init", "meshtx-proxy"
+PROXY_UID = 2102
+INBOUND, TAP, ADMIN = 4143, 4190, 4191
+
+TOKEN_AUDIENCE = "identity.l5d.io"  # noqa: S105  # whom a token is for
+TOKEN_SECONDS = 86400
+TOKEN_FOLDER = "/var/run/secrets/tokens"  # noqa: S105  # a folder
+TOKEN_FILE = "meshtx-identity-token"  # noqa: S105  # a file's name
+KEY_FOLDER = "/var/run/meshtx/identity"
+API_TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  # a folder
+
+KEY_VOLUME, TOKEN_VOLUME, MASK_VOLUME = "meshtx-identity", TOKEN_FILE, "meshtx-no-api-token"
+
+START_SECONDS = 120
+"""In which the first certificate must have come; the user's containers wait for it."""
+
+Json = dict[str, Any]
+"""A part of a Kubernetes object. (Any: its schema is the API server's.)"""
+
+
+class Family(Enum):
+    """The IP families of the pods; the first one is that of the address which the kubelet probes."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+    DUAL = "dual"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapKey:
+    """Where the pod itself finds a text, in its own namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What an installation decides for all pods.
+
+    :param image: of both containers.
+    :param version: of meshtx in it.
+    :param trust_anchors: PEM, of less than 128 KiB: it is one environment variable of the pod.
+    :param trust_digest: `meshtx.pki.bundle.TrustBundle.digest` of them.
+    :param native: the API server knows native sidecars (1.29 and later).
+    :param anchors_from: where pods of the control plane read the anchors instead, which outlives a change of them.
+    :param tap_names: who may tap the proxy; likewise `metrics_names` for its metrics.
+    """
+
+    image: str
+    version: str
+    trust_anchors: str
+    trust_digest: str
+    identity_address: str
+    directory_address: str
+    scope: MeshScope = field(default_factory=MeshScope)
+    native: bool = True
+    pull_policy: str = "IfNotPresent"
+    resources: Resources = field(default_factory=Resources)
+    log_level: str = "info"
+    family: Family = Family.IPV4
+    anchors_from: ConfigMapKey | None = None
+    metrics_names: tuple[Name, ...] = ()
+
+    @property
+    def identity_name(self) -> Name:
+        """Who certifies."""
+        return self.scope.name(self.scope.control_namespace, "meshtx-identity")
+
+    @property
+    def directory_name(self) -> Name:
+        """Who tells where everybody is, and relays taps."""
+        return self.scope.name(self.scope.control_namespace, "meshtx-directory")
+
+
+def init_container(values: Values, settings: Settings) -> Json:
+    """Return the container that loads the redirect."""
+    arguments = [f"--proxy-uid={PROXY_UID}", f"--own-ports={TAP},{ADMIN}"]
+    if settings.skip_inbound:
+        arguments.append(f"--skip-inbound={','.join(settings.skip_inbound)}")
+    if settings.skip_outbound:
+        arguments.append(f"--skip-outbound={','.join(settings.skip_outbound)}")
+    return {
+        "name": INIT,
+        **_image(values),
+        "command": ["meshtx", "redirect", "apply"],
+        "args": arguments,
+        "resources": settings.resources.manifest(),
+        "securityContext": {
+            **_hardened(add=["NET_ADMIN"]),
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": False,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [_MASK_MOUNT],
+    }
+
+
+def proxy_container(values: Values, settings: Settings, *, native: bool) -> Json:
+    """Return the proxy: started before the user's containers, and only then they."""
+    level = settings.log_level or values.log_level
+    return {
+        "name": PROXY,
+        **_image(values),
+        **(_native() if native else _classic()),
+        "command": ["twistd", "--nodaemon", "--pidfile=", f"--logger=meshtx.observe.log_levels.{level}", "meshproxy"],
+        "env": environment(values, settings),
+        "ports": [
+            {"name": "meshtx-proxy", "containerPort": INBOUND, "protocol": "TCP"},
+            {"name": "meshtx-admin", "containerPort": ADMIN, "protocol": "TCP"},
+        ],
+        "livenessProbe": {**_get("/live"), "initialDelaySeconds": 10},
+        "readinessProbe": {**_get("/ready"), "initialDelaySeconds": 2},
+        "resources": settings.resources.manifest(),
+        "securityContext": {
+            **_hardened(),
+            "runAsUser": PROXY_UID,
+            "runAsGroup": PROXY_UID,
+            "runAsNonRoot": True,
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": KEY_VOLUME, "mountPath": KEY_FOLDER},
+            {"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True},
+            _MASK_MOUNT,
+        ],
+    }
+
+
+def volumes() -> list[Json]:
+    """Return the volumes; all are in memory, so that none keeps a node from being scaled away."""
+    token = {"path": TOKEN_FILE, "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS}
+    return [
+        {"name": KEY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}},
+        {"name": MASK_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+
+
+def environment(values: Values, settings: Settings) -> list[Json]:
+    """Return the configuration of ``twistd meshproxy``."""
+    scope = values.scope
+    name = f"$({_ACCOUNT}).$({_NAMESPACE}).serviceaccount.identity.{scope.control_namespace}.{scope.trust_domain}"
+    given = {
+        "NAME": name,
+        "IDENTITY_ADDRESS": values.identity_address,
+        "IDENTITY_NAME": str(values.identity_name),
+        "TOKEN_FILE": f"{TOKEN_FOLDER}/{TOKEN_FILE}",
+        "KEY_FOLDER": KEY_FOLDER,
+        "DIRECTORY_ADDRESS": values.directory_address,
+        "DIRECTORY_NAME": str(values.directory_name),
+        "TAP_IDENTITY": str(values.directory_name),
+        "METRICS_IDENTITY": ",".join(map(str, values.metrics_names)),
+        "INBOUND_POLICY": settings.policy,
+        "INBOUND_ALLOW": ",".join(settings.allow),
+        **_LISTENERS[values.family],
+    }
+    return [
+        _from_field(_ACCOUNT, "spec.serviceAccountName"),
+        _from_field(_NAMESPACE, "metadata.namespace"),
+        _anchors(values),
+        *({"name": f"{_PREFIX}{key}", "value": text} for key, text in given.items() if text),
+    ]
+
+
+_PREFIX = "MESHTX_PROXY_"
+_ACCOUNT, _NAMESPACE = "MESHTX_POD_SERVICE_ACCOUNT", "MESHTX_POD_NAMESPACE"
+
+_LISTENERS = {
+    Family.IPV4: {},
+    Family.IPV6: {
+        "INBOUND_LISTEN": f"[::]:{INBOUND}",
+        "OUTBOUND_LISTEN": "[::1]:4140",
+        "TAP_LISTEN": f"[::]:{TAP}",
+        "ADMIN_LISTEN": f"[::]:{ADMIN}",
+    },
+    Family.DUAL: {
+        "INBOUND_LISTEN": f"0.0.0.0:{INBOUND},[::]:{INBOUND}",
+        "OUTBOUND_LISTEN": "127.0.0.1:4140,[::1]:4140",
+    },
+}
+"""What differs from meshproxy's defaults."""
+
+_MASK_MOUNT: Json = {"name": MASK_VOLUME, "mountPath": API_TOKEN_FOLDER, "readOnly": True}
+
+
+def _image(values: Values) -> Json:
+    return {"image": values.image, "imagePullPolicy": values.pull_policy}
+
+
+def _hardened(add: list[str] | None = None) -> Json:
+    capabilities: Json = {"drop": ["ALL"]}
+    if add:
+        capabilities["add"] = add
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": capabilities,
+        "readOnlyRootFilesystem": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _native() -> Json:
+    return {
+        "restartPolicy": "Always",
+        "startupProbe": {**_get("/ready"), "periodSeconds": 1, "failureThreshold": START_SECONDS},
+    }
+
+
+def _classic() -> Json:
+    """Return what makes the kubelet start the next container only when the proxy can serve."""
+    wait = ["meshtx", "await", f"--timeout={START_SECONDS}s"]
+    return {"lifecycle": {"postStart": {"exec": {"command": wait}}}}
+
+
+def _get(path: str) -> Json:
+    return {"httpGet": {"path": path, "port": ADMIN}, "timeoutSeconds": 1}
+
+
+def _from_field(name: str, path: str) -> Json:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _anchors(values: Values) -> Json:
+    name = f"{_PREFIX}TRUST_ANCHORS"
+    if values.anchors_from is None:
+        return {"name": name, "value": values.trust_anchors}
+    return {
+        "name": name,
+        "valueFrom": {"configMapKeyRef": {"name": values.anchors_from.name, "key": values.anchors_from.key}},
+    }

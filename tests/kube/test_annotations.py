@@ -1,0 +1,111 @@
+"""What annotations do, and what becomes of those that nobody understands."""
+
+from __future__ import annotations
+
+from meshtx.kube.annotations import amount
+from meshtx.kube.injection import Injected
+from tests.kube.injection_case import Case, a_pod, annotated
+
+
+class AnnotationTests(Case):
+    def test_ports_reach_the_redirect_by_number_range_and_name(self) -> None:
+        pod = annotated(skip_inbound_ports="22, 8000-8099,metrics", skip_outbound_ports="53")
+        pod["spec"]["containers"][0]["ports"] = [
+            {"name": "metrics", "containerPort": 9100},
+            {"name": "dns", "containerPort": 5300, "protocol": "UDP"},
+        ]
+        arguments = self.inject(pod)["spec"]["initContainers"][0]["args"]
+        self.assertEqual(arguments[2:], ["--skip-inbound=22,8000-8099,9100", "--skip-outbound=53"])
+
+    def test_a_port_that_is_none_stays_meshed_and_is_told(self) -> None:
+        pod = annotated(skip_inbound_ports="22,metric")
+        self.assertEqual(
+            self.warnings(pod),
+            (
+                (
+                    "config.meshtx.io/skip-inbound-ports: 'metric' is no port and no range of ports, nor the name of a"
+                    " port of the pod; it is ignored"
+                ),
+            ),
+        )
+        outcome = self.outcome(pod)
+        assert isinstance(outcome, Injected)
+        self.assertIn("--skip-inbound=22", outcome.pod["spec"]["initContainers"][0]["args"])
+
+    def test_the_pods_own_beat_those_of_its_namespace_which_are_copied(self) -> None:
+        namespace = {
+            "config.meshtx.io/skip-inbound-ports": "1",
+            "config.linkerd.io/skip-outbound-ports": "2",
+            "config.linkerd.io/opaque-ports": "3306",
+            "config.meshtx.io/opaque-ports": "5432",
+            "config.linkerd.io/proxy-log-level": "warn,linkerd=info",
+            "config.meshtx.io/unknown": "x",
+            "other": "x",
+        }
+        pod = {**a_pod(), "metadata": {"annotations": {"config.linkerd.io/skip-inbound-ports": "4"}}}
+        outcome = self.outcome(pod, namespace)
+        assert isinstance(outcome, Injected)
+        self.assertEqual(
+            outcome.pod["spec"]["initContainers"][0]["args"][2:], ["--skip-inbound=4", "--skip-outbound=2"]
+        )
+        copied = {
+            key: value for key, value in outcome.pod["metadata"]["annotations"].items() if key.startswith("config.")
+        }
+        self.assertEqual(
+            copied,
+            {
+                "config.linkerd.io/skip-inbound-ports": "4",
+                "config.meshtx.io/skip-outbound-ports": "2",
+                "config.meshtx.io/opaque-ports": "5432",
+            },
+        )
+
+    def test_resources_are_on_both_containers(self) -> None:
+        pod = annotated(
+            proxy_cpu_request="10m", proxy_cpu_limit="none", proxy_memory_request="48Mi", proxy_memory_limit="96Mi"
+        )
+        for container in self.inject(pod)["spec"]["initContainers"]:
+            self.assertEqual(
+                container["resources"],
+                {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "96Mi"}},
+            )
+
+    def test_a_default_gives_way_to_what_an_annotation_asks_for(self) -> None:
+        for settings, expected in (
+            ({"proxy_memory_request": "2Gi"}, ("2Gi", "2Gi")),
+            ({"proxy_memory_limit": "1Mi"}, ("1Mi", "1Mi")),
+        ):
+            resources = self.inject(annotated(**settings))["spec"]["initContainers"][0]["resources"]
+            self.assertEqual((resources["requests"]["memory"], resources["limits"]["memory"]), expected)
+
+    def test_a_request_above_its_limit_is_refused_in_words(self) -> None:
+        self.assertEqual(
+            self.problem(annotated(proxy_cpu_request="2", proxy_cpu_limit="1500m")),
+            "config.meshtx.io/proxy-cpu-request: 2 is more than config.meshtx.io/proxy-cpu-limit, 1500m; raise that",
+        )
+
+    def test_amounts(self) -> None:
+        for text, value in (("100m", "0.1"), ("1.5Gi", str(1536 * 1024**2)), ("1e3", "1000"), ("2k", "2000")):
+            self.assertEqual(amount(text), amount(value))
+        for text in ("", "x", "1 Gi", "-1", "1mi", "0x1"):
+            self.assertRaises(ValueError, amount, text)
+
+    def test_the_log_level_is_an_option_of_twistd(self) -> None:
+        command = self.inject(annotated(proxy_log_level="debug"))["spec"]["initContainers"][1]["command"]
+        self.assertIn("--logger=meshtx.observe.log_levels.debug", command)
+
+    def test_what_nobody_understands_is_told_and_the_default_used(self) -> None:
+        for settings, told in (
+            ({"proxy_log_level": "loud"}, "config.meshtx.io/proxy-log-level: 'loud' is none of debug, info, "),
+            ({"proxy_kind": "modern"}, "config.meshtx.io/proxy-kind: 'modern' is none of native, classic; "),
+            ({"proxy_cpu_limit": "much"}, "config.meshtx.io/proxy-cpu-limit: 'much' is no quantity "),
+            ({"skip_inbound_port": "1"}, "config.meshtx.io/skip-inbound-port: unknown annotation; did you mean "),
+        ):
+            (warning,) = self.warnings(annotated(**settings))
+            self.assertTrue(warning.startswith(told), warning)
+
+    def test_a_word_for_injection_that_nobody_knows_is_told(self) -> None:
+        pod = {**a_pod(), "metadata": {"labels": {"meshtx.io/inject": "enable"}}}
+        self.assertEqual(
+            self.warnings(pod), ("meshtx.io/inject: 'enable' is neither enabled nor disabled; it is ignored",)
+        )

@@ -1,0 +1,255 @@
+"""What the injector makes of a pod, field by field, and what it makes nothing of."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from meshtx.config import ProxyConfig, load
+from meshtx.kube.annotations import POLICIES, Resources
+from meshtx.kube.injection import Injected, Skip, Skipped, inject
+from meshtx.kube.sidecar import ConfigMapKey, Family, Values
+from meshtx.pki.name import Name
+from meshtx.proxy.policy import Mode
+from meshtx.wire.address import Address
+from tests.config_case import PEM
+from tests.kube.injected import injected_proxy, injected_volumes
+from tests.kube.injection_case import VALUES, Case, a_pod, annotated
+
+
+class NativeTests(Case):
+    def test_redirect_and_proxy_come_before_all_that_is_the_users(self) -> None:
+        spec = self.inject(a_pod(initContainers=[{"name": "migrate"}]))["spec"]
+        self.assertEqual([each["name"] for each in spec["initContainers"]], ["meshtx-init", "meshtx-proxy", "migrate"])
+        self.assertEqual([each["name"] for each in spec["containers"]], ["app"])
+
+    def test_the_redirect_is_root_with_one_capability_and_nothing_else(self) -> None:
+        init = self.inject(a_pod())["spec"]["initContainers"][0]
+        self.assertEqual(
+            init,
+            {
+                "name": "meshtx-init",
+                "image": "example.org/meshtx:1",
+                "imagePullPolicy": "IfNotPresent",
+                "command": ["meshtx", "redirect", "apply"],
+                "args": ["--proxy-uid=2102", "--own-ports=4190,4191"],
+                "resources": Resources().manifest(),
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+                    "readOnlyRootFilesystem": True,
+                    "runAsUser": 0,
+                    "runAsGroup": 0,
+                    "runAsNonRoot": False,
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "terminationMessagePolicy": "FallbackToLogsOnError",
+                "volumeMounts": [
+                    {
+                        "name": "meshtx-no-api-token",
+                        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+                        "readOnly": True,
+                    }
+                ],
+            },
+        )
+
+    def test_the_proxy(self) -> None:
+        proxy = self.inject(a_pod())["spec"]["initContainers"][1]
+        self.assertEqual({key: value for key, value in proxy.items() if key != "env"}, injected_proxy())
+
+    def test_the_volumes_are_added_to_those_that_are_there(self) -> None:
+        spec = self.inject(a_pod(volumes=[{"name": "data", "emptyDir": {}}]))["spec"]
+        self.assertEqual(spec["volumes"], [{"name": "data", "emptyDir": {}}, *injected_volumes()])
+
+    def test_label_and_annotations_say_who_meshed_it_and_with_what(self) -> None:
+        pod = self.inject({**a_pod(), "metadata": {"labels": {"app": "web"}, "annotations": {"a": "b"}}})
+        self.assertEqual(
+            pod["metadata"],
+            {
+                "labels": {"app": "web", "meshtx.io/control-plane-ns": "meshtx"},
+                "annotations": {
+                    "a": "b",
+                    "meshtx.io/created-by": "meshtx/injector 1",
+                    "meshtx.io/proxy-version": "1",
+                    "meshtx.io/trust-root-sha256": "d1",
+                },
+            },
+        )
+
+    def test_a_pod_with_nulls_where_parts_could_be(self) -> None:
+        pod = {
+            "metadata": {"labels": None, "annotations": None},
+            "spec": {"containers": [{"name": "a", "ports": None}], "initContainers": None, "volumes": None},
+        }
+        spec = self.inject(pod)["spec"]
+        self.assertEqual((len(spec["initContainers"]), len(spec["volumes"])), (2, 3))
+
+
+class ClassicTests(Case):
+    def test_the_proxy_is_the_first_container_and_the_others_wait_for_it(self) -> None:
+        for values, pod in (
+            (VALUES, annotated(proxy_kind="classic")),
+            (replace(VALUES, native=False), a_pod()),
+        ):
+            pod["spec"]["initContainers"] = [{"name": "migrate"}]
+            injected = self.inject(pod, values=values)
+            spec = injected["spec"]
+            self.assertEqual([each["name"] for each in spec["initContainers"]], ["migrate", "meshtx-init"])
+            self.assertEqual([each["name"] for each in spec["containers"]], ["meshtx-proxy", "app"])
+            proxy = spec["containers"][0]
+            self.assertEqual(
+                proxy["lifecycle"], {"postStart": {"exec": {"command": ["meshtx", "await", "--timeout=120s"]}}}
+            )
+            self.assertEqual({"restartPolicy", "startupProbe"} & set(proxy), set())
+            self.assertEqual(injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "app")
+
+    def test_a_default_container_that_is_chosen_stays(self) -> None:
+        pod = annotated(proxy_kind="classic")
+        pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] = "other"
+        injected = self.inject(pod)
+        self.assertEqual(injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "other")
+
+    def test_a_native_one_that_the_server_does_not_know_would_never_end(self) -> None:
+        values = replace(VALUES, native=False)
+        outcome = inject(annotated(proxy_kind="native"), "emojivoto", {}, values)
+        assert isinstance(outcome, Injected)
+        self.assertEqual([each["name"] for each in outcome.pod["spec"]["containers"]], ["meshtx-proxy", "app"])
+        self.assertEqual(len(outcome.warnings), 1)
+
+
+class EnvironmentTests(Case):
+    """What is injected is what meshproxy reads: a variable that it does not know ends it."""
+
+    def setUp(self) -> None:
+        self.tokens = Path(self.mktemp())
+        self.tokens.mkdir()
+        (self.tokens / "meshtx-identity-token").write_text("token")
+        self.keys = Path(self.mktemp())
+        self.keys.mkdir()
+
+    def environment(self, pod: dict[str, Any], values: Values = VALUES, account: str = "web") -> dict[str, str]:
+        """Return the variables as the kubelet sets them, its paths put into this test's folders."""
+        spec = self.inject(pod, values=values)["spec"]
+        fields = {"spec.serviceAccountName": account, "metadata.namespace": "emojivoto"}
+        found: dict[str, str] = {}
+        for each in spec["initContainers"][1]["env"]:
+            text = each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
+            found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found.get(match[1], match[0]), text)
+        for name, folder in (("TOKEN_FILE", self.tokens), ("KEY_FOLDER", self.keys)):
+            path = found[f"MESHTX_PROXY_{name}"]
+            mounts = [each["mountPath"] for each in spec["initContainers"][1]["volumeMounts"]]
+            self.assertTrue(any(path == mount or path.startswith(f"{mount}/") for mount in mounts))
+            found[f"MESHTX_PROXY_{name}"] = (
+                str(folder / path.rpartition("/")[2]) if folder == self.tokens else str(folder)
+            )
+        return found
+
+    def config(self, pod: dict[str, Any], values: Values = VALUES) -> ProxyConfig:
+        return load(ProxyConfig, {}, {**os.environ, **self.environment(pod, values)})
+
+    def test_meshproxy_takes_it(self) -> None:
+        config = self.config(a_pod())
+        self.assertEqual(
+            (str(config.name), str(config.identity_address), str(config.directory_address), config.trust_anchors),
+            (
+                "web.emojivoto.serviceaccount.identity.meshtx.cluster.local",
+                "meshtx-identity.meshtx.svc.cluster.local:8080",
+                "meshtx-directory.meshtx.svc.cluster.local:8086",
+                PEM,
+            ),
+        )
+        self.assertEqual(config.identity_name, VALUES.identity_name)
+        self.assertEqual(config.directory_name, VALUES.directory_name)
+        self.assertEqual(config.tap_identity, (VALUES.directory_name,))
+        self.assertEqual((config.inbound_policy, config.metrics_identity), (Mode.ALL_UNAUTHENTICATED, ()))
+
+    def test_a_policy_and_whom_it_lets_in(self) -> None:
+        bot = "vote-bot.emojivoto.serviceaccount.identity.meshtx.cluster.local"
+        config = self.config(annotated(inbound_policy="listed", inbound_allow=bot))
+        self.assertEqual((config.inbound_policy, config.inbound_allow), (Mode.LISTED, (Name.parse(bot),)))
+
+    def test_the_policies_are_those_of_the_proxy(self) -> None:
+        self.assertEqual(POLICIES, tuple(mode.value for mode in Mode))
+
+    def test_each_family_has_listeners_that_do_not_clash(self) -> None:
+        for family, inbound in (
+            (Family.IPV4, (Address.of("0.0.0.0", 4143),)),
+            (Family.IPV6, (Address.of("::", 4143),)),
+            (Family.DUAL, (Address.of("0.0.0.0", 4143), Address.of("::", 4143))),
+        ):
+            values = replace(VALUES, family=family)
+            self.assertEqual(self.config(a_pod(), values).inbound_listen, inbound)
+
+    def test_who_reads_metrics_is_a_value(self) -> None:
+        reader = Name.parse("prometheus.monitoring.serviceaccount.identity.meshtx.cluster.local")
+        values = replace(VALUES, metrics_names=(reader,))
+        self.assertEqual(self.config(a_pod(), values).metrics_identity, (reader,))
+
+    def test_the_control_planes_own_pods_read_the_anchors_where_they_change(self) -> None:
+        values = replace(VALUES, anchors_from=ConfigMapKey("m", "k"))
+        env = self.inject(a_pod(), values=values)["spec"]["initContainers"][1]["env"]
+        anchors = next(each for each in env if each["name"] == "MESHTX_PROXY_TRUST_ANCHORS")
+        self.assertEqual(anchors["valueFrom"], {"configMapKeyRef": {"name": "m", "key": "k"}})
+
+
+class SkippedTests(Case):
+    def test_what_cannot_have_a_proxy_says_why(self) -> None:
+        for pod, reason in (
+            (a_pod(hostNetwork=True), Skip.HOST_NETWORK),
+            (a_pod(containers=[{"name": "meshtx-proxy"}]), Skip.INJECTED),
+            (a_pod(initContainers=[{"name": "linkerd-proxy"}]), Skip.OTHER_MESH),
+            (a_pod(os={"name": "windows"}), Skip.WINDOWS),
+            ({**a_pod(), "metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}}, Skip.STATIC),
+        ):
+            self.assertEqual(self.outcome(pod), Skipped(reason, (f"not meshed by meshtx: {reason.value}",)))
+
+    def test_who_asked_to_be_left_out_is_not_told_so(self) -> None:
+        for metadata in (
+            {"labels": {"meshtx.io/inject": "disabled"}},
+            {"annotations": {"linkerd.io/inject": "disabled"}},
+        ):
+            self.assertEqual(self.outcome({**a_pod(), "metadata": metadata}), Skipped(Skip.DISABLED))
+
+    def test_the_label_wins_over_linkerds_annotation(self) -> None:
+        metadata = {"labels": {"meshtx.io/inject": "enabled"}, "annotations": {"linkerd.io/inject": "disabled"}}
+        self.inject({**a_pod(), "metadata": metadata})
+
+    def test_what_was_injected_is_left_alone_and_says_nothing(self) -> None:
+        for pod in (a_pod(), annotated(proxy_kind="classic")):
+            self.assertEqual(self.outcome(self.inject(pod)), Skipped(Skip.INJECTED))
+
+
+class RefusedTests(Case):
+    def test_the_proxys_user_is_the_proxys_alone(self) -> None:
+        uid = {"runAsUser": 2102}
+        for spec in (
+            {"securityContext": uid},
+            {"containers": [{"name": "app", "securityContext": uid}]},
+            {"initContainers": [{"name": "app", "securityContext": uid}]},
+        ):
+            self.assertEqual(
+                self.problem(a_pod(**spec)),
+                "container 'app' runs as user 2102, which is the proxy's: its connections would pass the mesh by; give"
+                " it another runAsUser",
+            )
+
+    def test_a_containers_own_user_is_what_counts(self) -> None:
+        other = {"name": "app", "securityContext": {"runAsUser": 1000}}
+        self.inject(a_pod(securityContext={"runAsUser": 2102}, containers=[other]))
+
+    def test_an_account_that_no_certificate_can_name(self) -> None:
+        problem = self.problem(a_pod(serviceAccountName="web.v2"))
+        self.assertIn("service account 'web.v2' is not a DNS label", problem)
+
+    def test_a_policy_that_nobody_knows_lets_nobody_in(self) -> None:
+        self.assertEqual(
+            self.problem(annotated(inbound_policy="all-authenticate")),
+            "config.meshtx.io/inbound-policy: 'all-authenticate' is none of all-unauthenticated, all-authenticated,"
+            " listed; correct it, or remove it",
+        )
+        self.assertIn("read by the policy 'listed' only", self.problem(annotated(inbound_allow="x")))
+        self.assertIn("'x' is not", self.problem(annotated(inbound_policy="listed", inbound_allow="x")))
