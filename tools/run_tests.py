@@ -2,9 +2,10 @@
 
     python -m tools.run_tests [TEST ...]
 
-What moves bytes is tested twice: on Twisted's reactor, and on our own. With names of tests it runs these alone, once,
-and nobody asks how much they cover. The last line is
-``N passed, N failed``; the exit status is 0 if nothing failed and enough was covered.
+What moves bytes is tested twice: on Twisted's reactor, and on our own. What needs Kubernetes is tested last; its
+control plane is built meanwhile if it has to be. With names of tests it runs these alone, once, and nobody asks how
+much they cover. The last line is ``N passed, N failed``, and the one before says so if there was no Kubernetes; the
+exit status is 0 if nothing failed and enough was covered.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.kube import binaries
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
 
 ON_OUR_REACTOR = ["--reactor", "meshtx", "tests.net", "tests.proxy", "tests.rpc", "tests.services"]
 """What is run once more: the connections of these tests are then watched by our own poller."""
+
+KUBERNETES = "tests.kube"
+
+LEFT_OUT = "Kubernetes is not built, so nothing was tested against it; `make kube-up` says why"
 
 _RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 
@@ -33,20 +40,47 @@ def main(tests: Sequence[str]) -> int:
     coverage = [sys.executable, "-m", "coverage"]
     subprocess.run([*coverage, "erase"], cwd=ROOT, env=environment, check=True)
     trial = [*coverage, "run", "-m", "twisted.trial", f"-j{WORKERS}"]
-    results = [_follow([*trial, *run], environment) for run in _runs(tests)]
+    runs = _runs(tests)
+    build = _build() if any(map(_is_about_kubernetes, runs)) else None
+    results = []
+    for run in runs:
+        if build and _is_about_kubernetes(run):
+            build.wait()
+        results.append(_follow([*trial, *run], environment))
     status = max(status for status, _ in results)
     if not tests:
         subprocess.run([*coverage, "combine", "-q"], cwd=ROOT, env=environment, check=True)
         status = subprocess.run([*coverage, "report"], cwd=ROOT, env=environment, check=False).returncode or status
     passed, failed, skipped = (sum(each) for each in zip(*(counts(output) for _, output in results), strict=True))
+    if build and not binaries.built():
+        print(LEFT_OUT)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return status or int(failed > 0 or passed == 0)
 
 
 def _runs(tests: Sequence[str]) -> list[Sequence[str]]:
+    """Return what trial is to run, one time after another."""
     if tests:
         return [tests]
-    return [["tests"], ON_OUR_REACTOR] if hasattr(select, "epoll") else [["tests"]]
+    others = [name for name in _packages() if name != KUBERNETES]
+    ours = [ON_OUR_REACTOR] if hasattr(select, "epoll") else []
+    return [others, *ours, [KUBERNETES]]
+
+
+def _packages() -> list[str]:
+    """Return the packages and the modules of tests that stand directly in ``tests``."""
+    folder = ROOT / "tests"
+    found = [*folder.glob("*/__init__.py"), *folder.glob("test_*.py")]
+    return sorted(f"tests.{path.stem if path.parent == folder else path.parent.name}" for path in found)
+
+
+def _is_about_kubernetes(run: Sequence[str]) -> bool:
+    return any(name.startswith(KUBERNETES) for name in run)
+
+
+def _build() -> subprocess.Popen[bytes]:
+    """Start to build the control plane if it is not there; what fails there, the tests that need it say too."""
+    return subprocess.Popen(["nice", sys.executable, "-m", binaries.__name__], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def _follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:

@@ -55,9 +55,9 @@ def binaries() -> Path:
     return folder
 
 
-def available() -> bool:
-    """Say whether the programs are there or can be built."""
-    return _complete(_folder()) or shutil.which("go") is not None
+def built() -> bool:
+    """Say whether the programs are there."""
+    return _complete(_folder())
 
 
 def version() -> str:
