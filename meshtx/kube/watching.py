@@ -27,7 +27,18 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from meshtx.kube.api_errors import MAX_RETRY_AFTER, ApiError, ApiRefused, ApiUnavailable, Object, Query, object_of
+from meshtx.kube.api_errors import ApiError, ApiRefused, ApiUnavailable, Object, Query
+from meshtx.kube.watch_events import (
+    Event,
+    Key,
+    Kind,
+    ReportedError,
+    items_of,
+    key_of,
+    metadata_of,
+    read_event,
+    version_of,
+)
 
 PAGE = 500
 """Objects in one answer of a list."""
@@ -40,10 +51,8 @@ FIRST_WAIT, LAST_WAIT = 0.8, 30.0
 SHORT = 1.0
 """Seconds; a watch that ends sooner and brought nothing is a failure, however it ended."""
 GONE = 410
-INITIAL_END = "k8s.io/initial-events-end"
+"""The HTTP status of a version, or a page, that the server has no more."""
 
-Key = str
-"""``namespace/name``, or ``name`` where there are no namespaces."""
 T = TypeVar("T")
 
 
@@ -136,6 +145,8 @@ class Watched(Service, Generic[T]):
         self._version: str | None = None
         self._seen: set[Key] | None = None
         """While a list comes as a stream: what it has brought."""
+        self._brought = False
+        """Whether this connection has brought anything."""
         self._failures = 0
         self._waiting: list[Deferred[None]] = []
         self._running: Deferred[None] | None = None
@@ -157,7 +168,7 @@ class Watched(Service, Generic[T]):
         """Follow."""
         super().startService()
         self._running = ensureDeferred(self._run())
-        self._running.addErrback(self._ended)
+        self._running.addErrback(_stopped)
 
     def stopService(self) -> None:
         """Follow no more; the store stays as it is."""
@@ -165,26 +176,27 @@ class Watched(Service, Generic[T]):
         if self._running:
             self._running.cancel()
 
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("{path} is no longer watched", failure, path=self._path)
-
     async def _run(self) -> None:
         while self.running:
             began = self._clock.seconds()
             try:
                 await self._follow()
+            except CancelledError:
+                raise
             except ApiError as error:
-                if self._clock.seconds() - began >= LAST_WAIT:
-                    self._failures = 0  # it went well for long; this is the first failure of others
-                await deferLater(self._clock, self._failed(error))
+                wait = self._failed(error, self._clock.seconds() - began)
+                await deferLater(self._clock, wait)
+            except Exception as error:  # noqa: BLE001  # a defect must not end the watch: nobody would know
+                self.log.failure("{path}: following failed", path=self._path)
+                defect = ApiUnavailable(f"internal error: {type(error).__name__}")
+                await deferLater(self._clock, self._failed(defect, 0.0))
 
     async def _follow(self) -> None:
         """List if there is no version to go on from, and watch until that ends.
 
         :raises ApiError: it ended otherwise than by the server's clock.
         """
-        began, heard = self._clock.seconds(), self.last_sync
+        began, self._brought = self._clock.seconds(), False
         if self._version is not None:
             await self._stream({"resourceVersion": self._version})
         elif not await self._stream_list():
@@ -192,24 +204,30 @@ class Watched(Service, Generic[T]):
             return
         if self._version is None:
             raise ApiUnavailable(f"{self._path}: the list ended before it was complete")
-        if self.last_sync == heard and self._clock.seconds() - began < SHORT:
+        if not self._brought and self._clock.seconds() - began < SHORT:
             raise ApiUnavailable(f"{self._path}: the watch ended within {SHORT:g} s and brought nothing")
         self._turned(Turn.ENDED)
 
-    def _failed(self, error: ApiError) -> float:
-        """Note a failure; return the seconds to wait."""
-        expired = error.status == GONE
-        if expired:
+    def _failed(self, error: ApiError, lasted: float) -> float:
+        """Note a failure; return the seconds to wait.
+
+        :param lasted: seconds that it went well before.
+        """
+        if lasted >= LAST_WAIT:
+            self._failures = 0
+        if error.status == GONE:
             self._version = None
-        self._turned(Turn.EXPIRED if expired else Turn.FAILED)
+            self._turned(Turn.EXPIRED)
+        else:
+            self._turned(Turn.FAILED)
         reason = str(error)
-        if reason != self.problem and not expired:
+        if reason != self.problem:
             self.log.warn("{path} is not followed now: {reason}", path=self._path, reason=reason)
         self.problem = reason
         most = min(FIRST_WAIT * 2 ** min(self._failures, 16), LAST_WAIT)
         self._failures += 1
         asked = error.retry_after if isinstance(error, ApiUnavailable) else None
-        return max(self._rng() * most, asked or 0.0)
+        return (asked or 0.0) + self._rng() * most
 
     # The list
 
@@ -218,7 +236,7 @@ class Watched(Service, Generic[T]):
         self._seen = set()
         try:
             await self._stream({"sendInitialEvents": True, "resourceVersionMatch": "NotOlderThan"})
-        except (ApiRefused, _Reported):
+        except (ApiRefused, ReportedError):
             if self._seen is None:
                 raise  # the list was complete: the watch has ended
             return False
@@ -232,17 +250,17 @@ class Watched(Service, Generic[T]):
         more: dict[str, str | int | bool] = {}
         while True:
             page = await self._api.get(self._path, limit=PAGE, **self._selector, **more)
-            for item in _items(self._path, page):
+            for item in items_of(self._path, page):
                 self._put(item, seen)
-            metadata = _metadata(page)
+            metadata = metadata_of(page)
             if not metadata.get("continue"):
                 break
             more = {"continue": str(metadata["continue"])}
-        self._complete(seen, _version(self._path, page))
+        self._complete(seen, version_of(self._path, page))
 
     def _complete(self, seen: set[Key], version: str) -> None:
         """Remove what a whole list did not bring."""
-        for key in self.store.keys() - seen:
+        for key in sorted(self.store.keys() - seen):
             self._set(key, None)
         self.synced = True
         self._heard(version)
@@ -269,29 +287,24 @@ class Watched(Service, Generic[T]):
 
         :raises ApiError: the server reports an error, or the line is no event.
         """
-        event = object_of(self._path, line)
-        kind, item = event.get("type"), event.get("object")
-        if not isinstance(item, dict):
-            raise ApiUnavailable(f"{self._path}: a line is no event of a watch")
-        if kind == "ERROR":
-            raise _reported(self._path, item)
+        event = read_event(self._path, line)
+        self._brought = True
         if self._seen is None:
-            self._apply(str(kind), item)
-            self._heard(_version(self._path, item))
+            self._apply(event, set())
+            self._heard(event.version)
             self._failures = 0
-        elif kind != "BOOKMARK":
-            self._put(item, self._seen)
-        elif _is_initial_end(item):
+            return
+        self._apply(event, self._seen)
+        if event.ends_the_list:
             seen, self._seen = self._seen, None
-            self._complete(seen, _version(self._path, item))
+            self._complete(seen, event.version)
 
-    def _apply(self, kind: str, item: Object) -> None:
-        if kind == "DELETED":
-            self._set(_key(self._path, item), None)
-        elif kind in {"ADDED", "MODIFIED"}:
-            self._put(item, set())
-        elif kind != "BOOKMARK":
-            raise ApiUnavailable(f"{self._path}: an event of the unknown type {kind[:64]!r}")
+    def _apply(self, event: Event, seen: set[Key]) -> None:
+        """Take what an event says about its object into the store."""
+        if event.kind is Kind.DELETED:
+            self._set(key_of(self._path, event.item), None)
+        elif event.kind is not Kind.BOOKMARK:
+            self._put(event.item, seen)
 
     def _heard(self, version: str) -> None:
         """The server is there, and what it has said up to this version is in the store."""
@@ -302,9 +315,9 @@ class Watched(Service, Generic[T]):
 
     def _put(self, item: Object, seen: set[Key]) -> None:
         """Store an object as `keep` wants it; one that it fails over stays as it was."""
-        key = _key(self._path, item)
+        key = key_of(self._path, item)
         seen.add(key)
-        _metadata(item).pop("managedFields", None)
+        metadata_of(item).pop("managedFields", None)
         try:
             kept = self._keep(item)
         except Exception:  # noqa: BLE001  the border to whatever is in a cluster
@@ -327,52 +340,5 @@ class Watched(Service, Generic[T]):
             self.log.failure("{path}: the change of {key} was not taken", path=self._path, key=key)
 
 
-class _Reported(ApiUnavailable):
-    """An error that came as an event."""
-
-
-def _reported(path: str, status: Object) -> _Reported:
-    """Return the error of an ERROR event, whose object is a Status."""
-    code, details = status.get("code"), status.get("details")
-    number = code if isinstance(code, int) else 500
-    wait = details.get("retryAfterSeconds") if isinstance(details, dict) else None
-    text = f"{path}: {number} {status.get('reason', '')} {str(status.get('message', ''))[:512]}"
-    return _Reported(text, number, min(float(wait), MAX_RETRY_AFTER) if isinstance(wait, int) else None)
-
-
-def _items(path: str, page: Object) -> list[Object]:
-    items = page.get("items") or []  # Go writes an empty list as null
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ApiUnavailable(f"{path}: the answer is not a list of objects")
-    return items
-
-
-def _metadata(item: Object) -> Object:
-    found = item.get("metadata")
-    return found if isinstance(found, dict) else {}
-
-
-def _text(path: str, item: Object, name: str) -> str:
-    """Return a text of the metadata that nothing is without.
-
-    :raises ApiUnavailable: it is not there: something else than an API server has answered.
-    """
-    found = _metadata(item).get(name)
-    if not isinstance(found, str) or not found:
-        raise ApiUnavailable(f"{path}: an object without a {name}")
-    return found
-
-
-def _version(path: str, item: Object) -> str:
-    return _text(path, item, "resourceVersion")
-
-
-def _key(path: str, item: Object) -> Key:
-    namespace = _metadata(item).get("namespace")
-    name = _text(path, item, "name")
-    return f"{namespace}/{name}" if namespace else name
-
-
-def _is_initial_end(item: Object) -> bool:
-    annotations = _metadata(item).get("annotations")
-    return isinstance(annotations, dict) and annotations.get(INITIAL_END) == "true"
+def _stopped(failure: Failure) -> None:
+    failure.trap(CancelledError)
