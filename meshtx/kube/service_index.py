@@ -1,0 +1,133 @@
+"""Which Service has an address, and which endpoints are behind it.
+
+A Service has any number of EndpointSlices: they are merged, and an endpoint that moves may stand in two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from meshtx.kube.objects import Endpoint, Service, ServicePort, Slice
+from meshtx.wire.address import IP, Address
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A Service's port, as a client connects to it."""
+
+    service: Service
+    port: ServicePort
+
+
+class ServiceIndex:
+    """Services and their slices, by key and by address."""
+
+    def __init__(self) -> None:
+        self._services: dict[str, Service] = {}
+        self._slices: dict[str, Slice] = {}
+        self._slices_of: dict[str, set[str]] = {}
+        """Keys of slices by the Service's."""
+        self._slices_with: dict[IP, set[str]] = {}
+        """Keys of slices by an endpoint's address."""
+        self._at: dict[IP, set[str]] = {}
+        """Keys of Services by address."""
+
+    def put(self, service: Service) -> None:
+        """Take a Service that is not known."""
+        self._services[service.key] = service
+        for ip in service.ips:
+            self._at.setdefault(ip, set()).add(service.key)
+
+    def remove(self, key: str) -> Service | None:
+        """Forget a Service, and return what was known of it."""
+        service = self._services.pop(key, None)
+        for ip in service.ips if service else ():
+            _discard(self._at, ip, key)
+        return service
+
+    def put_slice(self, piece: Slice) -> None:
+        """Take a slice that is not known."""
+        self._slices[piece.key] = piece
+        self._slices_of.setdefault(piece.service, set()).add(piece.key)
+        for ip in _ips(piece):
+            self._slices_with.setdefault(ip, set()).add(piece.key)
+
+    def remove_slice(self, key: str) -> Slice | None:
+        """Forget a slice, and return what was known of it."""
+        piece = self._slices.pop(key, None)
+        if piece is not None:
+            _discard(self._slices_of, piece.service, key)
+            for ip in _ips(piece):
+                _discard(self._slices_with, ip, key)
+        return piece
+
+    def addresses(self, service: str) -> tuple[IP, ...]:
+        """Return the addresses of a Service, by its key."""
+        known = self._services.get(service)
+        return known.ips if known else ()
+
+    def in_front_of(self, ip: IP) -> set[IP]:
+        """Return the addresses of all Services that have an endpoint at this one."""
+        services = {self._slices[key].service for key in self._slices_with.get(ip, ())}
+        return {front for service in services for front in self.addresses(service)}
+
+    def front(self, address: Address) -> Front | None:
+        """Return the Service's port at an address; of several that claim it the first by name."""
+        for key in sorted(self._at.get(address.ip, ())):
+            service = self._services[key]
+            for port in service.ports:
+                if port.port == address.port:
+                    return Front(service, port)
+        return None
+
+    def is_cluster_ip(self, ip: IP) -> bool:
+        """Tell whether an address is nothing but a Service's."""
+        return any(ip in self._services[key].cluster_ips for key in self._at.get(ip, ()))
+
+    def endpoints(self, front: Front, version: int) -> dict[Address, Endpoint]:
+        """Return what is behind a port, by address, in the order of addresses; what may be connected to alone.
+
+        Where none is ready, those that end and still serve are what is left.
+
+        :param version: of IP, that of the front's address.
+        """
+        found: dict[Address, Endpoint] = {}
+        for address, endpoint in self._behind(front):
+            known = found.get(address)
+            if address.ip.version == version and (known is None or _rank(endpoint) > _rank(known)):
+                found[address] = endpoint
+        usable = {address: each for address, each in found.items() if each.ready} or {
+            address: each for address, each in found.items() if each.serving and each.terminating
+        }
+        return dict(sorted(usable.items(), key=lambda item: (int(item[0].ip), item[0].port)))
+
+    def _behind(self, front: Front) -> Iterator[tuple[Address, Endpoint]]:
+        for key in sorted(self._slices_of.get(front.service.key, ())):
+            piece = self._slices[key]
+            for name, number in piece.ports:
+                if name == front.port.name:
+                    port = number or front.port.target or front.port.port
+                    for endpoint in piece.endpoints:
+                        for ip in endpoint.ips[
+                            :1
+                        ]:  # the API: all of one endpoint are alike, and clients take the first
+                            yield Address(ip, port), endpoint
+
+
+def _ips(piece: Slice) -> set[IP]:
+    return {ip for endpoint in piece.endpoints for ip in endpoint.ips}
+
+
+def _rank(endpoint: Endpoint) -> tuple[bool, bool, bool, str]:
+    return (endpoint.ready, endpoint.serving, endpoint.terminating, endpoint.pod)
+
+
+def _discard(sets: dict[K, set[str]], at: K, key: str) -> None:
+    keys = sets[at]
+    keys.discard(key)
+    if not keys:
+        del sets[at]
