@@ -271,7 +271,7 @@ class KubeTestCase(TestCase):
         if os.geteuid() != 0:
             raise SkipTest("only root may add an address to an interface")
         address = add_address()
-        self.addCleanup(_ip, "del", address)
+        self.addCleanup(remove_address, address)
         return address
 
     def stop_api(self) -> None:
@@ -320,6 +320,11 @@ def add_address() -> str:
         if _ip("add", address):
             return address
     raise AssertionError("no address can be added to lo")
+
+
+def remove_address(address: str) -> None:
+    """Remove what `add_address` returned."""
+    _ip("del", address)
 
 
 def _ip(action: str, address: str) -> bool:

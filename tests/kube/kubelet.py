@@ -23,7 +23,11 @@ from tests.mesh.town import ROOT
 
 Json = dict[str, Any]
 
-PROGRAMS: dict[str, Sequence[str]] = {"twistd": TWISTD, "meshtx": (sys.executable, "-m", "meshtx")}
+PROGRAMS: dict[str, Sequence[str]] = {
+    "twistd": TWISTD,
+    "meshtx": (sys.executable, "-m", "meshtx"),
+    "python": (sys.executable,),
+}
 """What the image has in its PATH."""
 
 READABLE = "dac_read_search"
@@ -67,10 +71,11 @@ class Kubelet:
             made = f"mkdir -p {path}" if source.is_dir() else "true"
             script.append(f"{made}; mount --bind {source} {path}")
         script.append('cd /; exec "$@"')
+        variables = self._env(pod, container)
         argv = [
             *("unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", "\n".join(script), "sh"),
             *_as_user(container.get("securityContext", {}), pod["spec"].get("securityContext", {})),
-            *self._command(container),
+            *_command(container, variables),
         ]
         environment = {
             **self._environment,
@@ -103,15 +108,11 @@ class Kubelet:
 
     # What the object says.
 
-    def _command(self, container: Json) -> list[str]:
-        argv = [*container["command"], *container.get("args", ())]
-        return [*PROGRAMS.get(argv[0], (argv[0],)), *argv[1:]]
-
     def _env(self, pod: Json, container: Json) -> dict[str, str]:
         found: dict[str, str] = {}
         for each in container.get("env", ()):
             text = each["value"] if "value" in each else self._from(pod, each.get("valueFrom"))
-            found[each["name"]] = _REFERENCE.sub(lambda match: found.get(match[1], match[0]), text)
+            found[each["name"]] = _expanded(text, found)
         return found
 
     def _from(self, pod: Json, source: Json | None) -> str:
@@ -170,6 +171,15 @@ class Kubelet:
         answer = self._cluster.api.call("POST", f"{account}/token", {"spec": spec})
         token: str = answer["status"]["token"]
         return token.encode()
+
+
+def _expanded(text: str, variables: Mapping[str, str]) -> str:
+    return _REFERENCE.sub(lambda match: variables.get(match[1], match[0]), text)
+
+
+def _command(container: Json, variables: Mapping[str, str]) -> list[str]:
+    argv = [_expanded(text, variables) for text in (*container["command"], *container.get("args", ()))]
+    return [*PROGRAMS.get(argv[0], (argv[0],)), *argv[1:]]
 
 
 def containers(pod: Json) -> dict[str, Json]:

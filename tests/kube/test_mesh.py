@@ -1,0 +1,121 @@
+"""A whole mesh of pods, from API objects alone: installed, injected, certified, discovered, seen (issue 5, bar 3)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from meshtx.demo.lab import wait_until
+from tests.kube.case import started
+from tests.kube.town import PROXY, KubeTown, Running, account, deployment, service
+from tests.mesh.town import why_not
+
+APPLICATIONS = "town"
+AWAY = float(os.environ.get("MESHTX_KUBE_AWAY", "10"))
+"""Seconds for which the API server is away."""
+AT_ONCE = 1.0
+"""Seconds in which a change reaches the proxies."""
+
+_LINE = re.compile(r"^(\d+\.\d+) (ok|failed) (.*)$", re.MULTILINE)
+
+
+class MeshTests(SynchronousTestCase):
+    """One town for all, for it takes its time to build; the tests follow each other by their names."""
+
+    timeout = 600
+
+    def test_pods_are_a_mesh_by_api_objects_alone(self) -> None:
+        if reason := why_not("setpriv", "unshare"):
+            raise SkipTest(reason)
+        self.town = KubeTown(started())
+        self.addCleanup(self.town.remove)
+        self.town.install()
+        self._populate()
+        self._all_is_mutual_tls()
+        self._a_scaled_deployment_is_known_at_once()
+        self._a_deleted_pod_is_forgotten_at_once()
+        self._traffic_goes_on_without_the_api_server()
+
+    def _populate(self) -> None:
+        town, namespace = self.town, APPLICATIONS
+        labels = {"meshtx.io/inject": "enabled"}
+        town.apply_objects(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}},
+            *(account(namespace, name) for name in ("server", "client")),
+            service(namespace, "server", 80, 8080),
+        )
+        self.addCleanup(town.cluster.kubectl, "delete", "namespace", namespace, "--wait=false")
+        address = town.cluster.api.call("GET", f"/api/v1/namespaces/{namespace}/services/server")["spec"]["clusterIP"]
+        serve = ["python", "-m", "tests.kube.responder", "8080", "$(POD)"]
+        ask = ["python", "-m", "tests.kube.caller", address, "80"]
+        town.apply_objects(
+            deployment(namespace, "server", serve, replicas=2, port=8080), deployment(namespace, "client", ask)
+        )
+        self.servers = [town.run(pod) for pod in town.wait_for_pods(namespace, {"app": "server"}, 2)]
+        (client,) = town.wait_for_pods(namespace, {"app": "client"}, 1)
+        self.client = town.run(client)
+        self._until_answered_by(*self.servers)
+
+    def _all_is_mutual_tls(self) -> None:
+        for running in (self.client, *self.servers):
+            with self.subTest(running.name):
+                metrics = running.host.run("curl", "-s", "http://127.0.0.1:4191/metrics").stdout
+                self.assertIn('tls="true"', metrics)
+
+    def _a_scaled_deployment_is_known_at_once(self) -> None:
+        self.town.cluster.kubectl("scale", "deployment/server", "--replicas=3", namespace=APPLICATIONS)
+        pods = self.town.wait_for_pods(APPLICATIONS, {"app": "server"}, 3)
+        known = {running.name for running in self.servers}
+        (new,) = [pod for pod in pods if pod["metadata"]["name"] not in known]
+        running = self.town.run(new, ready=False)
+        self.servers.append(running)
+        written = self.town.tell_ready(running)
+        self._until_answered_by(running)
+        first = next(when for when, _, who in self._lines() if who == running.name)
+        self.assertLess(first - written, AT_ONCE)
+
+    def _a_deleted_pod_is_forgotten_at_once(self) -> None:
+        gone = self.servers.pop(0)
+        written = self.town.delete(gone)
+        time.sleep(2 * AT_ONCE)  # what is shown is that nothing comes any more
+        late = [when - written for when, _, who in self._lines() if who == gone.name and when > written + AT_ONCE]
+        self.assertEqual(late, [])
+        gone.stop()
+
+    def _traffic_goes_on_without_the_api_server(self) -> None:
+        begun = time.time()
+        self.town.cluster.stop_api()
+        time.sleep(AWAY)
+        self.town.cluster.start_api()
+        lines = [line for line in self._lines() if line[0] > begun]
+        self.assertGreater(len(lines), AWAY * 2)
+        self.assertEqual([line for line in lines if line[1] != "ok"], [])
+        self._a_scaled_deployment_is_known()
+
+    def _a_scaled_deployment_is_known(self) -> None:
+        """See that the watches have resumed."""
+        pods = self.town.wait_for_pods(APPLICATIONS, {"app": "server"}, 3)  # the deleted one has a successor
+        known = {running.name for running in self.servers}
+        (new,) = [pod for pod in pods if pod["metadata"]["name"] not in known]
+        self._until_answered_by(self.town.run(new))
+
+    def _lines(self) -> Iterator[tuple[float, str, str]]:
+        for match in _LINE.finditer(self.town.log(self.client, "app")):
+            yield float(match[1]), match[2], match[3]
+
+    def _until_answered_by(self, *servers: Running) -> None:
+        wanted = {running.name for running in servers}
+        begun = time.time()
+
+        def answered() -> bool:
+            return wanted <= {who for when, how, who in self._lines() if how == "ok" and when > begun - AT_ONCE}
+
+        try:
+            wait_until(answered, f"an answer by {', '.join(wanted)}", 30)
+        except Exception as error:
+            tail = self.town.log(self.client, "app")[-2000:]
+            raise AssertionError(f"{error}\n{tail}\n{self.town.log(self.client, PROXY)[-4000:]}") from None
