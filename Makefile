@@ -48,6 +48,7 @@ mutants: $(READY) ## remove one mechanism at a time and see its test fail
 	$(BIN)/python -m tools.mutants
 
 clean: ## remove what make has made
+	[ ! -d .kube ] || $(BIN)/python -m tests.kube.control_plane down
 	rm -rf .venv .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache meshtx/plugins/dropin.cache
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +

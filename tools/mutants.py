@@ -35,6 +35,7 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".venv",
     ".tox",
     ".stamps",
+    ".kube",
     ".hypothesis",
     ".*_cache",
     "__pycache__",
