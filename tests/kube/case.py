@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,8 +19,11 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
+from meshtx.kube.api import KubeApi
+from meshtx.kube.api_config import ApiConfig
 from tests.kube.binaries import NoBinaries
 from tests.kube.control_plane import START_TIMEOUT, ControlPlane, control_plane
+from tests.kube.flags import ISSUER
 from tests.kube.plain_api import Document
 
 AUDIENCE = "identity.l5d.io"
@@ -274,6 +278,16 @@ class KubeTestCase(TestCase):
         self.addCleanup(remove_address, address)
         return address
 
+    @cached_property
+    def api(self) -> KubeApi:
+        """The API as the program under test comes to it, as admin."""
+        certificate, key = (path.read_text() for path in (self.cluster.admin.certificate, self.cluster.admin.key))
+        return self._kube_api(certificate=certificate, key=key)
+
+    async def api_as(self, namespace: str, account: str) -> KubeApi:
+        """Return the API as a ServiceAccount comes to it."""
+        return self._kube_api(token=await self.token(namespace, account, ISSUER))
+
     def stop_api(self) -> None:
         """Kill the API server; it is back after the test if not before."""
         self.cluster.stop_api()
@@ -293,6 +307,12 @@ class KubeTestCase(TestCase):
     def kubeconfig(self) -> Path:
         """A kubeconfig file of the admin, with the test's namespace as the default one."""
         return self.cluster.kubeconfig(self.namespace)
+
+    def _kube_api(self, **credentials: str) -> KubeApi:
+        config = ApiConfig(server=self.cluster.url, ca=self.cluster.ca_file.read_text(), **credentials)
+        api = KubeApi(reactor, config)
+        self.addCleanup(api.close)
+        return api
 
     async def _remove_namespace(self, name: str) -> None:
         """Start its end, which the namespace controller completes; its pods would wait for a kubelet."""

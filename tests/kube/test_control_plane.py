@@ -1,5 +1,6 @@
 """The control plane of the tests is a real one: what the other tests rely on, each thing once."""
 
+from meshtx.kube.api_errors import ApiForbidden
 from tests.kube.binaries import version
 from tests.kube.case import AUDIENCE, KubeTestCase
 from tests.kube.control_plane import KubectlFailed
@@ -75,6 +76,12 @@ class TestControlPlane(KubeTestCase):
         self.assertEqual((await self.ask("GET", path, token=nobody))[0], 403)
         self.assertEqual((await self.ask("GET", path, token=reader))[0], 200)
         self.assertEqual((await self.ask("GET", "/api/v1/pods", token=reader))[0], 403)
+
+    async def test_the_program_under_test_may_come_as_admin_or_as_an_account(self) -> None:
+        path = f"/api/v1/namespaces/{self.namespace}"
+        self.assertEqual((await self.api.get(path))["metadata"]["name"], self.namespace)
+        with self.assertRaises(ApiForbidden):
+            await (await self.api_as(self.namespace, "default")).get(path)
 
     async def test_a_restricted_namespace_refuses_a_pod_that_may_gain_privileges(self) -> None:
         strict = await self.new_namespace(**{"pod-security.kubernetes.io/enforce": "restricted"})
