@@ -13,6 +13,7 @@ from meshtx.kube.manifests.shapes import (
     selector,
 )
 from meshtx.kube.manifests.values import Program, Values
+from meshtx.kube.sidecar import ADMIN, INBOUND, TAP
 
 _PORTS = {
     Program.IDENTITY: ("grpc", IDENTITY_PORT, IDENTITY_PORT),
@@ -20,6 +21,9 @@ _PORTS = {
     Program.INJECTOR: ("https", 443, WEBHOOK_PORT),
 }
 """Name, port of the Service, port of the container."""
+
+_EVERYWHERE = (ADMIN_PORT, INBOUND, TAP, ADMIN)
+"""Ports of each pod: the program's admin site, and those of its sidecar."""
 
 
 def services(values: Values) -> list[Document]:
@@ -57,7 +61,7 @@ def policies(values: Values) -> list[Document]:
             spec={
                 "podSelector": {"matchLabels": selector(program)},
                 "policyTypes": ["Ingress"],
-                "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (served, ADMIN_PORT)]}],
+                "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (served, *_EVERYWHERE)]}],
             },
         )
         for program, (_, _, served) in _PORTS.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from meshtx.kube.manifests.meshed import meshed
 from meshtx.kube.manifests.shapes import (
     ADMIN_PORT,
     DIRECTORY_PORT,
@@ -24,21 +25,16 @@ from meshtx.kube.manifests.shapes import (
     selector,
 )
 from meshtx.kube.manifests.values import Program, Resources, Values
+from meshtx.kube.sidecar import API_TOKEN_FOLDER, TOKEN_AUDIENCE, TOKEN_FILE, TOKEN_FOLDER, TOKEN_SECONDS
 from meshtx.pki.name import MeshScope
 
 API_ACCESS = "kube-api-access"
-API_ACCESS_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-TOKEN_PATH = "/var/run/secrets/tokens"  # noqa: S105  # a folder
-TOKEN_FILE = "meshtx-identity-token"  # noqa: S105  # a name
-AUDIENCE = "identity.l5d.io"
-
 ISSUER_PATH = "/var/run/meshtx/issuer"
 TRUST_PATH = "/var/run/meshtx/trust-roots"
 
 _API_TOKEN_LIFETIME = 3607
 """Seconds: what the API server itself gives to a pod that asks for nothing."""
-_IDENTITY_TOKEN_LIFETIME = 86400
-"""Seconds; the kubelet makes a new one when a fifth of it is left."""
+_TOKEN_VOLUME = "identity-token"  # noqa: S105  # a name, and not the one that the sidecar's has
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ def deployments(values: Values) -> list[Document]:
 
 
 def _deployment(values: Values, program: Program) -> Document:
+    template = {"metadata": {"labels": labels(program)}, "spec": _pod(values, program)}
     return document(
         "apps/v1",
         "Deployment",
@@ -69,7 +66,7 @@ def _deployment(values: Values, program: Program) -> Document:
             "replicas": values.replicas,
             "selector": {"matchLabels": selector(program)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(values)},
-            "template": {"metadata": {"labels": labels(program)}, "spec": _pod(values, program)},
+            "template": meshed(template, values, program),
         },
     )
 
@@ -141,7 +138,7 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
             "readOnlyRootFilesystem": True,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [_mount(API_ACCESS, API_ACCESS_PATH), _mount("trust-roots", TRUST_PATH), *shape.mounts],
+        "volumeMounts": [_mount(API_ACCESS, API_TOKEN_FOLDER), _mount("trust-roots", TRUST_PATH), *shape.mounts],
     }
 
 
@@ -155,17 +152,19 @@ def _mount(volume: str, path: str) -> Document:
 
 def _api_access() -> Document:
     """Return the volume that the API server would mount into every container, if it were left to."""
+    # `apiVersion` as the server would add it: inside a list without names, kubectl would take that for a change
+    namespace = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
     return _projected(
         API_ACCESS,
         {"serviceAccountToken": {"path": "token", "expirationSeconds": _API_TOKEN_LIFETIME}},
         {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
     )
 
 
 def _identity_token() -> Document:
-    token = {"path": TOKEN_FILE, "expirationSeconds": _IDENTITY_TOKEN_LIFETIME, "audience": AUDIENCE}
-    return _projected(TOKEN_FILE, {"serviceAccountToken": token})
+    token = {"path": TOKEN_FILE, "expirationSeconds": TOKEN_SECONDS, "audience": TOKEN_AUDIENCE}
+    return _projected(_TOKEN_VOLUME, {"serviceAccountToken": token})
 
 
 def _projected(name: str, *sources: Document) -> Document:
@@ -205,10 +204,10 @@ def _directory(values: Values) -> _Shape:
             "MESHTX_DIRECTORY_IDENTITY_ADDRESS": f"{Program.IDENTITY}.{values.namespace}.svc:{IDENTITY_PORT}",
             "MESHTX_DIRECTORY_IDENTITY_NAME": _name(values, Program.IDENTITY),
             "MESHTX_DIRECTORY_TRUST_ANCHORS_FILE": f"{TRUST_PATH}/{TRUST_KEY}",
-            "MESHTX_DIRECTORY_TOKEN_FILE": f"{TOKEN_PATH}/{TOKEN_FILE}",
+            "MESHTX_DIRECTORY_TOKEN_FILE": f"{TOKEN_FOLDER}/{TOKEN_FILE}",
         },
         volumes=(_identity_token(),),
-        mounts=(_mount(TOKEN_FILE, TOKEN_PATH),),
+        mounts=(_mount(_TOKEN_VOLUME, TOKEN_FOLDER),),
     )
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, WEBHOOK, Document, document, labels
+from meshtx.kube.manifests.shapes import INJECTOR_SECRET, Document, document, labels
 from meshtx.kube.manifests.values import Program, Values
+from meshtx.kube.webhook import NAME as WEBHOOK
 
 _API = "rbac.authorization.k8s.io/v1"
 _GROUP = "rbac.authorization.k8s.io"

@@ -15,7 +15,6 @@ ISSUER_SECRET = "meshtx-identity-issuer"  # noqa: S105  # a name
 TRUST_CONFIG_MAP = "meshtx-trust-roots"
 TRUST_KEY = "ca-bundle.crt"
 INJECTOR_SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
-WEBHOOK = "meshtx-injector"
 
 IDENTITY_PORT, DIRECTORY_PORT, WEBHOOK_PORT, ADMIN_PORT = 8080, 8086, 8443, 9990
 

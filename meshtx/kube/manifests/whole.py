@@ -5,9 +5,10 @@ from __future__ import annotations
 from meshtx.kube.manifests.network import budgets, policies, services
 from meshtx.kube.manifests.programs import deployments
 from meshtx.kube.manifests.rbac import accounts, roles
-from meshtx.kube.manifests.shapes import Document, document
+from meshtx.kube.manifests.shapes import Document, document, labels
 from meshtx.kube.manifests.trust import trust
-from meshtx.kube.manifests.values import Trust, Values
+from meshtx.kube.manifests.values import Program, Trust, Values
+from meshtx.kube.webhook import webhook_configuration
 
 
 def documents(values: Values) -> list[Document]:
@@ -24,6 +25,7 @@ def documents(values: Values) -> list[Document]:
         *policies(values),
         *budgets(values),
         *deployments(values),
+        _webhook(values),
     ]
 
 
@@ -39,5 +41,11 @@ def _reference(each: Document) -> Document:
 
 
 def _namespace(values: Values) -> Document:
-    enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
+    enforced = {"pod-security.kubernetes.io/enforce": "privileged"}  # for NET_ADMIN of the redirect
     return document("v1", "Namespace", values.namespace, None, enforced)
+
+
+def _webhook(values: Values) -> Document:
+    made = webhook_configuration(values.namespace)
+    name, marks = made["metadata"]["name"], labels(Program.INJECTOR)
+    return document(made["apiVersion"], made["kind"], name, None, marks, webhooks=made["webhooks"])

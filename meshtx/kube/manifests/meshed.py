@@ -1,0 +1,76 @@
+"""The sidecars of the control plane itself: rendered here, because nothing may depend on an injector to start it.
+
+What the three programs say to each other and to the API has TLS of its own and passes the sidecar by; what comes
+to their other ports is meshed as anywhere. Their sidecars get certificates and answers from them, in the same pod even,
+so that neither the start of a program nor its readiness may wait for its sidecar.
+"""
+
+from __future__ import annotations
+
+from meshtx import __version__
+from meshtx.kube.annotations import PREFIX, SKIP_INBOUND, SKIP_OUTBOUND, TRUST_ROOT
+from meshtx.kube.injection import Injected, inject
+from meshtx.kube.manifests.shapes import (
+    DIRECTORY_PORT,
+    IDENTITY_PORT,
+    TRUST_CONFIG_MAP,
+    TRUST_KEY,
+    WEBHOOK_PORT,
+    Document,
+)
+from meshtx.kube.manifests.values import Program, Values
+from meshtx.kube.sidecar import PROXY, ConfigMapKey
+from meshtx.kube.sidecar import Values as SidecarValues
+from meshtx.pki.name import MeshScope
+
+SERVED = {Program.IDENTITY: IDENTITY_PORT, Program.DIRECTORY: DIRECTORY_PORT, Program.INJECTOR: WEBHOOK_PORT}
+"""The port of each program that has TLS of its own."""
+
+_ASKED = "443,6443,8080,8086"
+"""Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's."""
+
+_WAITED_FOR = ("startupProbe", "readinessProbe")
+
+
+def meshed(template: Document, values: Values, program: Program) -> Document:
+    """Return a program's pod template with its sidecar."""
+    marked = {
+        **template,
+        "metadata": {
+            **template["metadata"],
+            "annotations": {
+                f"{PREFIX}{SKIP_INBOUND}": str(SERVED[program]),
+                f"{PREFIX}{SKIP_OUTBOUND}": _ASKED,
+            },
+        },
+    }
+    outcome = inject(marked, values.namespace, {}, _sidecar(values, program))
+    if not isinstance(outcome, Injected):
+        raise TypeError(f"a pod of {program} cannot be meshed: {outcome}")  # its template is ours
+    pod = outcome.pod
+    if not values.trust:
+        del pod["metadata"]["annotations"][TRUST_ROOT]  # only the cluster knows which anchors it has
+    for container in pod["spec"]["initContainers"]:
+        if container["name"] == PROXY:
+            for probe in _WAITED_FOR:
+                del container[probe]
+    return pod
+
+
+def _sidecar(values: Values, program: Program) -> SidecarValues:
+    return SidecarValues(
+        image=values.image,
+        version=__version__,
+        trust_anchors="",
+        trust_digest=values.trust.digest if values.trust else "",
+        identity_address=_address(values, program, Program.IDENTITY),
+        directory_address=_address(values, program, Program.DIRECTORY),
+        scope=MeshScope(values.namespace, values.trust_domain),
+        pull_policy=values.pull_policy.value,
+        anchors_from=ConfigMapKey(TRUST_CONFIG_MAP, TRUST_KEY),
+    )
+
+
+def _address(values: Values, here: Program, there: Program) -> str:
+    host = "127.0.0.1" if here is there else f"{there}.{values.namespace}.svc"
+    return f"{host}:{SERVED[there]}"

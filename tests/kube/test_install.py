@@ -1,0 +1,202 @@
+"""``meshtx install`` and ``uninstall`` against a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import yaml
+from click.testing import CliRunner
+
+from meshtx.cli import main
+from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET
+from meshtx.kube.manifests.values import Program
+from meshtx.kube.webhook import NAME as WEBHOOK
+from tests.kube.case import KubeTestCase
+from tests.kube.plain_api import Document
+
+OURS = "app.kubernetes.io/part-of=meshtx"
+
+KINDS = (
+    "serviceaccounts,secrets,configmaps,services,deployments,roles,rolebindings,networkpolicies,poddisruptionbudgets,"
+    "clusterroles,clusterrolebindings,mutatingwebhookconfigurations"
+)
+"""Of what is installed, but the namespace."""
+
+MANY = ("--ha", "--priority-class=system-cluster-critical", "--image-pull-secrets=one,two", "--injector-limits=")
+
+
+def line(*arguments: str) -> str:
+    """Return what ``meshtx`` prints."""
+    with CliRunner().isolation() as (out, err, _):
+        status = main.run(arguments)
+        answer, said = out.getvalue().decode(), err.getvalue().decode()
+    if status:
+        raise AssertionError(f"meshtx {' '.join(arguments)}: {said}")
+    return answer
+
+
+class InstallCase(KubeTestCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.mesh = f"{self.namespace}-mesh"
+        self.given = (f"--namespace={self.mesh}", f"--ca-folder={self.mktemp()}")
+
+    def manifests(self, *more: str) -> str:
+        return line("install", *self.given, *more)
+
+    async def install(self, *more: str) -> list[str]:
+        """Apply, and return what kubectl says of each object."""
+        self.addCleanup(self.uninstall)
+        return (await self.kubectl("apply", "-f", "-", input=self.manifests(*more))).splitlines()
+
+    async def uninstall(self) -> None:
+        manifests = line("uninstall", f"--namespace={self.mesh}")
+        await self.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=manifests)
+
+    async def object(self, path: str) -> Document:
+        return await self.call("GET", path)
+
+    @property
+    def own(self) -> str:
+        """The path of the control plane's namespace."""
+        return f"/api/v1/namespaces/{self.mesh}"
+
+
+class AppliedTests(InstallCase):
+    async def test_a_strict_dry_run_takes_the_whole(self) -> None:
+        """But for the namespace, which a dry run makes for nobody: it is there."""
+        await self.call("POST", "/api/v1/namespaces", {"metadata": {"name": self.mesh}})
+        self.addCleanup(self.ask, "DELETE", self.own)
+        for more in ((), MANY, ("--keep-issuer",)):
+            given = self.given[:1] if "--keep-issuer" in more else self.given
+            manifests = line("install", *given, *more)
+            said = await self.kubectl(
+                "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", input=manifests
+            )
+            self.assertEqual(len(said.splitlines()), len(list(yaml.safe_load_all(manifests))))
+            self.assertEqual([each for each in said.splitlines() if "serverside-applied" not in each], [])
+
+    async def test_the_second_time_nothing_changes(self) -> None:
+        for more in ((), MANY):
+            await self.install(*more)
+            before = await self.versions()
+            again = [each for each in await self.install(*more) if not each.endswith(" unchanged")]
+            # kubectl sends a budget's selector each time: the server sees that it is the same
+            self.assertEqual([each for each in again if not each.startswith("poddisruptionbudget.policy/")], [])
+            self.assertEqual(await self.versions(), before)
+
+    async def versions(self) -> dict[str, str]:
+        """Return which version everything of ours is in; of what others write into, the version of its spec."""
+        listed = json.loads(await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "json"))["items"]
+        described = (each["metadata"] for each in listed)
+        return {each["uid"]: str(each.get("generation") or each["resourceVersion"]) for each in described}
+
+    async def test_applying_again_leaves_what_the_injector_has_written(self) -> None:
+        await self.install()
+        secret = f"{self.own}/secrets/{INJECTOR_SECRET}"
+        webhook = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
+        await self.call("PATCH", secret, {"data": {"tls.key": "YQ=="}}, kind="merge")
+        bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Zm9v"}]
+        await self.call("PATCH", webhook, bundle, kind="json-patch")
+        await self.install("--replicas=2")
+        self.assertEqual((await self.object(secret))["data"], {"tls.key": "YQ=="})
+        self.assertEqual((await self.object(webhook))["webhooks"][0]["clientConfig"]["caBundle"], "Zm9v")
+
+    async def test_an_installation_can_be_changed_and_keep_its_issuer(self) -> None:
+        await self.install()
+        before = await self.object(f"{self.own}/secrets/{ISSUER_SECRET}")
+        self.given = self.given[:1]
+        await self.install("--keep-issuer", "--replicas=2")
+        after = await self.object(f"{self.own}/secrets/{ISSUER_SECRET}")
+        self.assertEqual(after["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"])
+
+    async def test_uninstall_leaves_nothing(self) -> None:
+        await self.install(*MANY)
+        manifests = line("uninstall", f"--namespace={self.mesh}")
+        await self.kubectl("delete", "--wait=false", "-f", "-", input=manifests)  # what is missing were an error
+
+        async def all_gone() -> bool:
+            left = await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "name")
+            return not left and (await self.ask("GET", self.own))[0] == 404
+
+        await self.wait_until(all_gone, 30, "nothing of ours is left")
+
+    async def test_the_pods_of_the_control_plane_come_as_they_were_written(self) -> None:
+        await self.install()
+
+        async def all_there() -> list[Document]:
+            found: list[Document] = (await self.object(f"{self.own}/pods"))["items"]
+            return found if len(found) == len(Program) else []
+
+        pods = await self.wait_until(all_there, 30, "a pod of each program")
+        for pod in pods:
+            spec = pod["spec"]
+            self.assertEqual([each["name"] for each in spec["initContainers"]], ["meshtx-init", "meshtx-proxy"])
+            added = [each["name"] for each in spec["volumes"] if each["name"].startswith("kube-api-access-")]
+            self.assertEqual(added, [])  # by the server: a token of the API in every container
+
+
+class RightsTests(InstallCase):
+    async def allowed(self, account: str, **attributes: str) -> bool:
+        """Ask the server whether a ServiceAccount may do something."""
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{self.mesh}", "system:authenticated"]
+        user = f"system:serviceaccount:{self.mesh}:{account}"
+        spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
+        review = await self.call("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
+        allowed: bool = review["status"]["allowed"]
+        return allowed
+
+    async def test_no_account_can_read_a_secret_but_the_injector_its_own(self) -> None:
+        await self.install()
+        readable = [
+            (account, verb, namespace, name)
+            for account in (*Program, "default")
+            for verb in ("get", "list", "watch")
+            for namespace in (self.mesh, "kube-system", "")
+            for name in (ISSUER_SECRET, INJECTOR_SECRET, "")
+            if await self.allowed(account, verb=verb, resource="secrets", namespace=namespace, name=name)
+        ]
+        self.assertEqual(readable, [(Program.INJECTOR, "get", self.mesh, INJECTOR_SECRET)])
+
+    async def test_no_account_can_become_more(self) -> None:
+        await self.install()
+        group = "rbac.authorization.k8s.io"
+        for account in Program:
+            for attributes in (
+                {"verb": "create", "resource": "pods", "namespace": self.mesh},
+                {"verb": "create", "resource": "pods", "subresource": "exec", "namespace": self.mesh},
+                {"verb": "create", "resource": "serviceaccounts", "subresource": "token", "namespace": self.mesh},
+                {"verb": "patch", "resource": "deployments", "group": "apps", "namespace": self.mesh},
+                {"verb": "create", "resource": "clusterrolebindings", "group": group},
+                {"verb": "patch", "resource": "clusterroles", "group": group},
+                {"verb": "impersonate", "resource": "users"},
+            ):
+                self.assertFalse(await self.allowed(account, **attributes), (account, attributes))
+
+    async def test_every_right_of_the_roles_is_granted_by_the_server(self) -> None:
+        """A rule may name a group or a resource that there is not; RBAC itself does not mind."""
+        await self.install()
+        for account, rule, namespace in _rules(self.manifests()):
+            for verb in rule["verbs"]:
+                attributes = {
+                    "verb": verb,
+                    "group": rule["apiGroups"][0],
+                    "resource": rule["resources"][0],
+                    "name": (rule.get("resourceNames") or [""])[0],
+                    "namespace": namespace,
+                }
+                self.assertTrue(await self.allowed(account, **attributes), (account, attributes))
+                self.assertIn(rule["resources"][0], await self.resources(rule["apiGroups"][0]))
+
+    async def resources(self, group: str) -> list[str]:
+        """Return the resources of an API group, as the server knows them."""
+        path = f"/apis/{group}/v1" if group else "/api/v1"
+        return [each["name"] for each in (await self.object(path))["resources"]]
+
+
+def _rules(manifests: str) -> Iterable[tuple[str, Document, str]]:
+    for each in yaml.safe_load_all(manifests):
+        if each["kind"] in {"ClusterRole", "Role"}:
+            for rule in each["rules"]:
+                yield each["metadata"]["name"], rule, each["metadata"].get("namespace", "")
