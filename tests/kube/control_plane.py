@@ -67,6 +67,8 @@ class ControlPlane:
         self._credentials = make_credentials(self.folder, LOOPBACK, KUBERNETES_ADDRESS)
         self.ca_file = self._credentials.ca
         """Of the authority that the API server's certificate and the clients' come from."""
+        self.front_ca_file = self._credentials.front_ca
+        """Of the authority that the API server's certificate comes from when it relays a user's request."""
         self.admin = self._credentials.admin
         """The certificate of a user who may do everything."""
         self._ports = {name: _reserve() for name in ("etcd", "kube-apiserver")}

@@ -51,7 +51,7 @@ def make_credentials(folder: Path, *addresses: str) -> Credentials:
     authority, front = Authority(folder, "ca"), Authority(folder, FRONT_CA)
     return Credentials(
         ca=authority.file,
-        server=authority.server("kube-apiserver", *addresses),
+        server=authority.server("kube-apiserver", *SERVER_NAMES, *addresses),
         admin=authority.client("admin", "system:masters"),
         front_ca=front.file,
         front=front.client(FRONT),
@@ -78,11 +78,9 @@ class Authority:
         """Return what a client shows; Kubernetes takes the names for its user and its group."""
         return self._issue(name, _subject(name, organization), ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def server(self, name: str, *addresses: str) -> Pair:
-        """Return what a server shows that is reached at these addresses."""
-        names = [x509.DNSName(each) for each in SERVER_NAMES]
-        ips = [x509.IPAddress(ip_address(each)) for each in addresses]
-        alternatives = x509.SubjectAlternativeName([*names, *ips])
+    def server(self, name: str, *reached_at: str) -> Pair:
+        """Return what a server shows that is reached at these DNS names and IP addresses."""
+        alternatives = x509.SubjectAlternativeName([_alternative_name(each) for each in reached_at])
         return self._issue(name, _subject(name), ExtendedKeyUsageOID.SERVER_AUTH, alternatives)
 
     def _issue(
@@ -97,6 +95,13 @@ class Authority:
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         _write_key(pair.key, key)
         return pair
+
+
+def _alternative_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _subject(name: str, organization: str | None = None) -> x509.Name:
