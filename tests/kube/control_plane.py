@@ -245,7 +245,7 @@ class Kept:
     def up(self) -> str:
         """Start it unless it runs already; return what to tell the user."""
         hint = f'for kubectl: eval "$({sys.executable} -m tests.kube.control_plane env)"'
-        if set(self._running()) == set(PROGRAMS):
+        if set(running(self._folder)) == set(PROGRAMS):
             return f"Kubernetes {version()} is up already; {hint}"
         self.down()
         started = time.monotonic()
@@ -254,37 +254,38 @@ class Kept:
 
     def down(self) -> str:
         """End it and forget what it knew; return what to tell the user."""
-        running = self._running()
-        for pid in running.values():
+        ours = running(self._folder)
+        for pid in ours.values():
             os.kill(pid, signal.SIGKILL)
-        while self._running():
+        while running(self._folder):
             time.sleep(0.01)
         if self._folder.exists():
             shutil.rmtree(self._folder)
-        return f"ended {', '.join(sorted(running))}" if running else "nothing is up"
+        return f"ended {', '.join(sorted(ours))}" if ours else "nothing is up"
 
     def env(self) -> str:
         """Return what a shell evaluates to have kubectl speak to it.
 
         :raises ControlPlaneFailed: it is not up.
         """
-        if not self._running():
+        if not running(self._folder):
             raise ControlPlaneFailed("nothing is up; start it by: make kube-up")
         kubeconfig_file = quote(str(self._folder / "kubeconfig-default.json"))
         return f"export KUBECONFIG={kubeconfig_file} PATH={quote(str(binaries()))}:$PATH"
 
-    def _running(self) -> dict[str, int]:
-        """Return the process id of each program that was started in the folder."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                command = (process / "cmdline").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended just now
-            program = Path(command.partition("\0")[0]).name
-            if program in PROGRAMS and f"{self._folder}/" in command:
-                found[program] = int(process.name)
-        return found
+
+def running(folder: Path) -> dict[str, int]:
+    """Return the process ids of the programs that were started in a folder, by name."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended just now
+        program = Path(command.partition("\0")[0]).name
+        if program in PROGRAMS and f"{folder}/" in command:
+            found[program] = int(process.name)
+    return found
 
 
 def main(arguments: Sequence[str], folder: Path = ROOT / ".kube") -> int:
