@@ -7,22 +7,20 @@ options of a twistd command. See `meshtx.config_load` for how the names of a set
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from meshtx.config_checks import check_distinct, excludes, needs
+from meshtx.config_checks import check_distinct
 from meshtx.config_credentials import CredentialsConfig, check_credentials
-from meshtx.config_load import ProgramConfig, load, optional, setting, settings
+from meshtx.config_identity import IdentityConfig
+from meshtx.config_load import load, optional, setting, settings
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.config_values import (
     ADDRESS,
     BALANCER,
     COUNT,
-    DURATION,
     FILE,
     FLAG,
-    FOLDER,
     FORWARD,
     MARK,
     NAME,
@@ -38,7 +36,7 @@ from meshtx.config_values import (
 from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError
 from meshtx.net.poller import Transports
-from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
@@ -172,61 +170,3 @@ def _check_listeners(config: ProxyConfig) -> None:
     if any(each.listen.port == 0 for each in config.inbound_forward):
         raise ConfigError("inbound_forward", "port 0 is none that clients know", "name the port that they connect to")
     check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])
-
-
-SHORTEST_LIFETIME = timedelta(seconds=15)
-"""A certificate that lives shorter cannot be renewed in time."""
-
-
-@dataclass(frozen=True)
-class IdentityConfig(ProgramConfig):
-    """The certificate authority, ``twistd meshidentity``."""
-
-    program: ClassVar[str] = "meshidentity"
-    prefix: ClassVar[str] = "MESHTX_IDENTITY_"
-
-    listen: Address = setting(ADDRESS, "0.0.0.0:8080", "Where certificates are issued.")
-    admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
-
-    control_namespace: str = setting(WORD, "meshtx", "The control namespace, a part of every name in the mesh.")
-    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
-    name: Name | None = optional(
-        NAME, "The service's own name; without it, service account meshtx-identity in the control namespace."
-    )
-
-    issuer: Path | None = optional(
-        FOLDER, "The folder of the issuer: tls.crt, tls.key and ca.crt, or crt.pem, key.pem and ca.crt."
-    )
-    trust_anchors_file: Path | None = optional(
-        FILE, "The mesh's trust anchors, in a PEM file; without it, ca.crt in the issuer's folder."
-    )
-    lifetime: timedelta = setting(DURATION, "24h", "How long a certificate is valid.")
-
-    validator: str = setting(WORD, "local", "Who judges tokens: 'local' takes those of 'meshtx token create'.")
-    token_key_file: Path | None = optional(FILE, "The public key of the local validator, in a PEM file.")
-
-    def check(self) -> None:
-        """Judge the values together."""
-        if self.issuer is None:
-            raise ConfigError("issuer", "not set", "name the folder that 'meshtx ca issuer' has made")
-        try:
-            _ = self.own_name
-        except InvalidName as error:
-            raise ConfigError("control_namespace, trust_domain", str(error), "write DNS labels") from None
-        if self.lifetime < SHORTEST_LIFETIME:
-            raise ConfigError("lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time")
-        if self.validator == "local":
-            needs(self, "the validator 'local'", "token_key_file")
-        else:
-            excludes(self, f"the validator {self.validator!r}", "token_key_file")
-        check_distinct([self.listen, self.admin_listen])
-
-    @property
-    def scope(self) -> MeshScope:
-        """The last part of the names that the service certifies."""
-        return MeshScope(self.control_namespace, self.trust_domain)
-
-    @property
-    def own_name(self) -> Name:
-        """The name in the service's own certificate."""
-        return self.name or self.scope.name(self.control_namespace, "meshtx-identity")

@@ -13,6 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 from meshtx.directory.ranges import parse_network
 from meshtx.pki.name import Name
@@ -181,6 +182,15 @@ def _pem(text: str) -> str:
     return text
 
 
+def _https_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.port == 0:
+        raise ValueError(f"{text!r} is no https URL")
+    if parts.username or parts.fragment:
+        raise ValueError("a user or a fragment has no meaning in it")
+    return text
+
+
 ADDRESS = Kind("ADDRESS:PORT", "0.0.0.0:4143", Address.parse)
 ENDPOINT = Kind("HOST:PORT", "meshtx-identity.meshtx:8080", Endpoint.parse)
 FORWARD = Kind("LISTEN=DESTINATION", "127.0.0.1:8001=10.0.0.2:80", Forward.parse)
@@ -188,6 +198,7 @@ NETWORK = Kind("CIDR", "10.0.0.0/24", parse_network)
 BALANCER = Kind("CIDR=PORT[-PORT]", "10.0.0.0/24=8080", Balancer.parse)
 PORTS = Kind("PORT[-PORT]", "8080", PortRange.parse)
 NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)
+URL = Kind("URL", "https://issuer.example/keys", _https_url)
 WORD = Kind("WORD", "http/1.1", _word)
 PEM = Kind("PEM", "-----BEGIN CERTIFICATE-----...", _pem)
 FILE = Kind("FILE", "/etc/meshtx/ca.crt", _path, reads=True)
@@ -197,4 +208,5 @@ DURATION = Kind("DURATION", "24h", _some_time)
 SECONDS = Kind("DURATION", "90s", lambda text: _some_time(text).total_seconds())
 MARK = Kind("NUMBER", "0x4143", _mark)
 COUNT = Kind("NUMBER", "1000", _count)
+BOOLEAN = Kind("true|false", "true", _yes)
 FLAG = Kind("true|false", "true", _yes, flag=True)

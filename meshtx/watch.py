@@ -40,6 +40,8 @@ class Followed(StrEnum):
     """Certificate and key, and the trust anchors with them where they are a file too."""
     TRUST_ANCHORS = "trust_anchors"
     """Those that stand alone: the certificate comes from the identity service."""
+    KEY_SET = "key_set"
+    """The key set of the issuer of tokens."""
 
 
 class Reload(StrEnum):
@@ -168,10 +170,10 @@ class FileWatch(Service, Generic[T]):
         self._changed(value)
 
     def _keep(self, reason: str) -> None:
-        if reason != self.reload_error:
+        before, self.reload_error = self.reload_error, reason
+        if reason != before:
             self.log.warn("{what}: the last good one stays in use: {reason}", what=self._what, reason=reason)
             self._reloaded(Reload.REJECTED)
-        self.reload_error = reason
 
 
 def _stamp(path: Path) -> _Stamp:

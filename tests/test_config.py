@@ -237,7 +237,7 @@ class TestFiles(ConfigCase):
     def test_every_file_must_be_there_at_the_start(self) -> None:
         keys = [(config, each.key) for config in (ProxyConfig, IdentityConfig) for each in settings(config)]
         keys = [(config, key) for config, key in keys if key.endswith(("_file", "_folder")) or key == "issuer"]
-        self.assertEqual(len(keys), 9)
+        self.assertEqual(len(keys), 12)
         for config, key in keys:
             path = self.folder / "none"
             hint = self.assertMistake(

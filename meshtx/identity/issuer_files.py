@@ -79,6 +79,11 @@ class IssuerFiles(MultiService):
         self.loaded = self._watch.load()
         self._watch.setServiceParent(self)
 
+    @property
+    def reload_error(self) -> str | None:
+        """Why the files as they are now are not in use, ``None`` where they are."""
+        return self._watch.reload_error
+
     def _read(self) -> Contents:
         certificate, key = _layout(self._folder)
         return {path: read_file(path) for path in (certificate, key, self._trust_file)}

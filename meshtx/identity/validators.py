@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshtx.extensions import Extensions
 from meshtx.interfaces import ITokenValidator
 
-VALIDATORS = Extensions(ITokenValidator, "validator", "validator", also=("local",))
+VALIDATORS = Extensions(ITokenValidator, "validator", "validator", also=("local", "kubernetes", "jwks"))
 
 
 def load_validator(name: str) -> ITokenValidator:

@@ -1,7 +1,7 @@
 """Events: what a cluster's administrator should know of, at the object that it is about (``kubectl describe``).
 
 They are a courtesy: whether one can be written changes nothing else. One that is told again raises the count of the
-first, and no more often than once a minute.
+first, and no more often than once in five minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from meshtx.kube.api import ApiError, ApiRefused, KubeApi
 
-QUIET = 60.0
+QUIET = 300.0
 """Seconds in which the same is not written again."""
 MAX_KEPT = 100
 """Events that are remembered, so that a repeat is known for one."""

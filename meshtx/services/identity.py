@@ -6,6 +6,7 @@ client need not have a certificate: the token proves who it is. Without the issu
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,13 +19,11 @@ from twisted.logger import Logger
 
 from meshtx.config import ConfigOptions, IdentityConfig, options_class
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.files import read_file
 from meshtx.identity.issuer_files import IssuerFiles
-from meshtx.identity.local_tokens import LocalValidator
 from meshtx.identity.own_certificate import OwnCertificate
 from meshtx.identity.service import MAX_REQUEST, CertifyService
-from meshtx.identity.validators import load_validator
-from meshtx.interfaces import ITokenValidator
+from meshtx.kube.api import KubeApi
+from meshtx.kube.events import EventRecorder, Involved, Type
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError
 from meshtx.net.sockets import SocketOptions
@@ -36,6 +35,7 @@ from meshtx.rpc.methods import CERTIFY
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.services.validation import make_validation
 from meshtx.watch import Followed, Reload
 
 Options = options_class(IdentityConfig)
@@ -82,12 +82,16 @@ class IdentityService(MultiService):
         super().__init__()
         self.metrics = Metrics()
         self.health = Health()
-        self.issuer = _issuer(reactor, config, self._new_issuer, self.metrics.reloads(Followed.ISSUER))
+        self._count_reload = self.metrics.reloads(Followed.ISSUER)
+        self.validation = make_validation(reactor, config, self.metrics, os.environ)
+        self._about = Involved("apps/v1", "Deployment", config.own_name.namespace, config.own_name.service_account)
+        self._events = _events(config, self.validation.api)
+        self.issuer = _issuer(reactor, config, self._new_issuer, self._reloaded)
         self.own = OwnCertificate(config.own_name, lambda: self.issuer.loaded, reactor, lifetime=config.lifetime)
         self.own.subscribe(self._new_certificate)
         certify = CertifyService(
             lambda: self.issuer.loaded,
-            _validator(config),
+            self.validation.validator,
             config.scope,
             reactor,
             time.time,
@@ -110,18 +114,22 @@ class IdentityService(MultiService):
         )
         self._judging = LoopingCall(self._judge)
         self._judging.clock = reactor
-        for part in (self.issuer, self.own, self.listeners):
-            part.setServiceParent(self)
+        for part in (self._events, self.validation.beside, self.issuer, self.own, self.listeners):
+            if part is not None:
+                part.setServiceParent(self)
         self._new_certificate()
         self._show_issuer()
 
     def ready_reason(self) -> str | None:
         """Return why certificates cannot be issued now, ``None`` where they can."""
+        return self._issuer_reason() or self.own.ready_reason() or self.validation.ready_reason()
+
+    def _issuer_reason(self) -> str | None:
         try:
             self.issuer.loaded.check(datetime.now(UTC))
         except CredentialsError as error:
             return str(error)
-        return self.own.ready_reason()
+        return None
 
     def startService(self) -> None:
         """Serve."""
@@ -132,12 +140,29 @@ class IdentityService(MultiService):
         """Take nothing more, and let what runs end."""
         self._judging.stop()
         stopped = [maybeDeferred(super().stopService), self.rpc.stop(GRACE)]
+        if self.validation.api is not None:
+            stopped.append(self.validation.api.close())
         return gatherResults(stopped)
 
     def _judge(self) -> None:
+        reason = self._issuer_reason()
+        if reason is not None:
+            self._tell("IssuerValidationFailed", reason)
         serving = self.ready_reason() is None
         self.health.set("", serving=serving)
         self.health.set(SERVICE, serving=serving)
+
+    def _reloaded(self, result: Reload) -> None:
+        self._count_reload(result)
+        if result is Reload.REJECTED:
+            self._tell("IssuerUpdateSkipped", f"the last good one stays in use: {self.issuer.reload_error}")
+        else:
+            self._tell("IssuerUpdated", "the issuer was loaded again", Type.NORMAL)
+
+    def _tell(self, reason: str, message: str, type: Type = Type.WARNING) -> None:  # noqa: A002  # the API's word
+        """Write an event, for whoever administers the cluster; elsewhere there are none."""
+        if self._events is not None:
+            self._events.tell(self._about, reason, message, type)
 
     def _new_issuer(self) -> None:
         self._show_issuer()
@@ -165,12 +190,5 @@ def _issuer(
     return IssuerFiles(config.issuer, reactor, trust_file=config.trust_anchors_file, changed=changed, reloaded=reloaded)
 
 
-def _validator(config: IdentityConfig) -> ITokenValidator:
-    """Return the validator that the configuration names; `local` is the one that needs a file of its own."""
-    if config.token_key_file is None:
-        return load_validator(config.validator)
-    path = config.token_key_file
-    try:
-        return LocalValidator.from_pem(read_file(path), str(path))
-    except CredentialsError as error:
-        raise ConfigError("token_key_file", str(error), "name the token.pub that 'meshtx ca init' has made") from error
+def _events(config: IdentityConfig, api: KubeApi | None) -> EventRecorder | None:
+    return None if api is None else EventRecorder(api, config.own_name.service_account, time.time)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.kube.api import ApiForbidden, ApiRefused
 from meshtx.kube.events import MAX_KEPT, QUIET, EventRecorder, Involved, Type
-from tests.kube.scripted_api import ScriptedApi
+from tests.kube.answering_api import AnsweringApi
 
 DEPLOYMENT = Involved("apps/v1", "Deployment", "meshtx", "meshtx-identity")
 PATH = "/api/v1/namespaces/meshtx/events"
@@ -19,7 +19,7 @@ MADE = {"metadata": {"name": "meshtx-identity.abc"}}
 class EventsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 1_800_000_000.0
-        self.api = ScriptedApi()
+        self.api = AnsweringApi()
         self.recorder = EventRecorder(self.api, "meshtx-identity", lambda: self.now)  # type: ignore[arg-type]  # a stand-in
         self.recorder.startService()
 
@@ -56,14 +56,14 @@ class EventsTests(SynchronousTestCase):
         }
         self.assertEqual(self.api.asked, [("POST", PATH, event)])
 
-    def test_the_same_is_counted_and_written_once_a_minute(self) -> None:
+    def test_the_same_is_counted_and_written_once_in_five_minutes(self) -> None:
         self.tell(MADE)
         self.now += QUIET - 1
         self.tell()
         self.assertEqual(len(self.api.asked), 1)
         self.now += 1
         self.tell({})
-        change = {"count": 3, "lastTimestamp": "2027-01-15T08:01:00Z"}
+        change = {"count": 3, "lastTimestamp": "2027-01-15T08:05:00Z"}
         self.assertEqual(self.api.asked[1:], [("PATCH", f"{PATH}/meshtx-identity.abc", change)])
 
     def test_another_is_another_event(self) -> None:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.kube.api import ApiUnavailable
 from meshtx.kube.self_check import PATH, Rule, SelfCheck
-from tests.kube.scripted_api import ScriptedApi
+from tests.kube.answering_api import AnsweringApi
 
 REVIEWS = Rule("create", "tokenreviews", group="authentication.k8s.io")
 SECRET = Rule("get", "secrets", namespace="meshtx", name="meshtx-injector-tls")
@@ -33,7 +33,7 @@ class SelfCheckTests(SynchronousTestCase):
     def start(self, *answers: Any, rules: tuple[Rule, ...] = (REVIEWS, SECRET)) -> list[str]:
         """Start it; return what it says."""
         self.clock = Clock()
-        self.api = ScriptedApi(*answers)
+        self.api = AnsweringApi(*answers)
         self.check = SelfCheck(self.api, rules, self.clock, jitter=lambda: 0.5)  # type: ignore[arg-type]  # a stand-in
         with capturedLogs() as events:
             self.check.startService()

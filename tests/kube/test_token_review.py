@@ -16,7 +16,7 @@ from meshtx.interfaces import ITokenValidator
 from meshtx.kube.api import ApiForbidden, ApiRefused, ApiUnavailable
 from meshtx.kube.token_review import ATTEMPTS, BUDGET, PATH, PAUSE, TIMEOUT, TokenReviewValidator
 from meshtx.pki.name import MeshScope, Name
-from tests.kube.scripted_api import ScriptedApi
+from tests.kube.answering_api import AnsweringApi
 
 SCOPE = MeshScope()
 TOKEN = b"eyJ.payload.signature"
@@ -37,7 +37,7 @@ def yes(**changed: Any) -> dict[str, Any]:
 class TokenReviewCase(SynchronousTestCase):
     def ask(self, *answers: Any, token: bytes = TOKEN, require_pod: bool = True) -> Deferred[Name]:
         self.clock = Clock()
-        self.api = ScriptedApi(*answers)
+        self.api = AnsweringApi(*answers)
         self.validator = TokenReviewValidator(
             self.api,  # type: ignore[arg-type]  # a stand-in
             self.clock,

@@ -1,0 +1,52 @@
+"""What the identity service is told of who judges tokens."""
+
+from __future__ import annotations
+
+from meshtx.config import IdentityConfig, load
+from meshtx.errors import ConfigError
+from tests.config_case import ConfigCase
+
+
+class Validators(ConfigCase):
+    def test_what_only_one_validator_reads_is_for_that_one_alone(self) -> None:
+        file = str(self.file("keys.json", "{}"))
+        theirs = {
+            "kubernetes": {"token_requires_pod": "false", "kubernetes_folder": str(self.folder)},
+            "jwks": {"jwks_file": file, "jwks_url": "https://a.example", "jwks_issuer": "a", "jwks_audience": "b"},
+        }
+        for validator, keys in theirs.items():
+            for key, value in keys.items():
+                flags = self.identity(token_key_file="", validator="scripted", **{key: value})
+                self.assertMistake(IdentityConfig, flags, key, "the validator 'scripted' does not read it")
+                flags = self.identity(token_key_file="", validator=validator, **{key: value})
+                if validator == "kubernetes":
+                    load(IdentityConfig, flags, {})
+
+    def test_a_key_set_has_one_place_an_issuer_and_for_a_url_an_authority(self) -> None:
+        file, url = str(self.file("keys.json", "{}")), "https://issuer.example:8443/keys?x=1"
+        flags = self.identity(token_key_file="", validator="jwks", jwks_issuer="https://issuer.example")
+        load(IdentityConfig, {**flags, "jwks_file": file}, {})
+        load(IdentityConfig, {**flags, "jwks_url": url, "jwks_ca_file": file}, {})
+        for more, key, problem in (
+            ({}, "jwks_file, jwks_url", "neither is set"),
+            ({"jwks_file": file, "jwks_url": url}, "jwks_file, jwks_url", "both are set"),
+            ({"jwks_file": file, "jwks_ca_file": file}, "jwks_ca_file", "a key set from a file does not read it"),
+            (
+                {"jwks_url": url},
+                "jwks_ca_file",
+                "not set, and nothing says who may vouch for the server of jwks_url",
+            ),
+        ):
+            self.assertMistake(IdentityConfig, {**flags, **more}, key, problem)
+        del flags["jwks_issuer"]
+        self.assertMistake(IdentityConfig, {**flags, "jwks_file": file}, "jwks_issuer", "not set")
+
+    def test_a_key_set_comes_by_https_alone(self) -> None:
+        for url in ("http://a.example/", "a.example", "https://", "https://u:p@a.example", "https://a.example/#f"):
+            flags = self.identity(token_key_file="", validator="jwks", jwks_url=url)
+            self.assertRaises(ConfigError, load, IdentityConfig, flags, {})
+
+    def test_a_pod_is_required_unless_the_flag_says_no(self) -> None:
+        flags = self.identity(token_key_file="", validator="kubernetes")
+        for text, value in (("false", False), ("true", True)):
+            self.assertIs(load(IdentityConfig, {**flags, "token_requires_pod": text}, {}).token_requires_pod, value)
