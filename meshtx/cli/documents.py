@@ -39,16 +39,11 @@ def load_yaml() -> Any:  # Any: a module that may be missing
 
 @cache
 def _dumper() -> Any:  # Any: PyYAML's classes are only there with PyYAML
-    yaml = load_yaml()
+    dumper = type("Dumper", (load_yaml().SafeDumper,), {"ignore_aliases": lambda *_: True})
+    dumper.add_representer(str, _text)  # type: ignore[attr-defined]  # of SafeDumper
+    return dumper
 
-    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # see above
-        def ignore_aliases(self, data: object) -> bool:
-            del data
-            return True
 
-    def text(dumper: Any, value: str) -> Any:
-        style = "|" if "\n" in value else "'" if _LIKE_A_NUMBER.match(value) else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    return Dumper
+def _text(dumper: Any, value: str) -> Any:  # Any: likewise
+    style = "|" if "\n" in value else "'" if _LIKE_A_NUMBER.match(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)

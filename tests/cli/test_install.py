@@ -1,0 +1,200 @@
+"""``meshtx install`` and ``meshtx uninstall``, from the words to the documents."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import yaml
+
+from meshtx.cli import documents
+from meshtx.identity import ca_folder
+from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.issuer import Issuer
+from meshtx.pki.name import MeshScope
+from tests.cli.test_main import Case
+
+
+class InstallCase(Case):
+    maxDiff = None
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+
+    def printed(self, *arguments: str) -> str:
+        status, out, err = self.run_line("install", *arguments)
+        self.assertEqual(status, 0, err)
+        return out
+
+    def objects(self, *arguments: str) -> dict[tuple[str, str], dict[str, Any]]:
+        found = yaml.safe_load_all(self.printed(*arguments))
+        return {(each["kind"], each["metadata"]["name"]): each for each in found}
+
+    def refused(self, *arguments: str) -> str:
+        """Return the one line of a command line that was wrong; nothing may be printed that could be applied."""
+        status, out, err = self.run_line("install", *arguments)
+        self.assertEqual((status, out, err.count("\n")), (2, "", 1), err)
+        return err.removeprefix("meshtx: ").removesuffix("\n")
+
+    def write(self, name: str, text: str) -> Path:
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text)
+        return self.folder / name
+
+
+class IssuerTests(InstallCase):
+    def issuer(self, *arguments: str) -> tuple[Issuer, TrustBundle]:
+        """Return the issuer that identity would find."""
+        found = self.objects(*arguments)
+        files = {key: b64decode(text) for key, text in found["Secret", "meshtx-identity-issuer"]["data"].items()}
+        anchors = found["ConfigMap", "meshtx-trust-roots"]["data"]["ca-bundle.crt"]
+        self.assertEqual(files["ca.crt"].decode(), anchors)
+        trust = TrustBundle.from_pem(anchors)
+        return Issuer.from_pem(files["tls.crt"], files["tls.key"], trust, datetime.now(UTC)), trust
+
+    def test_an_issuer_is_made_on_the_spot_each_time_another(self) -> None:
+        (first, trust), (second, _) = self.issuer(), self.issuer()
+        self.assertNotEqual(first.certificate, second.certificate)
+        self.assertEqual(trust.anchors[0].subject.rfc4514_string(), "CN=root.meshtx.cluster.local")
+
+    def test_that_its_anchors_key_is_kept_nowhere_is_said_aside(self) -> None:
+        _, out, err = self.run_line("install")
+        self.assertIn("a new trust anchor, whose key is kept nowhere: name --ca-folder", err)
+        self.assertNotIn("PRIVATE KEY", out)  # the issuer's is in base64 alone, the anchor's nowhere
+
+    def test_a_folder_is_made_once_and_read_from_then_on(self) -> None:
+        first = self.printed(f"--ca-folder={self.folder}")
+        self.assertEqual(self.printed(f"--ca-folder={self.folder}"), first)
+        _, trust = self.issuer(f"--ca-folder={self.folder}")
+        self.assertEqual((self.folder / "ca-bundle.crt").read_bytes(), trust.to_pem())
+
+    def test_the_next_issuer_of_the_folder_is_printed(self) -> None:
+        before, _ = self.issuer(f"--ca-folder={self.folder}")
+        ca_folder.issuer(self.folder, datetime.now(UTC))
+        after, _ = self.issuer(f"--ca-folder={self.folder}")
+        self.assertNotEqual(before.certificate, after.certificate)
+
+    def test_an_issuer_can_be_given_in_files(self) -> None:
+        made = ca_folder.init(self.folder, MeshScope(), datetime.now(UTC))
+        given = (
+            f"--issuer-certificate={made.issuer}/tls.crt",
+            f"--issuer-key={made.issuer}/tls.key",
+            f"--trust-anchors={self.folder}/ca-bundle.crt",
+        )
+        self.assertEqual(self.printed(*given), self.printed(f"--ca-folder={self.folder}"))
+        self.assertEqual(self.refused(*given[:2]), "trust_anchors: not set; a given issuer needs it")
+
+    def test_an_issuer_that_identity_would_refuse_is_not_printed(self) -> None:
+        ca_folder.init(self.folder, MeshScope(), datetime.now(UTC) - timedelta(days=100))
+        said = self.refused(f"--ca-folder={self.folder}")
+        self.assertTrue(said.startswith("issuer: "), said)
+        self.assertTrue(said.endswith(f"make the next one with 'meshtx ca issuer {self.folder.absolute()}'"), said)
+
+    def test_an_issuer_can_be_left_as_it_is_in_the_cluster(self) -> None:
+        status, out, err = self.run_line("install", "--keep-issuer")
+        self.assertEqual((status, err), (0, ""))
+        self.assertNotIn("kubernetes.io/tls", out)
+        self.assertEqual(
+            self.refused("--keep-issuer", f"--ca-folder={self.folder}"),
+            "ca_folder: keep_issuer does not read it; remove it",
+        )
+
+
+class ValuesTests(InstallCase):
+    def test_values_stand_in_a_file_and_flags_win(self) -> None:
+        values = self.write("values.toml", 'image = "example.org/a:1"\nreplicas = 2\nimage_pull_secrets = ["x", "y"]\n')
+        found = self.objects(f"--values={values}", "--image=example.org/b:2")
+        spec = found["Deployment", "meshtx-directory"]["spec"]
+        self.assertEqual(spec["replicas"], 2)
+        pod = spec["template"]["spec"]
+        self.assertEqual({each["image"] for each in (*pod["containers"], *pod["initContainers"])}, {"example.org/b:2"})
+        self.assertEqual(pod["imagePullSecrets"], [{"name": "x"}, {"name": "y"}])
+
+    def test_an_unknown_key_is_an_error_that_names_the_nearest(self) -> None:
+        values = self.write("values.toml", "replica = 2\n")
+        self.assertEqual(
+            self.refused(f"--values={values}"), f"{values}: replica: unknown key; did you mean 'replicas'?"
+        )
+
+    def test_what_is_not_in_its_form_is_an_error_that_shows_the_form(self) -> None:
+        form = "write RESOURCE=QUANTITY[,...], such as cpu=100m,memory=64Mi"
+        for given, said in (
+            ("--image=My Image", "--image: 'My Image' is no image; write IMAGE, such as meshtx"),
+            ("--replicas=0", "--replicas: '0' is less than 1; write NUMBER, such as 1000"),
+            (
+                "--identity-requests=cpus=1",
+                f"--identity-requests: unknown resource 'cpus'; did you mean 'cpu'?; {form}",
+            ),
+            (
+                "--identity-limits=memory=much",
+                f"--identity-limits: 'much' is no quantity of Kubernetes; {form}",
+            ),
+        ):
+            self.assertEqual(self.refused(given), said)
+        self.assertIn("control namespace 'My_Mesh' is not a DNS label", self.refused("--namespace=My_Mesh"))
+        self.assertEqual(
+            self.refused("--ha", "--replicas=1"), "replicas: 1 is not what --ha means; remove it: --ha has 3"
+        )
+
+    def test_a_value_reaches_its_document(self) -> None:
+        found = self.objects(
+            "--ha",
+            "--namespace=mesh",
+            "--trust-domain=example.org",
+            "--priority-class=high",
+            "--image-pull-policy=Always",
+            "--certificate-lifetime=90m",
+            "--identity-requests=cpu=1,memory=1Gi",
+            "--identity-limits=",
+        )
+        deployment = found["Deployment", "meshtx-identity"]
+        self.assertEqual((deployment["metadata"]["namespace"], deployment["spec"]["replicas"]), ("mesh", 3))
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        variables = {each["name"]: each["value"] for each in container["env"]}
+        self.assertEqual((pod["priorityClassName"], container["imagePullPolicy"]), ("high", "Always"))
+        self.assertEqual(variables["MESHTX_IDENTITY_LIFETIME"], "5400s")
+        self.assertEqual(variables["MESHTX_IDENTITY_TRUST_DOMAIN"], "example.org")
+        self.assertEqual(container["resources"], {"requests": {"cpu": "1", "memory": "1Gi"}})
+
+    def test_without_its_extra_the_command_names_it(self) -> None:
+        documents._dumper.cache_clear()
+        with patch.dict(sys.modules, {"yaml": None}):
+            self.assertEqual(
+                self.refused("--keep-issuer"), "yaml: PyYAML is not installed; pip install 'meshtx[kubernetes]'"
+            )
+
+
+class UninstallTests(InstallCase):
+    def test_it_names_everything_that_install_makes_the_namespace_last(self) -> None:
+        status, out, err = self.run_line("uninstall")
+        self.assertEqual((status, err), (0, ""))
+        named = [(each["kind"], each["metadata"]["name"]) for each in yaml.safe_load_all(out)]
+        self.assertEqual(set(named), set(self.objects("--ha")))
+        self.assertEqual(named[-1], ("Namespace", "meshtx"))
+
+    def test_a_namespace_that_is_none_is_refused(self) -> None:
+        status, out, err = self.run_line("uninstall", "--namespace=My_Mesh")
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn("'My_Mesh' is not a DNS label", err)
+
+
+class DocumentTests(Case):
+    def test_a_text_of_several_lines_is_a_block(self) -> None:
+        self.assertEqual(documents.dump([{"a": "1st\n2nd\n"}]), "---\na: |\n  1st\n  2nd\n")
+
+    def test_a_text_that_others_take_for_a_number_is_quoted(self) -> None:
+        for text in ("1e3", "0o17", "12:30:45", "2026-01-01", ".5", "-1", "0x1f"):
+            self.assertEqual(documents.dump([{"a": text}]), f"---\na: '{text}'\n")
+
+    def test_a_text_that_is_a_word_of_yaml_is_quoted(self) -> None:
+        for text in ("true", "no", "null", "~", ""):
+            self.assertEqual(documents.dump([{"a": text}]), f"---\na: '{text}'\n")
+
+    def test_what_occurs_twice_is_written_twice(self) -> None:
+        shared = {"b": "c"}
+        self.assertEqual(documents.dump([{"a": shared, "d": shared}]), "---\na:\n  b: c\nd:\n  b: c\n")
