@@ -1,0 +1,72 @@
+"""TLS for a web site of ours that others than the mesh connect to, such as an API server to a webhook.
+
+TLS 1.3 alone; the client is asked for no certificate. What is presented may change at any moment: new connections get
+the new certificate at once, and those that there are keep theirs. Before the first one, connections are closed.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from OpenSSL import SSL
+from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from meshtx.errors import CredentialsError
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class SiteTls:
+    """Makes the connections of a site."""
+
+    def __init__(self) -> None:
+        self._context: SSL.Context | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to present."""
+        return self._context is not None
+
+    def present(self, leaf: x509.Certificate, key: EllipticCurvePrivateKey) -> None:
+        """Present this to whoever connects from now on.
+
+        :raises CredentialsError: they do not belong together; what was presented stays.
+        """
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_3_VERSION)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_options(SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # else a session would outlive its certificate
+        try:
+            context.use_certificate(leaf)
+            context.use_privatekey(key)
+            context.check_privatekey()
+        except SSL.Error as error:
+            raise CredentialsError(f"OpenSSL does not take certificate and key of the site: {error}") from error
+        self._context = context
+
+    def serverConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """Return a connection that waits for a ClientHello."""
+        if self._context is None:
+            raise RuntimeError("nothing to present")
+        connection = SSL.Connection(self._context, None)
+        connection.set_accept_state()
+        return connection
+
+
+class SiteFactory(TLSMemoryBIOFactory):
+    """A site behind TLS.
+
+    The site itself ends connections that stay silent, in their handshake too: it is told of them when TCP is there.
+    """
+
+    noisy = False
+
+    def __init__(self, tls: SiteTls, site: IProtocolFactory) -> None:
+        super().__init__(tls, isClient=False, wrappedFactory=site)
+        self._tls = tls
+
+    def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # as in Factory
+        """Return the TLS side of a connection; ``None`` closes it."""
+        return super().buildProtocol(addr) if self._tls.ready else None
