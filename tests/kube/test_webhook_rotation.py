@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,15 +29,13 @@ class Store:
         self.configuration["metadata"]["resourceVersion"] = "1"
         self.trouble: Exception | None = None
         self.before_write: list[Any] = []
-        self.writes = 0
+        self.writes = 1
 
     async def get(self, path: str) -> Object:
         if self.trouble is not None:
             raise self.trouble
-        found: Object = json.loads(
-            json.dumps(self.secret if path.endswith("secrets/meshtx-injector-tls") else self.configuration)
-        )
-        return found
+        found = self.secret if path == "/api/v1/namespaces/meshtx/secrets/meshtx-injector-tls" else self.configuration
+        return deepcopy(found)
 
     async def put(self, path: str, body: Object) -> Object:
         self._written(body["metadata"]["resourceVersion"], lambda: self.secret, 409)
