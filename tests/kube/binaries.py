@@ -81,7 +81,8 @@ def _build(folder: Path) -> None:
     print(f"Building Kubernetes {version()} into {folder}; this takes minutes, once", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as name:
         made = Path(name) / "bin"
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
+        # The toolchain that go.mod names may be fetched, which Debian's Go does not do by itself.
+        environment = {"GOTOOLCHAIN": "auto", **os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -trimpath"}
         command = ["go", "build", "-o", f"{made}/", "-tags", "grpcnotrace,notest", "-ldflags", _stamp()]
         done = subprocess.run(
             [*command, *PACKAGES.values()], cwd=MODULE, env=environment, capture_output=True, text=True, check=False
