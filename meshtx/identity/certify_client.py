@@ -46,7 +46,7 @@ class CertifyClient:
         return ensureDeferred(self._certify(arguments))
 
     async def _certify(self, arguments: CertifyArguments) -> CertifyAnswer:
-        client = await self._connector.connect(Contexts(arguments.credentials, arguments.trust))
+        client = (await self._connector.connect(Contexts(arguments.credentials, arguments.trust))).client
         try:
             request = CertifyRequest(
                 identity=str(arguments.identity), token=arguments.token, certificate_signing_request=arguments.csr

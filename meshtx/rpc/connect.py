@@ -6,6 +6,7 @@ is one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -38,6 +39,17 @@ class Unreachable(PeerError):
     """No address of a service takes a connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An established connection.
+
+    :param local: its address on this side.
+    """
+
+    client: RpcClient
+    local: Address
+
+
 class Connector:
     """Makes connections to one service.
 
@@ -64,7 +76,7 @@ class Connector:
         self._name = name
         self._max_message = max_message
 
-    async def connect(self, contexts: Contexts) -> RpcClient:
+    async def connect(self, contexts: Contexts) -> Connection:
         """Connect to the first of the host's addresses that takes a connection; cancel to give up.
 
         :raises meshtx.net.failures.TlsError: the service is not who it should be.
@@ -78,7 +90,7 @@ class Connector:
             except DialFailed as error:
                 failures.append(str(error))
             else:
-                return await connected.client
+                return await connected.connection
         raise Unreachable("; ".join(failures) or f"the host name {self._host} has no address")
 
 
@@ -89,19 +101,20 @@ class _Connected:
         self._reactor = reactor
         self._name = name
         self._max_message = max_message
-        self.client: Deferred[RpcClient] = Deferred(self._give_up)
+        self.connection: Deferred[Connection] = Deferred(self._give_up)
         self.protocol = TlsProtocol(contexts.client(name), self._established, self._failed, reactor)
 
-    def _give_up(self, _: Deferred[RpcClient]) -> None:
+    def _give_up(self, _: Deferred[Connection]) -> None:
         cast("ITCPTransport", self.protocol.transport).abortConnection()
 
     def _failed(self, error: TlsError) -> None:
-        if not self.client.called:  # it is when we gave up
-            self.client.errback(error)
+        if not self.connection.called:  # it is when we gave up
+            self.connection.errback(error)
 
     def _established(self, _session: Session) -> RpcClient:
         client = RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
-        self.client.callback(client)
+        host = cast("ITCPTransport", self.protocol.transport).getHost()
+        self.connection.callback(Connection(client, Address.of(host.host, host.port)))
         return client
 
 
