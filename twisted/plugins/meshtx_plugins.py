@@ -17,4 +17,11 @@ meshidentity = ServiceMaker(
     "meshidentity",
 )
 
+meshdirectory = ServiceMaker(
+    "meshtx directory",
+    "meshtx.services.directory",
+    "The directory of a Kubernetes cluster: tells sidecars who is behind an address.",
+    "meshdirectory",
+)
+
 reactor = Reactor("meshtx", "meshtx.net.reactor", "The reactor that serves the connections of meshproxy fastest.")

@@ -1,0 +1,53 @@
+"""What the directory's program can be told: ``twistd meshdirectory``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from meshtx.config_checks import check_distinct, needs
+from meshtx.config_credentials import CredentialsConfig, check_credentials
+from meshtx.config_load import setting
+from meshtx.config_values import ADDRESS, FOLDER, NETWORK, PORTS, WORD, listed
+from meshtx.directory.ranges import Network
+from meshtx.kube.api_config import SERVICE_ACCOUNT
+from meshtx.kube.ports import DEFAULT_OPAQUE
+from meshtx.proxy.balancers import PortRange
+from meshtx.wire.address import Address
+
+
+@dataclass(frozen=True)
+class DirectoryConfig(CredentialsConfig):
+    """The directory of a cluster, ``twistd meshdirectory``."""
+
+    program: ClassVar[str] = "meshdirectory"
+    prefix: ClassVar[str] = "MESHTX_DIRECTORY_"
+
+    listen: Address = setting(ADDRESS, "0.0.0.0:8086", "Where sidecars ask, over mutual TLS.")
+    admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+
+    kubernetes_folder: Path = setting(
+        FOLDER,
+        str(SERVICE_ACCOUNT),
+        "Where token and ca.crt for the API server are, whose address is in KUBERNETES_SERVICE_HOST and"
+        " KUBERNETES_SERVICE_PORT.",
+    )
+    cluster_domain: str = setting(WORD, "cluster.local", "The domain of the cluster's DNS.")
+    cluster_networks: tuple[Network, ...] = setting(
+        listed(NETWORK),
+        "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8",
+        "Inside these sidecars ask for an address before it counts as unmeshed, beside what the cluster tells.",
+    )
+    balancer_networks: tuple[Network, ...] = setting(
+        listed(NETWORK), "", "Load balancers, which connect for others; the cluster does not tell where they are."
+    )
+    opaque_ports: tuple[PortRange, ...] = setting(
+        listed(PORTS), DEFAULT_OPAQUE, "Ports whose bytes are not looked at, of pods that do not say which."
+    )
+
+    def check(self) -> None:
+        """Judge the values together."""
+        check_credentials(self)
+        needs(self, "the directory, to know which mesh is its own,", "name")
+        check_distinct([self.listen, self.admin_listen])

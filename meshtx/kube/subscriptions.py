@@ -1,0 +1,208 @@
+"""Who wants to know of which address, what the last answer was, and what a session has not been told yet. No I/O.
+
+    change ─▶ stale ─▶ refresh: another answer? ─▶ pending with each session that has asked ─▶ take
+
+A session that reads slowly holds at most one answer for each address that it has asked for, the newest; nothing
+queues, and nobody else waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
+
+from meshtx.errors import MeshtxError
+from meshtx.pki.name import Name
+from meshtx.rpc.messages.directory_pb2 import Answer, Table, Update
+from meshtx.wire.address import IP, Address
+
+
+class TooMany(MeshtxError):
+    """A bound of the directory is reached; the message says which."""
+
+
+class Session:
+    """What one follower wants to know, and what it has not been told.
+
+    :param name: a secret between it and the directory.
+    :param peer: who it is, as TLS has proved.
+    :param own_ips: as it says; whether they are its own is to be seen.
+    """
+
+    def __init__(self, name: str, peer: Name, own_ips: Collection[IP]) -> None:
+        self.name = name
+        self.peer = peer
+        self.own_ips = frozenset(own_ips)
+        self.asked: set[Address] = set()
+        self.pending: dict[Address, None] = {}
+        self.table: Table | None = None
+        """The last table that it was told, or is to be told next."""
+        self.table_pending = False
+
+
+class Subscriptions:
+    """All sessions of a directory.
+
+    :param answer: makes the present answer for an address.
+    :param table: makes a session's present table.
+    :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Address], Answer],
+        table: Callable[[Session], Table],
+        *,
+        most_sessions: int,
+        most_asked: int,
+        most: int,
+    ) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.count = 0
+        """Subscriptions: addresses, once for each session that has asked."""
+        self._answer = answer
+        self._table = table
+        self._most_sessions = most_sessions
+        self._most_asked = most_asked
+        self._most = most
+        self._asked: dict[IP, dict[Address, _Asked]] = {}
+        self._own: dict[IP, set[Session]] = {}
+        self._stale: dict[Address, None] = {}
+        self._stale_tables: dict[Session, None] = {}
+
+    def open(self, session: Session) -> None:
+        """Take a session.
+
+        :raises TooMany: there are too many.
+        """
+        if len(self.sessions) >= self._most_sessions:
+            raise TooMany(f"{self._most_sessions} sidecars follow already")
+        self.sessions[session.name] = session
+        for ip in session.own_ips:
+            self._own.setdefault(ip, set()).add(session)
+
+    def begin(self, session: Session, known: Collection[Address]) -> None:
+        """Have a session told the table and the answers for these first.
+
+        :raises TooMany: it asks for too many.
+        """
+        session.table, session.table_pending = self._table(session), True
+        for address in known:
+            self.ask(session, address)
+            session.pending[address] = None
+
+    def close(self, session: Session) -> None:
+        """Forget a session."""
+        self.forget(session, tuple(session.asked))
+        self._stale_tables.pop(session, None)
+        del self.sessions[session.name]
+        for ip in session.own_ips:
+            self._own[ip].discard(session)
+            if not self._own[ip]:
+                del self._own[ip]
+
+    def ask(self, session: Session, address: Address) -> Answer:
+        """Subscribe a session to an address, and return the answer.
+
+        :raises TooMany: it, or all of them together, ask for too many.
+        """
+        asked = self._asked.get(address.ip, {}).get(address)
+        if address not in session.asked:
+            self._check_room(session)
+            if asked is None:
+                asked = _Asked(address, self._answer(address))
+                self._asked.setdefault(address.ip, {})[address] = asked
+            asked.sessions.add(session)
+            session.asked.add(address)
+            self.count += 1
+        assert asked is not None  # whoever has asked is in its set
+        return asked.answer
+
+    def forget(self, session: Session, addresses: Iterable[Address]) -> None:
+        """Tell a session no more of these; those that it has not asked for are passed over."""
+        for address in addresses:
+            if address in session.asked:
+                session.asked.discard(address)
+                session.pending.pop(address, None)
+                self.count -= 1
+                self._leave(session, address)
+
+    def changed(self, ips: Iterable[IP]) -> None:
+        """Note where answers may be others."""
+        for ip in ips:
+            self._stale.update(dict.fromkeys(self._asked.get(ip, ())))
+            self._stale_tables.update(dict.fromkeys(self._own.get(ip, ())))
+
+    def ranges_changed(self) -> None:
+        """Note that all tables may be others."""
+        self._stale_tables.update(dict.fromkeys(self.sessions.values()))
+
+    @property
+    def stale(self) -> bool:
+        """Whether there is something to refresh."""
+        return bool(self._stale) or bool(self._stale_tables)
+
+    def refresh(self, most: int) -> set[Session]:
+        """Make answers and tables anew that may be others; return the sessions to be told that they are.
+
+        :param most: of each that are looked at, so that a turn of the reactor is a short one.
+        """
+        touched: set[Session] = set()
+        for address in tuple(islice(self._stale, most)):
+            del self._stale[address]
+            asked = self._asked.get(address.ip, {}).get(address)
+            if asked is not None:
+                touched |= self._refresh(asked)
+        for session in tuple(islice(self._stale_tables, most)):
+            del self._stale_tables[session]
+            table = self._table(session)
+            if session.table is not None and session.table != table:
+                session.table, session.table_pending = table, True
+                touched.add(session)
+        return touched
+
+    def take(self, session: Session) -> Update | None:
+        """Return the next message for a session, ``None`` when it knows all."""
+        if session.table_pending:
+            session.table_pending = False
+            return Update(table=session.table)
+        if not session.pending:
+            return None
+        address = next(iter(session.pending))
+        del session.pending[address]
+        return Update(answer=self._asked[address.ip][address].answer)
+
+    def _refresh(self, asked: _Asked) -> set[Session]:
+        answer = self._answer(asked.address)
+        if answer == asked.answer:
+            return set()
+        asked.answer = answer
+        for session in asked.sessions:
+            session.pending[asked.address] = None
+        return asked.sessions
+
+    def _check_room(self, session: Session) -> None:
+        if len(session.asked) >= self._most_asked:
+            raise TooMany(f"a session may ask for {self._most_asked} addresses: forget some")
+        if self.count >= self._most:
+            raise TooMany(f"{self._most} addresses are asked for already")
+
+    def _leave(self, session: Session, address: Address) -> None:
+        at_ip = self._asked[address.ip]
+        asked = at_ip[address]
+        asked.sessions.discard(session)
+        if not asked.sessions:
+            del at_ip[address]
+            if not at_ip:
+                del self._asked[address.ip]
+
+
+class _Asked:
+    """An address that somebody has asked for."""
+
+    __slots__ = ("address", "answer", "sessions")
+
+    def __init__(self, address: Address, answer: Answer) -> None:
+        self.address = address
+        self.answer = answer
+        self.sessions: set[Session] = set()

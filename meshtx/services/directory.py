@@ -1,0 +1,133 @@
+"""``twistd meshdirectory``: tells sidecars who is behind an address in a cluster.
+
+Two listeners: gRPC over mutual TLS for whoever has a name of this mesh, and the admin site. It follows the API server,
+and is ready once it knows the cluster whole; from then on it answers from what it knows, whatever becomes of the API.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_options import ConfigOptions, options_class
+from meshtx.kube.api import KubeApi
+from meshtx.kube.api_config import in_cluster
+from meshtx.kube.cluster import Cluster, Settings
+from meshtx.kube.cluster_watch import RULES, ClusterWatch
+from meshtx.kube.directory_metrics import DirectoryMetrics
+from meshtx.kube.directory_service import MAX_SESSIONS, DirectoryService
+from meshtx.kube.self_check import SelfCheck
+from meshtx.net.sockets import SocketOptions
+from meshtx.observe.admin import AdminSite
+from meshtx.observe.flow import Direction, Refusal
+from meshtx.observe.metrics import Metrics
+from meshtx.proxy.mesh_tls import MeshTls
+from meshtx.rpc.server import RpcServer
+from meshtx.rpc.tls_listener import TlsListener
+from meshtx.services.credentials import credentials_source
+from meshtx.services.descriptors import raise_descriptor_limit
+from meshtx.services.handshakes import FailedHandshakes
+from meshtx.services.listening import Listener, Listeners, check_free, or_end
+
+GRACE = 1.0
+"""Seconds that calls have to end when the program stops; followers would stay for ever."""
+
+MAX_REQUEST = 2**20
+"""Bytes of a request: 11,000 addresses that a sidecar knows take a third of it."""
+
+_SPARE_DESCRIPTORS = 200
+"""For the API, the admin site, files and handshakes."""
+
+Options = options_class(DirectoryConfig)
+
+
+def makeService(options: ConfigOptions[DirectoryConfig]) -> IService:
+    """Return what twistd runs, or end with one sentence."""
+    from twisted.internet import reactor
+
+    def make_it() -> DirectoryProgram:
+        raise_descriptor_limit(MAX_SESSIONS + _SPARE_DESCRIPTORS)
+        return make(reactor, options.config, os.environ)
+
+    return or_end(DirectoryConfig.program, make_it)
+
+
+def make(reactor: Any, config: DirectoryConfig, environ: Mapping[str, str]) -> DirectoryProgram:
+    """Return the program's services.
+
+    :param reactor: Any: a reactor has no one type.
+    :raises MeshtxError: it could not do its work.
+    """
+    for key, address in (("listen", config.listen), ("admin_listen", config.admin_listen)):
+        check_free(key, address)
+    return DirectoryProgram(reactor, config, environ)
+
+
+class DirectoryProgram(MultiService):
+    """All of the program.
+
+    :param environ: says where the API server is.
+    :raises MeshtxError: a file that it needs cannot be used.
+    """
+
+    def __init__(self, reactor: Any, config: DirectoryConfig, environ: Mapping[str, str]) -> None:
+        super().__init__()
+        assert config.name is not None  # what check() has made sure of
+        self.metrics = Metrics()
+        sockets = SocketOptions()
+        self.source = credentials_source(config, reactor, self.metrics, sockets)
+        self.tls = MeshTls(self.source, config.name)
+        self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
+        self.directory = DirectoryService(Cluster(config.name.scope, _settings(config)), reactor)
+        self.rpc = RpcServer(
+            self.directory.handlers(),
+            reactor,
+            max_message=MAX_REQUEST,
+            max_connections=MAX_SESSIONS,
+            limited=lambda: self.metrics.refused(Direction.IN, Refusal.LIMIT),
+        )
+        self.watch = ClusterWatch(
+            self.api, self.directory.changed, self.directory.known, reactor, self._directory_metrics()
+        )
+        self.permissions = SelfCheck(self.api, RULES, reactor)
+        failed = FailedHandshakes("a follower is refused", self.metrics, reactor).failed
+        rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        self.listeners = Listeners(
+            reactor,
+            config.program,
+            [Listener("listen", config.listen, rpc), Listener("admin_listen", config.admin_listen, admin)],
+            sockets,
+        )
+        for part in (self.source, self.permissions, self.watch, self.listeners):
+            part.setServiceParent(self)
+
+    def ready_reason(self) -> str | None:
+        """Return why sidecars get no answers now, ``None`` where they do; an API that went away is no reason."""
+        if not self.directory.synced:
+            return self.permissions.ready_reason() or self.watch.ready_reason() or "the cluster is not known yet"
+        return self.source.ready_reason()
+
+    def stopService(self) -> Deferred[Any]:
+        """Take nothing more, end all sessions: their sidecars know what they know, and follow another directory."""
+        self.directory.stop()
+        stopped = [maybeDeferred(super().stopService), self.rpc.stop(GRACE)]
+        return gatherResults(stopped).addCallback(lambda _: self.api.close())
+
+    def _directory_metrics(self) -> DirectoryMetrics:
+        directory = self.directory
+        return DirectoryMetrics(self.metrics.registry, lambda: directory.sessions, lambda: directory.subscriptions)
+
+
+def _settings(config: DirectoryConfig) -> Settings:
+    return Settings(
+        mesh=config.cluster_networks,
+        balancers=config.balancer_networks,
+        opaque=tuple(range(each.first, each.last + 1) for each in config.opaque_ports),
+        domain=config.cluster_domain,
+    )
