@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from meshtx.config_checks import excludes, needs
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NEW_FOLDER, WORD, Kind, choice, listed
+from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NETWORK, NEW_FOLDER, WORD, Kind, choice, listed
+from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError, nearest
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Trust, Values
 from meshtx.pki.name import InvalidName, MeshScope
@@ -95,6 +96,16 @@ class InstallConfig(ProgramConfig):
     priority_class: str | None = optional(OBJECT, "The PriorityClass of the control plane's pods.")
     certificate_lifetime: timedelta = setting(DURATION, "24h", "How long a workload's certificate is valid.")
 
+    cluster_domain: str = setting(WORD, "cluster.local", "The domain of the cluster's DNS.")
+    cluster_networks: tuple[Network, ...] = setting(
+        listed(NETWORK),
+        "",
+        "Where addresses may be meshed, beside what the cluster tells; private networks unless set.",
+    )
+    balancer_networks: tuple[Network, ...] = setting(
+        listed(NETWORK), "", "Load balancers, which connect for others; the cluster does not tell where they are."
+    )
+
     identity_requests: tuple[Amount, ...] = setting(listed(AMOUNT), "cpu=100m,memory=64Mi", "What identity asks for.")
     identity_limits: tuple[Amount, ...] = setting(listed(AMOUNT), "memory=256Mi", "What identity may use.")
     directory_requests: tuple[Amount, ...] = setting(
@@ -139,6 +150,9 @@ class InstallConfig(ProgramConfig):
             replicas=self.replicas or (MANY if self.ha else 1),
             spread=self.ha,
             certificate_lifetime=f"{self.certificate_lifetime.total_seconds():g}s",
+            cluster_domain=self.cluster_domain,
+            cluster_networks=tuple(map(str, self.cluster_networks)),
+            balancer_networks=tuple(map(str, self.balancer_networks)),
             resources={
                 program: Resources(
                     _quantities(getattr(self, f"{program.role}_requests")),

@@ -148,6 +148,9 @@ class ValuesTests(InstallCase):
             "--priority-class=high",
             "--image-pull-policy=Always",
             "--certificate-lifetime=90m",
+            "--cluster-domain=k8s.example",
+            "--cluster-networks=10.0.0.0/8,fd00::/8",
+            "--balancer-networks=192.0.2.0/24",
             "--identity-requests=cpu=1,memory=1Gi",
             "--identity-limits=",
         )
@@ -155,11 +158,24 @@ class ValuesTests(InstallCase):
         self.assertEqual((deployment["metadata"]["namespace"], deployment["spec"]["replicas"]), ("mesh", 3))
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        variables = {each["name"]: each["value"] for each in container["env"]}
+        variables = self.variables(deployment)
         self.assertEqual((pod["priorityClassName"], container["imagePullPolicy"]), ("high", "Always"))
         self.assertEqual(variables["MESHTX_IDENTITY_LIFETIME"], "5400s")
         self.assertEqual(variables["MESHTX_IDENTITY_TRUST_DOMAIN"], "example.org")
         self.assertEqual(container["resources"], {"requests": {"cpu": "1", "memory": "1Gi"}})
+        variables = self.variables(found["Deployment", "meshtx-directory"])
+        self.assertEqual(
+            [
+                variables[f"MESHTX_DIRECTORY_{key}"]
+                for key in ("CLUSTER_DOMAIN", "CLUSTER_NETWORKS", "BALANCER_NETWORKS")
+            ],
+            ["k8s.example", "10.0.0.0/8,fd00::/8", "192.0.2.0/24"],
+        )
+
+    def variables(self, deployment: dict[str, Any]) -> dict[str, str]:
+        """Return the settings of a Deployment's program."""
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        return {each["name"]: each["value"] for each in container["env"]}
 
     def test_without_its_extra_the_command_names_it(self) -> None:
         documents._dumper.cache_clear()

@@ -120,7 +120,7 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
         "image": values.image,
         "imagePullPolicy": values.pull_policy.value,
         "command": ["twistd", "--nodaemon", "--pidfile=", shape.command],
-        "env": [{"name": name, "value": value} for name, value in shape.environment.items()],
+        "env": [{"name": name, "value": value} for name, value in shape.environment.items() if value],
         "ports": [
             {"name": shape.port_name, "containerPort": shape.port, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -205,6 +205,9 @@ def _directory(values: Values) -> _Shape:
             "MESHTX_DIRECTORY_IDENTITY_NAME": _name(values, Program.IDENTITY),
             "MESHTX_DIRECTORY_TRUST_ANCHORS_FILE": f"{TRUST_PATH}/{TRUST_KEY}",
             "MESHTX_DIRECTORY_TOKEN_FILE": f"{TOKEN_FOLDER}/{TOKEN_FILE}",
+            "MESHTX_DIRECTORY_CLUSTER_DOMAIN": values.cluster_domain,
+            "MESHTX_DIRECTORY_CLUSTER_NETWORKS": ",".join(values.cluster_networks),
+            "MESHTX_DIRECTORY_BALANCER_NETWORKS": ",".join(values.balancer_networks),
         },
         volumes=(_identity_token(),),
         mounts=(_mount(_TOKEN_VOLUME, TOKEN_FOLDER),),

@@ -38,20 +38,20 @@ class Rule:
         return {"apiGroups": [self.group], "resources": [self.resource], **names, "verbs": list(self.verbs)}
 
 
-_READ = ("get", "list", "watch")
+_FOLLOW = ("list", "watch")
 _EVENTS = Rule("", "events", ("create", "patch"))
 
 CLUSTER: dict[Program, tuple[Rule, ...]] = {
     Program.IDENTITY: (Rule("authentication.k8s.io", "tokenreviews", ("create",)),),
     Program.DIRECTORY: (
-        Rule("", "pods", _READ),
-        Rule("", "services", _READ),
-        Rule("", "namespaces", _READ),
-        Rule("", "nodes", _READ),
-        Rule("discovery.k8s.io", "endpointslices", _READ),
+        Rule("", "pods", _FOLLOW),
+        Rule("", "services", _FOLLOW),
+        Rule("", "nodes", _FOLLOW),
+        Rule("discovery.k8s.io", "endpointslices", _FOLLOW),
+        Rule("networking.k8s.io", "servicecidrs", _FOLLOW),
     ),
     Program.INJECTOR: (
-        Rule("", "namespaces", _READ),
+        Rule("", "namespaces", _FOLLOW),
         _EVENTS,
         Rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", ("get", "patch"), (WEBHOOK,)),
     ),

@@ -60,6 +60,8 @@ class Values:
     :param replicas: pods of each program.
     :param spread: no two pods of a program on one node.
     :param certificate_lifetime: of workloads, in the spelling of the configuration.
+    :param cluster_networks: where the mesh may be; none: what the directory takes without it.
+    :param balancer_networks: which connect for others.
     """
 
     trust: Trust | None = None
@@ -72,4 +74,7 @@ class Values:
     replicas: int = 1
     spread: bool = False
     certificate_lifetime: str = "24h"
+    cluster_domain: str = "cluster.local"
+    cluster_networks: tuple[str, ...] = ()
+    balancer_networks: tuple[str, ...] = ()
     resources: Mapping[Program, Resources] = field(default_factory=dict)
