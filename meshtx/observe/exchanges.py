@@ -28,10 +28,14 @@ _RESPONSE = (ResponseHead, Response)
 
 @dataclass(slots=True)
 class _Watched:
-    """A request that taps have matched."""
+    """A request that taps have matched.
+
+    :param headers: one of them wants those.
+    """
 
     started: float
     watchers: tuple[Subscription, ...]
+    headers: bool
     answered: float | None = None
 
 
@@ -67,6 +71,8 @@ class Exchanges:
         self._narrowed_for: Flow | None = None
         self._narrowed_from: tuple[Subscription, ...] = ()
         self._narrowed: tuple[Subscription, ...] = ()
+        self._filtered = False
+        self._headers = False
 
     def seen(self, events: Sequence[Seen]) -> None:
         """Take what an observer reports. It runs with every request.
@@ -112,27 +118,29 @@ class Exchanges:
 
     def _show(self, now: float, event: Shown) -> None:
         """Send what taps have matched."""
-        flow = self._flow()
         if isinstance(event, _REQUEST):
-            self._offer(flow, now, event)
+            self._offer(self._flow(), now, event)
         elif watched := self._watched.get(event.id):
             what: What
+            latency = now - watched.started if now > watched.started else 0.0  # as above
             if isinstance(event, ResponseEnd):
                 del self._watched[event.id]
-                duration = 0.0 if watched.answered is None else _since(watched.answered, now)
-                what = Finished(event, _since(watched.started, now), duration)
+                answered = watched.answered
+                what = Finished(event, latency, now - answered if answered is not None and now > answered else 0.0)
             else:
                 watched.answered = now
-                what = Answered(response_told(event), _since(watched.started, now))
-            _send(watched.watchers, flow, now, what)
+                what = Answered(response_told(event, headers=watched.headers), latency)
+            _send(watched.watchers, self._flow(), now, what)
 
     def _offer(self, flow: Flow, now: float, event: RequestHead | Request) -> None:
         candidates = self._candidates(flow)
         if candidates:
             request = request_told(event, self._protocol)
-            watchers = tuple(each for each in candidates if each.match.request(request))
+            watchers = candidates
+            if self._filtered:
+                watchers = tuple([each for each in candidates if each.match.request(request)])
             if watchers:
-                self._watched[event.id] = _Watched(now, watchers)
+                self._watched[event.id] = _Watched(now, watchers, self._headers)
                 _send(watchers, flow, now, request)
 
     def _candidates(self, flow: Flow) -> tuple[Subscription, ...]:
@@ -141,6 +149,8 @@ class Exchanges:
         if flow is not self._narrowed_for or subscriptions is not self._narrowed_from:
             self._narrowed_for, self._narrowed_from = flow, subscriptions
             self._narrowed = self._hub.of_connection(flow)
+            self._filtered = any(each.match.requests_only for each in self._narrowed)
+            self._headers = any(each.headers for each in self._narrowed)
         return self._narrowed
 
 
@@ -152,15 +162,14 @@ def request_told(request: RequestHead | Request, protocol: str) -> Request:
     return Request(request.id, protocol, text.method, text.authority, text.path, text.headers)
 
 
-def response_told(response: ResponseHead | Response) -> Response:
-    """Return the head of an answer as taps are told of it."""
+def response_told(response: ResponseHead | Response, *, headers: bool) -> Response:
+    """Return the head of an answer as taps are told of it.
+
+    :param headers: one of them wants those.
+    """
     if isinstance(response, Response):
         return response
-    return Response(response.id, response.status, response.read())
-
-
-def _since(then: float, now: float) -> float:
-    return now - then if now > then else 0.0  # the wall clock may be set back
+    return Response(response.id, response.status, response.read() if headers else ())
 
 
 def _send(watchers: tuple[Subscription, ...], flow: Flow, now: float, what: What) -> None:

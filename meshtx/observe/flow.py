@@ -73,6 +73,8 @@ class Refusal(StrEnum):
 
     DIRECTORY_NOT_READY = "directory_not_ready"
     """Outbound: no first answer of the directory within 5 s."""
+    NO_ENDPOINTS = "no_endpoints"
+    """Outbound: the destination is a service's address, and nobody who serves it is ready."""
     NO_CREDENTIALS = "no_credentials"
     """The proxy has no certificate yet, or its last one has expired."""
     LOOP = "loop"

@@ -3,13 +3,14 @@
     relay ─▶ flow ─▶ TapHub ─▶ Subscription (a bounded queue) ─▶ a slow reader
 
 Publishing never waits: where a queue is full the event is dropped and counted, and its reader finds
-`Lost` in its place. Readers are woken from the reactor, not from the connection that is watched.
+`Lost` in its place. Readers are woken from the reactor, not from the connection that is watched, and
+take what has come until then together: what is done once for many events costs each of them little.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,8 +23,10 @@ from meshtx.observe.tap_match import TapMatch
 MAX_SUBSCRIBERS = 16
 QUEUE_BOUND = 1000
 """Events that wait for one reader, beside the `Lost` among them."""
-BATCH = 32
+BATCH = 128
 """Events that one reader gets in a turn of the reactor."""
+GATHER = 0.02
+"""Seconds between two turns of a reader that keeps up with what comes: so that it does not come one by one."""
 
 
 class TapFull(MeshtxError):
@@ -74,9 +77,11 @@ class Finished:
 What = FlowOpened | FlowRefused | FlowEnd | Request | Answered | Finished
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TapEvent:
-    """One thing that was seen.
+    """One thing that was seen; one value for all taps.
+
+    Not frozen, which would cost more than making it: they come with every request.
 
     :param at: seconds since the epoch.
     """
@@ -84,6 +89,8 @@ class TapEvent:
     at: float
     flow: Flow
     what: What
+    encoded: tuple[bool, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    """What a tap was sent, and whether with headers: the next one is sent the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +103,15 @@ class Lost:
 class Subscription:
     """One tap's queue. The hub offers, one reader at a time takes; whoever subscribed closes it."""
 
-    def __init__(self, hub: TapHub, match: TapMatch, bound: int) -> None:
+    def __init__(self, hub: TapHub, match: TapMatch, bound: int, *, headers: bool) -> None:
         self.match = match
+        self.headers = headers
         self._hub = hub
         self._bound = bound
         self._queue: deque[TapEvent | Lost] = deque()
         self._lost = 0
         self._taken = 0
+        self._woken_at = -GATHER
         self._reader: Deferred[TapEvent | Lost] | None = None
         self._wake: IDelayedCall | None = None
         self._closed = False
@@ -115,9 +124,10 @@ class Subscription:
             self._lost += 1
             self._hub.metrics.tap_lost.inc()
             return
-        self._note_lost()
+        if self._lost:
+            self._note_lost()
         self._queue.append(event)
-        if self._reader is not None:
+        if self._reader is not None and self._wake is None:
             self._wake_later()
 
     def next(self) -> Deferred[TapEvent | Lost]:
@@ -139,6 +149,14 @@ class Subscription:
         else:
             self._wake_later()
         return reader
+
+    def rest(self) -> list[TapEvent | Lost]:
+        """Return what there is behind the event that `next` gave, as far as it belongs to the same turn."""
+        if self._lost and len(self._queue) < BATCH - self._taken:
+            self._note_lost()
+        rest = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH - self._taken))]
+        self._taken += len(rest)
+        return rest
 
     def close(self) -> None:
         """End it: what is queued is dropped, a waiting reader is told."""
@@ -166,10 +184,13 @@ class Subscription:
 
     def _wake_later(self) -> None:
         if self._wake is None:
-            self._wake = self._hub.clock.callLater(0, self._woken)
+            clock = self._hub.clock
+            left = 0.0 if self._taken >= BATCH else self._woken_at + GATHER - clock.seconds()
+            self._wake = clock.callLater(min(max(left, 0.0), GATHER), self._woken)  # the wall clock may be set back
 
     def _woken(self) -> None:
         self._wake = None
+        self._woken_at = self._hub.clock.seconds()
         if self._reader is not None and (self._queue or self._lost):
             self._taken = 1
             reader, self._reader = self._reader, None
@@ -192,14 +213,15 @@ class TapHub:
         self.subscriptions: tuple[Subscription, ...] = ()
         self._limit = limit
 
-    def subscribe(self, match: TapMatch, bound: int = QUEUE_BOUND) -> Subscription:
+    def subscribe(self, match: TapMatch, bound: int = QUEUE_BOUND, *, headers: bool = True) -> Subscription:
         """Open a tap.
 
+        :param headers: those of answers are wanted; where no tap wants them they are not read.
         :raises TapFull: too many are open.
         """
         if len(self.subscriptions) >= self._limit:
             raise TapFull(f"{self._limit} taps are open already")
-        subscription = Subscription(self, match, bound)
+        subscription = Subscription(self, match, bound, headers=headers)
         self._set((*self.subscriptions, subscription))
         return subscription
 

@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meshtx.observe.flow import Direction, Flow, FlowEnd, Mtls, Request, tls_label
-from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent, What
+from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent
 from meshtx.observe.tap_match import BadMatch, Place, TapMatch
 from meshtx.pki.name import InvalidName, Name
 from meshtx.rpc.messages import tap_pb2
@@ -17,17 +17,45 @@ _DIRECTIONS = {Direction.IN: tap_pb2.DIRECTION_IN, Direction.OUT: tap_pb2.DIRECT
 _FROM_MESSAGE = {number: direction for direction, number in _DIRECTIONS.items()}
 
 
-def event_message(event: TapEvent | Lost, *, headers: bool) -> tap_pb2.TapEvent:
-    """Return the message of an event.
+FLOWS = 1024
+"""Connections that an encoder remembers."""
 
-    :param headers: include those of requests and answers.
+
+class Encoder:
+    """Events as octets of their message.
+
+    One for each tap: it makes once what is the same in all events of a connection, and an event that another tap has
+    been sent already not at all. Octets of parts of a message, one behind the other, are the message
+    (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
     """
-    if isinstance(event, Lost):
-        return tap_pb2.TapEvent(lost=tap_pb2.Lost(count=event.count))
-    message = _what_message(event.what, headers=headers)
-    message.time.CopyFrom(_timestamp(event.at))
-    message.flow.CopyFrom(_flow(event.flow))
-    return message
+
+    def __init__(self) -> None:
+        self._flows: dict[int, tuple[Flow, bytes]] = {}
+
+    def encode(self, event: TapEvent | Lost, *, headers: bool) -> bytes:
+        """Return the message of an event.
+
+        :param headers: include those of requests and answers.
+        :raises TypeError: an observer reported what is no value of its kind.
+        :raises ValueError: or one that is out of its range.
+        """
+        if isinstance(event, Lost):
+            return tap_pb2.TapEvent(lost=tap_pb2.Lost(count=event.count)).SerializeToString()
+        done = event.encoded
+        if done is None or done[0] is not headers:
+            flow = event.flow
+            known = self._flows.get(id(flow))  # to compare the values costs more
+            octets = _own_part(event, headers=headers) + (known[1] if known is not None else self._add(flow))
+            done = event.encoded = headers, octets
+        return done[1]
+
+    def _add(self, flow: Flow) -> bytes:
+        """Return the part that says which connection it is."""
+        if len(self._flows) >= FLOWS:
+            self._flows.clear()
+        octets = tap_pb2.TapEvent(flow=_flow(flow)).SerializeToString()
+        self._flows[id(flow)] = flow, octets  # with the value: while it is kept no other one has its id
+        return octets
 
 
 def match_message(match: TapMatch) -> tap_pb2.Match:
@@ -68,63 +96,63 @@ def _peer(text: str) -> Name | None:
         raise BadMatch(str(error)) from error
 
 
-def _what_message(what: What, *, headers: bool) -> tap_pb2.TapEvent:
-    match what:
-        case Request():
-            return tap_pb2.TapEvent(request=_request(what, headers=headers))
-        case Answered():
-            return tap_pb2.TapEvent(response=_response(what, headers=headers))
-        case Finished():
-            return tap_pb2.TapEvent(response_end=_response_end(what))
+def _own_part(event: TapEvent, *, headers: bool) -> bytes:
+    """Return what is the event's own. It runs with every event: fields that are set one by one cost least."""
+    message = tap_pb2.TapEvent()
+    _set_time(message.time, event.at)
+    match event.what:
+        case Request() as request:
+            _set_request(message.request, request, headers=headers)
+        case Answered() as answered:
+            _set_response(message.response, answered, headers=headers)
+        case Finished() as finished:
+            _set_response_end(message.response_end, finished)
         case FlowOpened():
-            return tap_pb2.TapEvent(flow_opened=tap_pb2.FlowOpened())
+            message.flow_opened.SetInParent()
         case FlowRefused(reason, detail):
-            return tap_pb2.TapEvent(flow_ended=tap_pb2.FlowEnded(error=reason, detail=_text(detail), refused=True))
-        case FlowEnd():
-            return tap_pb2.TapEvent(flow_ended=_flow_ended(what))
+            message.flow_ended.MergeFrom(tap_pb2.FlowEnded(error=reason, detail=_text(detail), refused=True))
+        case FlowEnd() as end:
+            _set_flow_ended(message.flow_ended, end)
+    return message.SerializeToString()
 
 
-def _request(request: Request, *, headers: bool) -> tap_pb2.Request:
-    return tap_pb2.Request(
-        id=request.id,
-        protocol=_text(request.protocol),
-        method=_text(request.method),
-        authority=_text(request.authority),
-        path=_text(request.path),
-        headers=_headers(request.headers) if headers else (),
-    )
+def _set_request(message: tap_pb2.Request, request: Request, *, headers: bool) -> None:
+    message.id = request.id
+    texts = request.protocol, request.method, request.authority, request.path
+    if not "".join(texts).isascii():
+        texts = _text(texts[0]), _text(texts[1]), _text(texts[2]), _text(texts[3])
+    message.protocol, message.method, message.authority, message.path = texts
+    if headers:
+        message.headers.extend(_headers(request.headers))
 
 
-def _response(answered: Answered, *, headers: bool) -> tap_pb2.Response:
+def _set_response(message: tap_pb2.Response, answered: Answered, *, headers: bool) -> None:
     response = answered.response
-    return tap_pb2.Response(
-        id=response.id,
-        status=response.status,
-        latency=_duration(answered.latency),
-        headers=_headers(response.headers) if headers else (),
-    )
+    message.id = response.id
+    message.status = response.status
+    _set_time(message.latency, answered.latency)
+    if headers:
+        message.headers.extend(_headers(response.headers))
 
 
-def _response_end(finished: Finished) -> tap_pb2.ResponseEnd:
+def _set_response_end(message: tap_pb2.ResponseEnd, finished: Finished) -> None:
     end = finished.end
-    return tap_pb2.ResponseEnd(
-        id=end.id,
-        latency=_duration(finished.latency),
-        duration=_duration(finished.duration),
-        length=end.length,
-        grpc_status=end.grpc_status,
-        reset=end.reset,
-    )
+    message.id = end.id
+    _set_time(message.latency, finished.latency)
+    _set_time(message.duration, finished.duration)
+    message.length = end.length
+    if end.grpc_status is not None:
+        message.grpc_status = end.grpc_status
+    if end.reset is not None:
+        message.reset = end.reset
 
 
-def _flow_ended(end: FlowEnd) -> tap_pb2.FlowEnded:
-    return tap_pb2.FlowEnded(
-        duration=_duration(end.duration),
-        sent=end.sent,
-        received=end.received,
-        error=end.error or "",
-        detail=_text(end.detail),
-    )
+def _set_flow_ended(message: tap_pb2.FlowEnded, end: FlowEnd) -> None:
+    _set_time(message.duration, end.duration)
+    message.sent = end.sent
+    message.received = end.received
+    message.error = end.error or ""
+    message.detail = _text(end.detail)
 
 
 def _flow(flow: Flow) -> tap_pb2.Flow:
@@ -148,13 +176,10 @@ def _text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _timestamp(seconds: float) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromNanoseconds(round(seconds * 1e9))
-    return stamp
-
-
-def _duration(seconds: float) -> Duration:
-    duration = Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
+def _set_time(message: Duration | Timestamp, seconds: float) -> None:
+    """Set a point in time, or seconds that are not below zero."""
+    nanos = round(seconds * 1e9)
+    if nanos >= 10**9:
+        message.seconds = nanos // 10**9
+        nanos %= 10**9
+    message.nanos = nanos

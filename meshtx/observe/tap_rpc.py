@@ -7,14 +7,14 @@ not listed: PERMISSION_DENIED, so that its owner learns that it is not TLS that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from twisted.logger import Logger
 
 from meshtx.observe.sparing import Sparing
 from meshtx.observe.tap import Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
 from meshtx.observe.tap_match import BadMatch
-from meshtx.observe.tap_messages import event_message, match_of
+from meshtx.observe.tap_messages import Encoder, match_of
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Call, Handler
 from meshtx.rpc.messages import tap_pb2
@@ -53,7 +53,7 @@ class TapService:
         self.log.info("tap opened by {peer}", peer=str(peer))
         try:
             call.send(tap_pb2.TapEvent())
-            await self._send(subscription, call, headers=request.headers)
+            await self._send(subscription, call)
         finally:
             subscription.close()
             self.log.info("tap by {peer} closed", peer=str(peer))
@@ -67,26 +67,28 @@ class TapService:
 
     def _subscribe(self, request: tap_pb2.ObserveRequest) -> Subscription:
         try:
-            return self._hub.subscribe(match_of(request.match))
+            return self._hub.subscribe(match_of(request.match), headers=request.headers)
         except BadMatch as error:
             raise RpcError(Status.INVALID_ARGUMENT, str(error)) from error
         except TapFull as error:
             raise RpcError(Status.RESOURCE_EXHAUSTED, str(error)) from error
 
-    async def _send(self, subscription: Subscription, call: Call, *, headers: bool) -> None:
+    async def _send(self, subscription: Subscription, call: Call) -> None:
+        encoder, headers = Encoder(), subscription.headers
         while True:
-            await call.ready()
             try:
-                event = await subscription.next()
+                first = await subscription.next()
             except TapClosed as error:
                 raise RpcError(Status.UNAVAILABLE, "the proxy stops") from error
-            message = self._message(event, headers=headers)
-            if message is not None:
-                call.send(message)
+            await call.ready()
+            call.send_encoded(self._encoded(encoder, (first, *subscription.rest()), headers=headers))
 
-    def _message(self, event: TapEvent | Lost, *, headers: bool) -> tap_pb2.TapEvent | None:
-        try:
-            return event_message(event, headers=headers)
-        except (TypeError, ValueError):  # what a plugin's observer reported does not fit, e.g. a negative length
-            self.log.failure("an event cannot be sent to a tap: {kind}", kind=type(event).__name__)
-            return None
+    def _encoded(self, encoder: Encoder, events: Iterable[TapEvent | Lost], *, headers: bool) -> list[bytes]:
+        """Return their messages, without those of what no message can hold."""
+        encoded = []
+        for event in events:
+            try:
+                encoded.append(encoder.encode(event, headers=headers))
+            except (TypeError, ValueError):  # what a plugin's observer reported does not fit, e.g. a negative length
+                self.log.failure("an event cannot be sent to a tap: {kind}", kind=type(event).__name__)
+        return encoded

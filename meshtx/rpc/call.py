@@ -10,7 +10,7 @@ Each phase has its own limit of time: `Limits.request` for RECEIVING, the caller
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -152,6 +152,13 @@ class Call:
 
         :raises RpcError: there is no caller any more, or it is far behind.
         """
+        self.send_encoded((message.SerializeToString(),))
+
+    def send_encoded(self, messages: Sequence[bytes]) -> None:
+        """Send messages of the answer, each in its octets, together: one frame where `send` makes one of each.
+
+        :raises RpcError: as `send` does.
+        """
         if self._phase is not _Phase.RUNNING:
             raise RpcError(Status.CANCELLED, "the call is over")
         if self._stream.waiting(self._id) > MAX_WAITING:
@@ -159,7 +166,7 @@ class Call:
         if not self._opened:
             self._opened = True
             self._stream.send_headers(self._id, response_headers())
-        self._stream.send_data(self._id, encode_message(message.SerializeToString()))
+        self._stream.send_data(self._id, b"".join([encode_message(each) for each in messages]))
 
     # For the connection.
 

@@ -25,10 +25,9 @@ from meshtx.identity.service import CertifyService
 from meshtx.net.contexts import Contexts
 from meshtx.observe.flow import Direction
 from meshtx.observe.tap import FlowOpened, Lost, TapEvent
-from meshtx.observe.tap_messages import event_message
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from tests.net.certificates import Ca, make_ca, make_leaf
-from tests.observe.cases import EMOJI, WEB, a_flow
+from tests.observe.cases import EMOJI, WEB, a_flow, event_message
 from tests.observe.tap_case import TapCase
 
 SCOPE = MeshScope()

@@ -9,7 +9,10 @@ from zope.interface import implementer
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Direction, Flow, Mtls, NoTls, NoTlsReason, Request, Response, ResponseEnd, Seen
 from meshtx.observe.metrics import Metrics
+from meshtx.observe.tap import Lost, TapEvent
+from meshtx.observe.tap_messages import Encoder
 from meshtx.pki.name import MeshScope
+from meshtx.rpc.messages import tap_pb2
 from meshtx.wire.address import Address
 
 WEB = MeshScope().name("emojivoto", "web")
@@ -30,6 +33,11 @@ def a_flow(
 
 def a_request(number: int = 0, method: str = "GET", path: str = "/api/list", authority: str = "web:80") -> Request:
     return Request(number, "line", method, authority, path, (("host", authority),))
+
+
+def event_message(event: TapEvent | Lost, *, headers: bool) -> tap_pb2.TapEvent:
+    """Return what a tap is sent, after its way over the wire."""
+    return tap_pb2.TapEvent.FromString(Encoder().encode(event, headers=headers))
 
 
 def series(metrics: Metrics, start: str) -> list[str]:

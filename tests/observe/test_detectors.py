@@ -53,7 +53,7 @@ def told(event: Seen, protocol: str) -> Seen:
     """Return an event as taps are told of it."""
     if isinstance(event, RequestHead):
         return request_told(event, protocol)
-    return response_told(event) if isinstance(event, ResponseHead) else event
+    return response_told(event, headers=True) if isinstance(event, ResponseHead) else event
 
 
 class HttpTests(SynchronousTestCase):

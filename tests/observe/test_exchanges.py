@@ -62,6 +62,20 @@ class ExchangesTests(SynchronousTestCase):
         self.ask(0, lambda: RequestText("GET", "web", "/a", kept))
         self.assertEqual(self.whats(tap), [Request(0, "http/1.1", "GET", "web", "/a", kept)])
 
+    def test_the_head_of_an_answer_is_not_read_for_a_tap_without_headers(self) -> None:
+        tap = self.hub.subscribe(TapMatch(), headers=False)
+        self.ask(0, lambda: RequestText("GET", "web", "/a"))
+        self.exchanges.seen([ResponseHead(0, 200, unreadable)])
+        self.assertEqual(self.whats(tap)[1], Answered(Response(0, 200), 0.0))
+
+    def test_the_head_of_an_answer_is_read_if_one_of_several_taps_wants_headers(self) -> None:
+        taps = [self.hub.subscribe(TapMatch(), headers=headers) for headers in (False, True)]
+        fields = (("content-type", "text/plain"),)
+        self.ask(0, lambda: RequestText("GET", "web", "/a"))
+        self.exchanges.seen([ResponseHead(0, 200, lambda: fields)])
+        for tap in taps:
+            self.assertEqual(self.whats(tap)[1], Answered(Response(0, 200, fields), 0.0))
+
     def test_who_taps_is_found_anew_when_a_tap_comes_or_goes_or_the_connection_is_known_better(self) -> None:
         page = RequestText("GET", "web", "/")
         self.ask(0)

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.observe.flow import Direction
 from meshtx.observe.metrics import Metrics
-from meshtx.observe.tap import BATCH, FlowOpened, Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
+from meshtx.observe.tap import BATCH, GATHER, FlowOpened, Lost, Subscription, TapClosed, TapEvent, TapFull, TapHub
 from meshtx.observe.tap_match import TapMatch
 from tests.observe.cases import EMOJI, a_flow, series
 
@@ -81,6 +81,52 @@ class SubscriptionTests(SynchronousTestCase):
         self.assertNoResult(reader)
         self.clock.advance(0)
         self.assertEqual(self.successResultOf(reader), event(BATCH))
+
+    def test_what_waits_is_taken_together(self) -> None:
+        for number in range(3):
+            self.subscription.offer(event(number))
+        self.assertEqual(self.successResultOf(self.subscription.next()), event(0))
+        self.assertEqual(self.subscription.rest(), [event(1), event(2)])
+        self.assertEqual(self.subscription.rest(), [])
+
+    def test_what_is_taken_together_is_bounded(self) -> None:
+        subscription = self.hub.subscribe(TapMatch())
+        for number in range(3 * BATCH):
+            subscription.offer(event(number))
+        for start in (0, BATCH, 2 * BATCH):
+            reader = subscription.next()
+            self.clock.advance(0)
+            taken = [self.successResultOf(reader), *subscription.rest()]
+            self.assertEqual(taken, [event(number) for number in range(start, start + BATCH)])
+
+    def test_a_loss_is_taken_with_what_was_before_it(self) -> None:
+        for number in range(5):
+            self.subscription.offer(event(number))
+        self.assertEqual(self.successResultOf(self.subscription.next()), event(0))
+        self.assertEqual(self.subscription.rest(), [event(1), event(2), Lost(2)])
+
+    def test_who_keeps_up_is_woken_for_what_comes_in_a_while_together(self) -> None:
+        def offered(number: int) -> Deferred[TapEvent | Lost]:
+            reader = self.subscription.next()
+            self.subscription.offer(event(number))
+            self.clock.advance(0)
+            return reader
+
+        self.assertEqual(self.successResultOf(offered(0)), event(0))
+        reader = offered(1)
+        self.assertNoResult(reader)
+        self.subscription.offer(event(2))
+        self.clock.advance(GATHER)
+        self.assertEqual([self.successResultOf(reader), *self.subscription.rest()], [event(1), event(2)])
+
+    def test_a_clock_that_is_set_back_makes_nobody_wait(self) -> None:
+        self.clock.rightNow = 1000.0
+        for number in range(2):
+            reader = self.subscription.next()
+            self.subscription.offer(event(number))
+            self.clock.advance(GATHER)
+            self.assertEqual(self.successResultOf(reader), event(number))
+            self.clock.rightNow = 10.0
 
     def test_a_reader_that_gives_up_loses_nothing(self) -> None:
         reader = self.subscription.next()

@@ -7,9 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.observe.flow import Direction, FlowEnd, Request, Response, ResponseEnd
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent, What
 from meshtx.observe.tap_lines import json_line, text_line
-from meshtx.observe.tap_messages import event_message
 from meshtx.rpc.messages import tap_pb2
-from tests.observe.cases import MTLS, PLAIN, WEB, a_flow, a_request
+from tests.observe.cases import MTLS, PLAIN, WEB, a_flow, a_request, event_message
 
 ENDS = "src=10.1.0.4:48210 dst=10.1.0.2:80"
 

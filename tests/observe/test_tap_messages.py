@@ -7,9 +7,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.observe.flow import Direction, FlowEnd, Request, Response, ResponseEnd
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent, What
 from meshtx.observe.tap_match import BadMatch, Place, TapMatch
-from meshtx.observe.tap_messages import event_message, match_message, match_of
+from meshtx.observe.tap_messages import FLOWS, Encoder, match_message, match_of
 from meshtx.rpc.messages import tap_pb2
-from tests.observe.cases import PLAIN, WEB, a_flow
+from tests.observe.cases import PLAIN, WEB, a_flow, a_request, event_message
 
 SECURE = tap_pb2.Flow(
     id=3,
@@ -24,11 +24,10 @@ SECURE = tap_pb2.Flow(
 
 class EventMessageTests(SynchronousTestCase):
     def assertMessage(self, what: What, message: tap_pb2.TapEvent, *, headers: bool = True) -> None:
-        """Compare, also after a way over the wire."""
         message.time.CopyFrom(Timestamp(seconds=1000, nanos=500_000_000))
         message.flow.CopyFrom(SECURE)
         sent = event_message(TapEvent(1000.5, a_flow(number=3), what), headers=headers)
-        self.assertEqual(tap_pb2.TapEvent.FromString(sent.SerializeToString()), message)
+        self.assertEqual(sent, message)
 
     def test_request(self) -> None:
         request = Request(1, "h2", "GET", "web:80", "/é", (("host", "web"),))
@@ -75,6 +74,40 @@ class EventMessageTests(SynchronousTestCase):
     def test_what_utf_8_cannot_carry_is_replaced(self) -> None:
         message = event_message(TapEvent(0.0, a_flow(), Request(0, "h2", "GET", "a", "/\udcff")), headers=False)
         self.assertEqual(message.request.path, "/?")
+
+
+class EncoderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.encoder = Encoder()
+
+    def flow_of(self, event: TapEvent) -> tap_pb2.Flow:
+        return tap_pb2.TapEvent.FromString(self.encoder.encode(event, headers=False)).flow
+
+    def test_each_event_has_its_own_connection(self) -> None:
+        flows = [a_flow(number=number) for number in range(3)]
+        for flow in (*flows, *flows):
+            self.assertEqual(self.flow_of(TapEvent(0.0, flow, FlowOpened())).id, flow.id)
+
+    def test_a_connection_that_is_known_better_is_another_value(self) -> None:
+        for security in (None, PLAIN):
+            flow = self.flow_of(TapEvent(0.0, a_flow(security=security), FlowOpened()))
+            self.assertEqual(flow.tls, "unknown" if security is None else "no_tls_from_remote")
+
+    def test_many_connections_are_told_apart_and_forgotten(self) -> None:
+        for number in range(2 * FLOWS + 1):
+            self.assertEqual(self.flow_of(TapEvent(0.0, a_flow(number=number), FlowOpened())).id, number)
+        self.assertLessEqual(len(self.encoder._flows), FLOWS)
+
+    def test_an_event_is_encoded_once_for_all_taps(self) -> None:
+        event = TapEvent(0.0, a_flow(), a_request())
+        octets = self.encoder.encode(event, headers=True)
+        self.assertIs(Encoder().encode(event, headers=True), octets)
+
+    def test_a_tap_that_wants_no_headers_is_not_sent_those_of_another(self) -> None:
+        event = TapEvent(0.0, a_flow(), a_request())
+        for headers in (True, False, True, False):
+            message = tap_pb2.TapEvent.FromString(Encoder().encode(event, headers=headers))
+            self.assertEqual(len(message.request.headers), headers)
 
 
 class MatchMessageTests(SynchronousTestCase):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.observe.flow import ResponseEnd
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.sparing import BURST
-from meshtx.observe.tap import Finished, FlowOpened, TapEvent, TapHub
+from meshtx.observe.tap import BATCH, Finished, FlowOpened, TapEvent, TapHub
 from meshtx.observe.tap_match import TapMatch
 from meshtx.observe.tap_rpc import TapService
 from meshtx.pki.name import Name
@@ -26,6 +26,7 @@ class FakeCall:
     def __init__(self, peer: Name | None) -> None:
         self.peer = peer
         self.sent: list[tap_pb2.TapEvent] = []
+        self.batches: list[int] = []
         self.full: Deferred[None] | None = None
 
     def ready(self) -> Deferred[None]:
@@ -33,6 +34,10 @@ class FakeCall:
 
     def send(self, message: tap_pb2.TapEvent) -> None:
         self.sent.append(message)
+
+    def send_encoded(self, messages: Sequence[bytes]) -> None:
+        self.batches.append(len(messages))
+        self.sent += map(tap_pb2.TapEvent.FromString, messages)
 
 
 class TapServiceTests(SynchronousTestCase):
@@ -116,11 +121,24 @@ class TapServiceTests(SynchronousTestCase):
         for number in range(3):
             self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(number=number), FlowOpened()))
         self.clock.advance(0)
-        self.assertEqual(len(self.call.sent), 2)
+        self.assertEqual(self.call.sent, [tap_pb2.TapEvent()])
         self.call.full = None
         full.callback(None)
         self.clock.advance(0)
         self.assertEqual([each.flow.id for each in self.call.sent[1:]], [0, 1, 2])
+
+    def test_what_waits_is_sent_together(self) -> None:
+        self.observe()
+        for number in range(BATCH + 3):
+            self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(number=number), FlowOpened()))
+        self.clock.advance(0)
+        self.assertEqual(self.call.batches, [BATCH, 3])
+        self.assertEqual([each.flow.id for each in self.call.sent[1:]], list(range(BATCH + 3)))
+
+    def test_headers_of_answers_are_read_for_who_asks_for_them(self) -> None:
+        for headers in (False, True):
+            self.observe(request=tap_pb2.ObserveRequest(headers=headers))
+            self.assertIs(self.hub.subscriptions[-1].headers, headers)
 
     def test_a_caller_that_goes_frees_its_place(self) -> None:
         running = self.observe()

@@ -19,7 +19,8 @@ from meshtx.observe.metrics import Metrics
 from meshtx.observe.tap import TapHub
 from meshtx.observe.tap_lines import text_line
 from meshtx.observe.tap_match import TapMatch
-from meshtx.observe.tap_messages import event_message
+from meshtx.observe.tap_messages import Encoder
+from meshtx.rpc.messages.tap_pb2 import TapEvent
 from meshtx.wire.address import Address
 
 
@@ -37,8 +38,9 @@ def main(flags: str, file: str) -> None:
     flow.client_data(b"\n$6\r\nsecret\r\n")
     flow.server_data(b"$5\r\nvalue\r\n")
     flow.ended(sent=25, received=11)
+    encoder = Encoder()
     while (event := subscription.next()).called:
-        print(text_line(event_message(event.result, headers=True)))
+        print(text_line(TapEvent.FromString(encoder.encode(event.result, headers=True))))
 
 
 if __name__ == "__main__":

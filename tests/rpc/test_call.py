@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from meshtx.rpc.call import MAX_WAITING, Call
 from meshtx.rpc.frame_filter import PREFACE
-from meshtx.rpc.framing import encode_message
+from meshtx.rpc.framing import MAX_MESSAGE, MessageParser, encode_message
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
 from meshtx.rpc.status import RpcError, Status
 from tests.rpc.memory import Caller
@@ -107,6 +107,18 @@ class Streams(ServerCase):
                 caller.h2.acknowledge_received_data(event.flow_controlled_length, stream_id)
             caller.events.clear()
             caller.flush()
+        caller.lose()
+
+    def test_messages_that_are_sent_together_are_one_frame_and_still_messages(self) -> None:
+        sent = [message(b"%d" % number) for number in range(20)]
+
+        async def repeat(_request: BytesValue, call: Call) -> None:
+            call.send_encoded([each.SerializeToString() for each in sent])
+
+        caller, stream_id = self.stream(repeat)
+        (frame,) = caller.of(DataReceived, stream_id)
+        messages = MessageParser(MAX_MESSAGE).receive_data(frame.data)
+        self.assertEqual([BytesValue.FromString(each) for each in messages if isinstance(each, bytes)], sent)
         caller.lose()
 
     def test_ready_waits_while_the_window_is_shut(self) -> None:
