@@ -25,6 +25,9 @@ from meshtx.pki.bundle import TrustBundle
 MAX_LENGTH = 1024 * 1024
 """Bytes of a set; a hundred keys have 40,000."""
 
+_ACCEPT = "application/jwk-set+json, application/json"
+"""The first is the standard's (RFC 7517, section 8.5), and all that an API server of Kubernetes has."""
+
 _OK = 200
 
 
@@ -50,7 +53,7 @@ class JwksUrl:
         response = await self._answered(
             self._http.get(
                 self._url,
-                headers=Headers({"Accept": ["application/json"], "User-Agent": [f"meshtx/{__version__}"]}),
+                headers=Headers({"Accept": [_ACCEPT], "User-Agent": [f"meshtx/{__version__}"]}),
                 allow_redirects=False,
                 unbuffered=True,
                 reactor=self._reactor,

@@ -90,9 +90,10 @@ class KubeIdentityCase(KubeTestCase):
         } | changed
 
     async def start(self, **changed: str) -> IdentityService:
-        """Start the service, whose account is made, in this process."""
+        """Start the service, whose account is made, in this process; a change to "" leaves a flag out."""
         self.patch(os, "environ", {**os.environ, **self.environ()})
-        service = make(reactor, load(IdentityConfig, self.flags(await self.mounted(), **changed), {}, None))
+        flags = self.flags(await self.mounted(), **changed)
+        service = make(reactor, load(IdentityConfig, {key: text for key, text in flags.items() if text}, {}, None))
         service.privilegedStartService()
         service.startService()
         self.addCleanup(service.stopService)
