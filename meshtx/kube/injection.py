@@ -92,7 +92,7 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
         settings = marks.read(annotations_of(pod), namespace_annotations, _ports(pod), values.resources)
     except InvalidSetting as error:
         return Refused(str(error))
-    warnings = (*_unclear(pod), *settings.warnings)
+    warnings = (*unclear(pod), *settings.warnings)
     if settings.kind == NATIVE and not values.native:
         warnings += (f"{marks.PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
     return Injected(_injected(pod, values, settings), warnings)
@@ -131,7 +131,8 @@ def _words(skip: Skip, pod: Json) -> tuple[str, ...]:
     return (f"not meshed by meshtx: {skip.value}",)
 
 
-def _unclear(pod: Json) -> Iterator[str]:
+def unclear(pod: Json) -> Iterator[str]:
+    """Give a warning for each word about injection that nobody understands."""
     for key, text in ((marks.INJECT, labels_of(pod)), (marks.LINKERD_INJECT, annotations_of(pod))):
         if key in text and text[key] not in {marks.ENABLED, marks.DISABLED}:
             yield f"{key}: {text[key]!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"

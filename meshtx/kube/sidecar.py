@@ -11,7 +11,7 @@ token: an empty volume is where Kubernetes would mount it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from meshtx.kube.annotations import Resources, Settings
@@ -37,7 +37,7 @@ Json = dict[str, Any]
 """A part of a Kubernetes object. (Any: its schema is the API server's.)"""
 
 
-class Family(Enum):
+class Family(StrEnum):
     """The IP families of the pods; the first one is that of the address which the kubelet probes."""
 
     IPV4 = "ipv4"

@@ -21,8 +21,8 @@ NAME = "meshtx-injector"
 """Of the configuration, and of the Service that it calls."""
 PODS, WORKLOADS = "/pods", "/workloads"
 """The paths of the Service."""
-TIMEOUT = 10
-"""Seconds for a call."""
+TIMEOUT, WARNING_TIMEOUT = 10, 2
+"""Seconds for a call; the latter where nothing depends on the answer."""
 _SUFFIX = "injector.meshtx.io"
 
 
@@ -57,6 +57,7 @@ def webhook_configuration(namespace: str) -> Json:
             },
             {
                 **_entry("workloads", namespace, WORKLOADS, "Ignore"),
+                "timeoutSeconds": WARNING_TIMEOUT,
                 "namespaceSelector": {"matchExpressions": [others]},
                 "objectSelector": {},
                 "rules": _WORKLOADS,

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -38,24 +39,33 @@ MAX_CONNECTIONS = 64
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class _Channel(HTTPChannel):
-    """A connection that has one of the site's places."""
+class HasPlaces(Protocol):
+    """A site whose connections are bounded."""
 
-    site: AdminSite
+    connections: Connections
+
+
+class SeatedChannel(HTTPChannel):
+    """A connection that has one of its site's places."""
+
+    site: HasPlaces
     transport: ITCPTransport
     _seat: Seat | None = None
 
     def connectionMade(self) -> None:
+        """Take a place."""
         super().connectionMade()
         self._seat = self.site.connections.enter(self.transport.abortConnection)
 
     def dataReceived(self, data: bytes) -> None:
+        """Read; who spoke last is the last to be cut off."""
         if self._seat is not None:
             self._seat.busy()
             self._seat.idle()  # from now on
         super().dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give the place up."""
         if self._seat is not None:
             self._seat.leave()
         super().connectionLost(reason)
@@ -69,7 +79,7 @@ class AdminSite(Site):
     :param shutdown: ends the program; without it there is no ``/shutdown``.
     """
 
-    protocol = _Channel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
+    protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
 
     def __init__(
         self,

@@ -24,4 +24,11 @@ meshdirectory = ServiceMaker(
     "meshdirectory",
 )
 
+meshinjector = ServiceMaker(
+    "meshtx injector",
+    "meshtx.services.injector",
+    "The webhook of a Kubernetes cluster that gives pods their sidecar.",
+    "meshinjector",
+)
+
 reactor = Reactor("meshtx", "meshtx.net.reactor", "The reactor that serves the connections of meshproxy fastest.")

@@ -1,0 +1,161 @@
+"""The webhook's HTTP side: bounded bodies in, answers out, each path a function.
+
+    200  the review's answer          413  more than `MAX_BODY`
+    400  no review                    503  too much is being received already
+    500  trouble of ours              404, 405
+
+Anything but 200 is no answer to the API server: its failurePolicy decides then. Bodies are kept in memory, for the
+program's root is read-only; one client may have at most `MAX_BODY` of it, all together `MAX_HELD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from meshtx.kube.admission import MalformedReview, Review, parse
+from meshtx.kube.injector import Result
+from meshtx.observe.admin import SeatedChannel
+from meshtx.rpc.connections import Connections
+
+MAX_BODY = 10 * 1024 * 1024
+"""Bytes; etcd takes objects of 1.5 MB, and a review may have two of them, and more text around."""
+MAX_HELD = 64 * 1024 * 1024
+"""Bytes of all bodies that are being received."""
+MAX_CONNECTIONS = 256
+"""At once; one more, and the one that was silent longest is cut off."""
+IDLE = 120.0
+"""Seconds: more than API servers keep a connection (90), for theirs must be the first to close it."""
+
+Answers = Callable[[Review], Awaitable[bytes]]
+
+
+class WebhookSite(Site):
+    """Serves these paths.
+
+    :param paths: what answers the reviews that come to each one.
+    :param reactor: closes idle connections.
+    :param answered: called with what became of questions that got no answer.
+    """
+
+    protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone, as API servers speak to webhooks
+
+    def __init__(
+        self, paths: Mapping[str, Answers], *, reactor: IReactorTime, answered: Callable[[Result], None]
+    ) -> None:
+        self.connections = Connections(MAX_CONNECTIONS)
+        self.held = 0
+        """Bytes of bodies that are here."""
+        root = Resource()
+        for path, answers in paths.items():
+            root.putChild(path.lstrip("/").encode("ascii"), _Hook(answers, answered))
+        super().__init__(root, requestFactory=_Request, parsePOSTFormSubmission=False, timeout=IDLE, reactor=reactor)
+
+    def startFactory(self) -> None:
+        """Start nothing: the base class would keep a timer for the dates of an access log."""
+
+    def stopFactory(self) -> None:
+        """Stop nothing."""
+
+
+class _Request(Request):
+    """A request whose body is bounded and in memory."""
+
+    _size = 0
+    _ended = False
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(0)  # the base class would put a large one on a disk
+        self.notifyFinish().addBoth(self._release)
+        if length is not None:
+            self._check(length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._ended:
+            return
+        self._size += len(data)
+        self._site.held += len(data)
+        if self._check(self._size):
+            super().handleContentChunk(data)
+
+    def process(self) -> None:
+        if not self._ended:
+            super().process()
+
+    def write(self, data: bytes) -> None:
+        self.responseHeaders.removeHeader(b"Server")
+        super().write(data)
+
+    @property
+    def _site(self) -> WebhookSite:
+        site: WebhookSite = self.channel.site  # type: ignore[attr-defined]  # a `SeatedChannel` of ours
+        return site
+
+    def _check(self, size: int) -> bool:
+        """Say whether a body of this size may go on; refuse it if not."""
+        if size > MAX_BODY:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif self._site.held > MAX_HELD:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        return not self._ended
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        self._ended = True
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        self.channel.write(head.encode("ascii"))
+        self.channel.loseConnection()
+
+    def _release(self, _: object) -> None:
+        self._site.held -= self._size
+        self._size = 0
+
+
+class _Hook(Resource):
+    """One path."""
+
+    log = Logger()
+
+    def __init__(self, answers: Answers, answered: Callable[[Result], None]) -> None:
+        super().__init__()
+        self.isLeaf = True
+        self._answers = answers
+        self._answered = answered
+
+    def render_POST(self, request: Request) -> int:
+        """Answer, perhaps later; who does not wait for it any more ends the work."""
+        body = request.content.read() if request.content is not None else b""
+        working = Deferred.fromCoroutine(self._answer(body))
+        gone = request.notifyFinish()
+        working.addCallbacks(lambda answer: _finish(request, *answer), self._failed, errbackArgs=(request,))
+        gone.addErrback(lambda _: working.cancel())
+        return NOT_DONE_YET
+
+    async def _answer(self, body: bytes) -> tuple[HTTPStatus, bytes]:
+        try:
+            review = parse(body)
+        except MalformedReview as error:
+            self._answered(Result.MALFORMED)
+            return HTTPStatus.BAD_REQUEST, f"{error}\n".encode()
+        return HTTPStatus.OK, await self._answers(review)
+
+    def _failed(self, failure: Failure, request: Request) -> None:
+        """Give no answer: whether the object may be without us is the failurePolicy's to say."""
+        if failure.check(CancelledError):  # who asked has gone
+            return
+        self._answered(Result.FAILED)
+        self.log.failure("a question of the API server was not answered", failure)
+        _finish(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"the injector cannot answer; its log says why\n")
+
+
+def _finish(request: Request, status: HTTPStatus, body: bytes) -> None:
+    request.setResponseCode(status, status.phrase.encode("ascii"))
+    request.setHeader(b"Content-Type", b"application/json" if status is HTTPStatus.OK else b"text/plain; charset=utf-8")
+    request.write(body)
+    request.finish()

@@ -1,0 +1,175 @@
+"""``twistd meshinjector``: the webhook that gives pods their proxy.
+
+Two listeners: HTTPS for API servers, on a certificate of the program's own making, and the admin site. It is ready when
+API servers can call it, believe it, and would get an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import Counter, Gauge
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from meshtx import __version__
+from meshtx.config_injector import InjectorConfig
+from meshtx.config_options import ConfigOptions, options_class
+from meshtx.errors import ConfigError
+from meshtx.kube.api import KubeApi
+from meshtx.kube.api_config import in_cluster
+from meshtx.kube.events import EventRecorder
+from meshtx.kube.injected_values import InjectedValues
+from meshtx.kube.injector import PATH, Injector, Marks, Result
+from meshtx.kube.self_check import Rule, SelfCheck
+from meshtx.kube.sidecar import Values
+from meshtx.kube.watching import Watched
+from meshtx.kube.webhook import NAME, PODS, WORKLOADS
+from meshtx.kube.webhook_certificate import Generation
+from meshtx.kube.webhook_rotation import SECRET, WebhookRotation
+from meshtx.kube.webhook_site import WebhookSite
+from meshtx.net.site_tls import SiteFactory, SiteTls
+from meshtx.net.sockets import SocketOptions
+from meshtx.observe.admin import AdminSite
+from meshtx.observe.metrics import Metrics
+from meshtx.services.listening import Listener, Listeners, check_free, or_end
+
+Options = options_class(InjectorConfig)
+
+
+def makeService(options: ConfigOptions[InjectorConfig]) -> IService:
+    """Return what twistd runs, or end with one sentence."""
+    from twisted.internet import reactor
+
+    return or_end(InjectorConfig.program, lambda: make(reactor, options.config, os.environ))
+
+
+def make(reactor: Any, config: InjectorConfig, environ: Mapping[str, str]) -> InjectorProgram:
+    """Return the program's services.
+
+    :param reactor: Any: a reactor has no one type.
+    :param environ: says where the API server is.
+    :raises MeshtxError: it could not do its work.
+    """
+    for key, address in (("listen", config.listen), ("admin_listen", config.admin_listen)):
+        check_free(key, address)
+    return InjectorProgram(reactor, config, KubeApi(reactor, in_cluster(environ, config.kubernetes_folder)))
+
+
+def rules(namespace: str) -> list[Rule]:
+    """Return what the program must be allowed.
+
+    :param namespace: of the control plane.
+    """
+    configuration = Rule("", "mutatingwebhookconfigurations", "admissionregistration.k8s.io", name=NAME)
+    secret = Rule("", "secrets", namespace=namespace, name=SECRET)
+    return [
+        *(Rule(verb, "namespaces") for verb in ("get", "list", "watch")),
+        *(Rule(verb, "events") for verb in ("create", "patch")),
+        *(_allowing(secret, verb) for verb in ("get", "update")),
+        *(_allowing(configuration, verb) for verb in ("get", "patch")),
+    ]
+
+
+def _allowing(rule: Rule, verb: str) -> Rule:
+    return Rule(verb, rule.resource, rule.group, rule.namespace, rule.name)
+
+
+class InjectorProgram(MultiService):
+    """All of the program.
+
+    :param now: the time of day, aware, by which the certificate is renewed.
+    :raises MeshtxError: a file that it needs cannot be used.
+    """
+
+    def __init__(self, reactor: Any, config: InjectorConfig, api: KubeApi) -> None:
+        super().__init__()
+        self.api = api
+        self.metrics = Metrics()
+        self._answers = Counter(
+            "meshtx_injector_reviews",
+            "Questions of API servers, by what became of them.",
+            ("result",),
+            registry=self.metrics.registry,
+        )
+        self._expires = Gauge(
+            "meshtx_injector_cert_expiration_timestamp_seconds",
+            "When the certificate that API servers see expires.",
+            registry=self.metrics.registry,
+        )
+        self.tls = SiteTls()
+        self.values = _values(config, api, self.metrics)
+        self.namespaces: Watched[Marks] = Watched(api, PATH, Marks.read, lambda _: None, reactor)
+        self.events = EventRecorder(api, NAME, time.time)
+        self.rotation = WebhookRotation(api, config.control_namespace, reactor, self.now, self._present)
+        self.permissions = SelfCheck(api, rules(config.control_namespace), reactor)
+        injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
+        hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
+        site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        self.listeners = Listeners(
+            reactor,
+            config.program,
+            [
+                Listener("listen", config.listen, SiteFactory(self.tls, site)),
+                Listener("admin_listen", config.admin_listen, admin),
+            ],
+            SocketOptions(),
+        )
+        for part in (self.permissions, self.namespaces, self.events, self.rotation, self.listeners):
+            part.setServiceParent(self)
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(UTC)
+
+    def ready_reason(self) -> str | None:
+        """Return why pods cannot be injected now, ``None`` where they can."""
+        unknown = None if self.namespaces.synced else "the cluster's namespaces are not known yet"
+        return self.permissions.ready_reason() or self.values.ready_reason() or unknown or self.rotation.ready_reason()
+
+    def stopService(self) -> Deferred[Any]:
+        """Take nothing more."""
+        return maybeDeferred(super().stopService).addCallback(lambda _: self.api.close())
+
+    def _present(self, generation: Generation) -> None:
+        self.tls.present(generation.leaf, generation.key)
+        self._expires.set(generation.not_after.timestamp())
+
+    def _answered(self, result: Result) -> None:
+        self._answers.labels(result.value).inc()
+
+
+def _values(config: InjectorConfig, api: KubeApi, metrics: Metrics) -> InjectedValues:
+    """Return what is injected.
+
+    :raises ConfigError: the trust anchors cannot be used.
+    """
+    if config.image is None or config.trust_anchors_file is None:
+        raise ConfigError("image, trust_anchors_file", "not set", "the injector needs both")
+    namespace = config.control_namespace
+    values = Values(
+        image=config.image,
+        version=__version__,
+        trust_anchors="",
+        trust_digest="",
+        identity_address=str(config.identity_address or f"meshtx-identity.{namespace}.svc.cluster.local:8080"),
+        directory_address=str(config.directory_address or f"meshtx-directory.{namespace}.svc.cluster.local:8086"),
+        scope=config.scope,
+        pull_policy=config.image_pull_policy.value,
+        resources=config.resources,
+        log_level=config.proxy_log_level.value,
+        family=config.ip_family,
+        metrics_names=config.metrics_identity,
+    )
+
+    def changed(trust: Any) -> None:
+        metrics.anchors(anchor.not_valid_after_utc for anchor in trust.anchors)
+
+    current = InjectedValues(api, values, config.trust_anchors_file, changed)
+    current.load()
+    return current
