@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
 
-from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -30,6 +29,7 @@ from meshtx.rpc.messages.directory_pb2 import (
     Update,
 )
 from meshtx.rpc.status import RpcError, Status
+from tests.kube.fake_call import FakeCall
 from tests.kube.objects import SCOPE, address, endpoint, ips, name, node, piece, pod, service
 
 WEB, VIP = "10.1.0.1:8080", "10.96.0.1:80"
@@ -43,28 +43,6 @@ class TurnClock(Clock):
 
     def callLater(self, when: float, what: Callable[..., object], *args: Any, **kw: Any) -> IDelayedCall:
         return super().callLater(max(when, TURN), what, *args, **kw)
-
-
-class FakeCall:
-    """A caller that takes as many messages as it is let."""
-
-    def __init__(self, peer: Name | None) -> None:
-        self.peer = peer
-        self.sent: list[Update] = []
-        self.full: Deferred[None] | None = None
-
-    def ready(self) -> Deferred[None]:
-        return self.full or succeed(None)
-
-    def send(self, message: Message) -> None:
-        assert isinstance(message, Update)
-        self.sent.append(message)
-
-    def read(self) -> None:
-        """Take messages again."""
-        full, self.full = self.full, None
-        assert full is not None
-        full.callback(None)
 
 
 class Follower:

@@ -1,0 +1,31 @@
+"""A caller of the directory's service, without a connection."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, succeed
+
+from meshtx.pki.name import Name
+from meshtx.rpc.messages.directory_pb2 import Update
+
+
+class FakeCall:
+    """A caller that takes as many messages as it is let."""
+
+    def __init__(self, peer: Name | None) -> None:
+        self.peer = peer
+        self.sent: list[Update] = []
+        self.full: Deferred[None] | None = None
+
+    def ready(self) -> Deferred[None]:
+        return self.full or succeed(None)
+
+    def send(self, message: Message) -> None:
+        assert isinstance(message, Update)
+        self.sent.append(message)
+
+    def read(self) -> None:
+        """Take messages again."""
+        full, self.full = self.full, None
+        assert full is not None
+        full.callback(None)
