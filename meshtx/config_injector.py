@@ -30,8 +30,8 @@ def _limit(text: str) -> str | None:
     return None if text == NO_LIMIT else _quantity(text)
 
 
-_QUANTITY = Kind("QUANTITY", "100m", _quantity)
-_LIMIT = Kind(f"QUANTITY|{NO_LIMIT}", "1", _limit)
+QUANTITY = Kind("QUANTITY", "100m", _quantity)
+LIMIT = Kind(f"QUANTITY|{NO_LIMIT}", "1", _limit)
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class InjectorConfig(ProgramConfig):
     image_pull_policy: PullPolicy = setting(choice(PullPolicy), "IfNotPresent", "When a node fetches it.")
     ip_family: Family = setting(choice(Family), "ipv4", "Of the addresses that pods have.")
     proxy_log_level: LogLevel = setting(choice(LogLevel), "info", "From here on the proxy's log is written.")
-    proxy_cpu_request: str = setting(_QUANTITY, Resources().cpu_request, "Of both containers, as the next three.")
-    proxy_cpu_limit: str | None = setting(_LIMIT, str(Resources().cpu_limit), "See proxy_cpu_request.")
-    proxy_memory_request: str = setting(_QUANTITY, Resources().memory_request, "See proxy_cpu_request.")
-    proxy_memory_limit: str | None = setting(_LIMIT, str(Resources().memory_limit), "See proxy_cpu_request.")
+    proxy_cpu_request: str = setting(QUANTITY, Resources().cpu_request, "Of both containers, as the next three.")
+    proxy_cpu_limit: str | None = setting(LIMIT, str(Resources().cpu_limit), "See proxy_cpu_request.")
+    proxy_memory_request: str = setting(QUANTITY, Resources().memory_request, "See proxy_cpu_request.")
+    proxy_memory_limit: str | None = setting(LIMIT, str(Resources().memory_limit), "See proxy_cpu_request.")
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read the proxies' metrics over mutual TLS."
     )

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from meshtx.config_checks import excludes, needs
+from meshtx.config_injector import LIMIT, QUANTITY, LogLevel
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NETWORK, NEW_FOLDER, WORD, Kind, choice, listed
+from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NAME, NETWORK, NEW_FOLDER, WORD, Kind, choice, listed
 from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError, nearest
-from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Trust, Values
-from meshtx.pki.name import InvalidName, MeshScope
+from meshtx.kube.annotations import Resources as SidecarResources
+from meshtx.kube.annotations import amount
+from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
+from meshtx.kube.sidecar import Family
+from meshtx.pki.name import InvalidName, MeshScope, Name
 
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
 _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([munkMGTPE]|[KMGTPE]i)?")
 _RESOURCES = ("cpu", "memory")
 
 MANY = 3
@@ -44,8 +47,7 @@ class Amount:
             raise ValueError(f"{text!r} has no '='")
         if resource not in _RESOURCES:
             raise ValueError(f"unknown resource {resource!r}; {nearest(resource, _RESOURCES)}")
-        if not _QUANTITY.fullmatch(quantity):
-            raise ValueError(f"{quantity!r} is no quantity of Kubernetes")
+        amount(quantity)
         return cls(resource, quantity)
 
 
@@ -117,6 +119,16 @@ class InstallConfig(ProgramConfig):
     )
     injector_limits: tuple[Amount, ...] = setting(listed(AMOUNT), "memory=256Mi", "What the injector may use.")
 
+    ip_family: Family = setting(choice(Family), "ipv4", "Of the addresses that pods have.")
+    proxy_log_level: LogLevel = setting(choice(LogLevel), "info", "From here on sidecars write their log.")
+    proxy_cpu_request: str = setting(QUANTITY, SidecarResources().cpu_request, "Of a sidecar, as the next three.")
+    proxy_cpu_limit: str | None = setting(LIMIT, str(SidecarResources().cpu_limit), "See proxy_cpu_request.")
+    proxy_memory_request: str = setting(QUANTITY, SidecarResources().memory_request, "See proxy_cpu_request.")
+    proxy_memory_limit: str | None = setting(LIMIT, str(SidecarResources().memory_limit), "See proxy_cpu_request.")
+    metrics_identity: tuple[Name, ...] = setting(
+        listed(NAME), "", "The names that may read the sidecars' metrics over mutual TLS."
+    )
+
     def check(self) -> None:
         """Judge the values together."""
         try:
@@ -137,6 +149,13 @@ class InstallConfig(ProgramConfig):
         """The last part of every name in the mesh."""
         return MeshScope(self.namespace, self.trust_domain)
 
+    @property
+    def proxy_resources(self) -> SidecarResources:
+        """What a sidecar asks for, unless annotations say otherwise."""
+        return SidecarResources(
+            self.proxy_cpu_request, self.proxy_cpu_limit, self.proxy_memory_request, self.proxy_memory_limit
+        )
+
     def values(self, trust: Trust | None) -> Values:
         """Return what the manifests are made from."""
         return Values(
@@ -153,6 +172,8 @@ class InstallConfig(ProgramConfig):
             cluster_domain=self.cluster_domain,
             cluster_networks=tuple(map(str, self.cluster_networks)),
             balancer_networks=tuple(map(str, self.balancer_networks)),
+            family=self.ip_family,
+            sidecar=Sidecar(self.proxy_log_level.value, self.proxy_resources, self.metrics_identity),
             resources={
                 program: Resources(
                     _quantities(getattr(self, f"{program.role}_requests")),

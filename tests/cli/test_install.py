@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import yaml
 
+from meshtx import __version__
 from meshtx.cli import documents
 from meshtx.identity import ca_folder
 from meshtx.pki.bundle import TrustBundle
@@ -131,7 +132,7 @@ class ValuesTests(InstallCase):
             ),
             (
                 "--identity-limits=memory=much",
-                f"--identity-limits: 'much' is no quantity of Kubernetes; {form}",
+                f"--identity-limits: 'much' is no quantity, such as 100m or 64Mi; {form}",
             ),
         ):
             self.assertEqual(self.refused(given), said)
@@ -151,6 +152,13 @@ class ValuesTests(InstallCase):
             "--cluster-domain=k8s.example",
             "--cluster-networks=10.0.0.0/8,fd00::/8",
             "--balancer-networks=192.0.2.0/24",
+            "--ip-family=ipv6",
+            "--proxy-log-level=warn",
+            "--proxy-cpu-request=1",
+            "--proxy-cpu-limit=none",
+            "--proxy-memory-request=1Gi",
+            "--proxy-memory-limit=2Gi",
+            "--metrics-identity=prometheus.metrics.serviceaccount.identity.mesh.example.org",
             "--identity-requests=cpu=1,memory=1Gi",
             "--identity-limits=",
         )
@@ -171,6 +179,21 @@ class ValuesTests(InstallCase):
             ],
             ["k8s.example", "10.0.0.0/8,fd00::/8", "192.0.2.0/24"],
         )
+        self.assertEqual(variables["MESHTX_DIRECTORY_ADMIN_LISTEN"], "[::]:9990")
+        variables = self.variables(found["Deployment", "meshtx-injector"])
+        expected = {
+            "IMAGE": f"meshtx:{__version__}",
+            "IMAGE_PULL_POLICY": "Always",
+            "IP_FAMILY": "ipv6",
+            "IDENTITY_ADDRESS": "meshtx-identity.mesh.svc.k8s.example:8080",
+            "PROXY_LOG_LEVEL": "warn",
+            "PROXY_CPU_REQUEST": "1",
+            "PROXY_CPU_LIMIT": "none",
+            "PROXY_MEMORY_REQUEST": "1Gi",
+            "PROXY_MEMORY_LIMIT": "2Gi",
+            "METRICS_IDENTITY": "prometheus.metrics.serviceaccount.identity.mesh.example.org",
+        }
+        self.assertEqual({key: variables[f"MESHTX_INJECTOR_{key}"] for key in expected}, expected)
 
     def variables(self, deployment: dict[str, Any]) -> dict[str, str]:
         """Return the settings of a Deployment's program."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 
 import yaml
 from click.testing import CliRunner
 
 from meshtx.cli import main
+from meshtx.kube import cluster_watch
+from meshtx.kube.api import KubeApi
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET
 from meshtx.kube.manifests.values import Program
+from meshtx.kube.self_check import Rule, missing
+from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.kube.webhook import NAME as WEBHOOK
+from meshtx.services import injector
 from tests.kube.case import KubeTestCase
 from tests.kube.plain_api import Document
 
@@ -174,29 +180,46 @@ class RightsTests(InstallCase):
             ):
                 self.assertFalse(await self.allowed(account, **attributes), (account, attributes))
 
-    async def test_every_right_of_the_roles_is_granted_by_the_server(self) -> None:
-        """A rule may name a group or a resource that there is not; RBAC itself does not mind."""
+    async def test_a_right_that_is_taken_away_is_named_by_the_program(self) -> None:
+        """And none is in the roles that no program names."""
         await self.install()
-        for account, rule, namespace in _rules(self.manifests()):
-            for verb in rule["verbs"]:
-                attributes = {
-                    "verb": verb,
-                    "group": rule["apiGroups"][0],
-                    "resource": rule["resources"][0],
-                    "name": (rule.get("resourceNames") or [""])[0],
-                    "namespace": namespace,
-                }
-                self.assertTrue(await self.allowed(account, **attributes), (account, attributes))
-                self.assertIn(rule["resources"][0], await self.resources(rule["apiGroups"][0]))
+        for prefix, namespace, account, rules in _roles(self.manifests()):
+            api = await self.api_as(self.mesh, account)
+            place = f"namespaces/{namespace}/" if namespace else ""
+            path = f"/apis/rbac.authorization.k8s.io/v1/{place}{prefix}roles/{account}"
+            for less, taken in _each_taken_away(rules, namespace):
+                await self.call("PATCH", path, {"rules": less}, kind="merge")
+                await self.wait_until(partial(self.is_missing, api, account, [taken]), what=f"{account} misses {taken}")
+            await self.call("PATCH", path, {"rules": rules}, kind="merge")
+            await self.wait_until(partial(self.is_missing, api, account, []), what=f"{account} misses nothing")
 
-    async def resources(self, group: str) -> list[str]:
-        """Return the resources of an API group, as the server knows them."""
-        path = f"/apis/{group}/v1" if group else "/api/v1"
-        return [each["name"] for each in (await self.object(path))["resources"]]
+    async def is_missing(self, api: KubeApi, account: str, rules: list[Rule]) -> bool:
+        """Say whether the program's own check names exactly these rules."""
+        return await missing(api, _needed(Program(account), self.mesh)) == rules
 
 
-def _rules(manifests: str) -> Iterable[tuple[str, Document, str]]:
+def _needed(program: Program, namespace: str) -> tuple[Rule, ...]:
+    """Return what a program asks the API for, its self-check's rules and what it can do without."""
+    return {
+        Program.IDENTITY: (TOKEN_REVIEWS, *(Rule(verb, "events", namespace=namespace) for verb in ("create", "patch"))),
+        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules),
+        Program.INJECTOR: tuple(injector.rules(namespace)),
+    }[program]
+
+
+def _roles(manifests: str) -> Iterator[tuple[str, str, str, list[Document]]]:
+    """Yield of each role: ``cluster`` or nothing, its namespace or nothing, its account, its rules."""
     for each in yaml.safe_load_all(manifests):
         if each["kind"] in {"ClusterRole", "Role"}:
-            for rule in each["rules"]:
-                yield each["metadata"]["name"], rule, each["metadata"].get("namespace", "")
+            namespace = each["metadata"].get("namespace", "")
+            yield "" if namespace else "cluster", namespace, each["metadata"]["name"], each["rules"]
+
+
+def _each_taken_away(rules: list[Document], namespace: str) -> Iterator[tuple[list[Document], Rule]]:
+    """Yield the rules without one verb, and what that was; for each verb of each rule."""
+    for place, rule in enumerate(rules):
+        (group,), (resource,), (name,) = rule["apiGroups"], rule["resources"], rule.get("resourceNames") or [""]
+        for verb in rule["verbs"]:
+            verbs = [each for each in rule["verbs"] if each != verb]
+            less = [{**rule, "verbs": verbs}] if verbs else []
+            yield [*rules[:place], *less, *rules[place + 1 :]], Rule(verb, resource, group, namespace, name)

@@ -8,15 +8,24 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.config import IdentityConfig, ProxyConfig, settings
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import ProgramConfig
+from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, Document
-from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Trust, Values
+from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.manifests.whole import deletions, documents
-from meshtx.kube.sidecar import INIT, PROXY
+from meshtx.kube.sidecar import INIT, PROXY, Family
+from meshtx.pki.name import MeshScope
 
 TRUST = Trust(anchors="ANCHORS\n", digest="d1635", issuer="ISSUER\n", issuer_key="THE KEY\n")
 
-CONFIGS: dict[str, type[ProgramConfig]] = {"meshidentity": IdentityConfig, "meshproxy": ProxyConfig}
+CONFIGS: dict[str, type[ProgramConfig]] = {
+    "meshidentity": IdentityConfig,
+    "meshdirectory": DirectoryConfig,
+    "meshinjector": InjectorConfig,
+    "meshproxy": ProxyConfig,
+}
 """By the twistd command."""
 
 OTHERWISE = (
@@ -30,6 +39,8 @@ OTHERWISE = (
         certificate_lifetime="1h",
         image="example.org/meshtx:2",
         trust_domain="example.org",
+        cluster_networks=("10.0.0.0/8", "fd00::/8"),
+        balancer_networks=("192.0.2.0/24",),
         resources=dict.fromkeys(Program, Resources({"cpu": "1"}, {})),
     ),
 )
@@ -187,7 +198,7 @@ class ProgramTests(Case):
     def test_every_variable_is_a_setting_of_its_program(self) -> None:
         for program, container in self.containers():
             config = CONFIGS.get(container["command"][-1])
-            if config is None:
+            if config is None:  # the redirect's
                 continue
             known = {each.variable: each for each in settings(config)}
             for variable in container["env"]:
@@ -279,7 +290,7 @@ class MeshedTests(Case):
         """A Service leads to pods that are ready, and this one is not before its sidecar has asked."""
         addresses = {
             program: tuple(
-                each["value"].replace("meshtx.svc", "…")
+                each["value"].replace("meshtx.svc.cluster.local", "…")
                 for each in self.sidecar(program)["env"]
                 if each["name"] in {"MESHTX_PROXY_IDENTITY_ADDRESS", "MESHTX_PROXY_DIRECTORY_ADDRESS"}
             )
@@ -293,6 +304,19 @@ class MeshedTests(Case):
                 Program.INJECTOR: ("meshtx-identity.…:8080", "meshtx-directory.…:8086"),
             },
         )
+
+    def test_what_sidecars_are_given_its_own_are_given_too(self) -> None:
+        chosen = Sidecar(
+            "warn", SidecarResources("1", None, "1Gi", "2Gi"), (MeshScope().name("metrics", "prometheus"),)
+        )
+        self.documents = documents(Values(trust=TRUST, family=Family.IPV6, sidecar=chosen))
+        for program in Program:
+            sidecar = self.sidecar(program)
+            variables = {each["name"]: each.get("value") for each in sidecar["env"]}
+            self.assertEqual(sidecar["resources"]["limits"], {"memory": "2Gi"})
+            self.assertIn("prometheus.metrics", variables["MESHTX_PROXY_METRICS_IDENTITY"] or "")
+            self.assertEqual(variables["MESHTX_PROXY_ADMIN_LISTEN"], "[::]:4191")
+            self.assertIn("--logger=meshtx.observe.log_levels.warn", sidecar["command"])
 
     def test_new_anchors_start_the_pods_anew(self) -> None:
         """Their sidecars have the anchors in their environment, which stays as it was at their start."""

@@ -19,12 +19,14 @@ from meshtx.kube.manifests.shapes import (
     Document,
 )
 from meshtx.kube.manifests.values import Program, Values
-from meshtx.kube.sidecar import PROXY, ConfigMapKey
+from meshtx.kube.sidecar import PROXY, ConfigMapKey, Family
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.pki.name import MeshScope
 
 SERVED = {Program.IDENTITY: IDENTITY_PORT, Program.DIRECTORY: DIRECTORY_PORT, Program.INJECTOR: WEBHOOK_PORT}
 """The port of each program that has TLS of its own."""
+
+LOOPBACK = {Family.IPV4: "127.0.0.1", Family.DUAL: "127.0.0.1", Family.IPV6: "[::1]"}
 
 _ASKED = "443,6443,8080,8086"
 """Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's."""
@@ -67,10 +69,20 @@ def _sidecar(values: Values, program: Program) -> SidecarValues:
         directory_address=_address(values, program, Program.DIRECTORY),
         scope=MeshScope(values.namespace, values.trust_domain),
         pull_policy=values.pull_policy.value,
+        resources=values.sidecar.resources,
+        log_level=values.sidecar.log_level,
+        family=values.family,
+        metrics_names=values.sidecar.metrics_names,
         anchors_from=ConfigMapKey(TRUST_CONFIG_MAP, TRUST_KEY),
     )
 
 
 def _address(values: Values, here: Program, there: Program) -> str:
-    host = "127.0.0.1" if here is there else f"{there}.{values.namespace}.svc"
-    return f"{host}:{SERVED[there]}"
+    if here is not there:
+        return service_address(values, there)
+    return f"{LOOPBACK[values.family]}:{SERVED[there]}"
+
+
+def service_address(values: Values, program: Program) -> str:
+    """Return where a program's Service is, by a name that means the same in every pod."""
+    return f"{program}.{values.namespace}.svc.{values.cluster_domain}:{SERVED[program]}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from meshtx.kube.manifests.meshed import meshed
+from meshtx.kube.annotations import NO_LIMIT
+from meshtx.kube.manifests.meshed import meshed, service_address
 from meshtx.kube.manifests.shapes import (
     ADMIN_PORT,
     DIRECTORY_PORT,
@@ -25,7 +26,7 @@ from meshtx.kube.manifests.shapes import (
     selector,
 )
 from meshtx.kube.manifests.values import Program, Resources, Values
-from meshtx.kube.sidecar import API_TOKEN_FOLDER, TOKEN_AUDIENCE, TOKEN_FILE, TOKEN_FOLDER, TOKEN_SECONDS
+from meshtx.kube.sidecar import API_TOKEN_FOLDER, TOKEN_AUDIENCE, TOKEN_FILE, TOKEN_FOLDER, TOKEN_SECONDS, Family
 from meshtx.pki.name import MeshScope
 
 API_ACCESS = "kube-api-access"
@@ -115,12 +116,13 @@ def _apart(program: Program) -> Document:
 
 def _container(values: Values, program: Program, shape: _Shape) -> Document:
     resources = values.resources.get(program, Resources())
+    environment = {**shape.environment, **_listeners(values, program, shape.port)}
     return {
         "name": program.role,
         "image": values.image,
         "imagePullPolicy": values.pull_policy.value,
         "command": ["twistd", "--nodaemon", "--pidfile=", shape.command],
-        "env": [{"name": name, "value": value} for name, value in shape.environment.items() if value],
+        "env": [{"name": name, "value": value} for name, value in environment.items() if value],
         "ports": [
             {"name": shape.port_name, "containerPort": shape.port, "protocol": "TCP"},
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
@@ -140,6 +142,14 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [_mount(API_ACCESS, API_TOKEN_FOLDER), _mount("trust-roots", TRUST_PATH), *shape.mounts],
     }
+
+
+def _listeners(values: Values, program: Program, port: int) -> dict[str, str]:
+    """Return where a program listens, if not at the IPv4 addresses that it takes by itself."""
+    if values.family is not Family.IPV6:
+        return {}
+    prefix = f"MESHTX_{program.role.upper()}"
+    return {f"{prefix}_LISTEN": f"[::]:{port}", f"{prefix}_ADMIN_LISTEN": f"[::]:{ADMIN_PORT}"}
 
 
 def _probe(path: str, **timing: int) -> Document:
@@ -201,7 +211,7 @@ def _directory(values: Values) -> _Shape:
         port=DIRECTORY_PORT,
         environment={
             "MESHTX_DIRECTORY_NAME": _name(values, Program.DIRECTORY),
-            "MESHTX_DIRECTORY_IDENTITY_ADDRESS": f"{Program.IDENTITY}.{values.namespace}.svc:{IDENTITY_PORT}",
+            "MESHTX_DIRECTORY_IDENTITY_ADDRESS": service_address(values, Program.IDENTITY),
             "MESHTX_DIRECTORY_IDENTITY_NAME": _name(values, Program.IDENTITY),
             "MESHTX_DIRECTORY_TRUST_ANCHORS_FILE": f"{TRUST_PATH}/{TRUST_KEY}",
             "MESHTX_DIRECTORY_TOKEN_FILE": f"{TOKEN_FOLDER}/{TOKEN_FILE}",
@@ -215,13 +225,26 @@ def _directory(values: Values) -> _Shape:
 
 
 def _injector(values: Values) -> _Shape:
-    del values
+    resources = values.sidecar.resources
     return _Shape(
         command="meshinjector",
         port_name="https",
         port=WEBHOOK_PORT,
         environment={
+            "MESHTX_INJECTOR_CONTROL_NAMESPACE": values.namespace,
+            "MESHTX_INJECTOR_TRUST_DOMAIN": values.trust_domain,
             "MESHTX_INJECTOR_TRUST_ANCHORS_FILE": f"{TRUST_PATH}/{TRUST_KEY}",
+            "MESHTX_INJECTOR_IDENTITY_ADDRESS": service_address(values, Program.IDENTITY),
+            "MESHTX_INJECTOR_DIRECTORY_ADDRESS": service_address(values, Program.DIRECTORY),
+            "MESHTX_INJECTOR_IMAGE": values.image,
+            "MESHTX_INJECTOR_IMAGE_PULL_POLICY": values.pull_policy.value,
+            "MESHTX_INJECTOR_IP_FAMILY": values.family.value,
+            "MESHTX_INJECTOR_PROXY_LOG_LEVEL": values.sidecar.log_level,
+            "MESHTX_INJECTOR_PROXY_CPU_REQUEST": resources.cpu_request,
+            "MESHTX_INJECTOR_PROXY_CPU_LIMIT": resources.cpu_limit or NO_LIMIT,
+            "MESHTX_INJECTOR_PROXY_MEMORY_REQUEST": resources.memory_request,
+            "MESHTX_INJECTOR_PROXY_MEMORY_LIMIT": resources.memory_limit or NO_LIMIT,
+            "MESHTX_INJECTOR_METRICS_IDENTITY": ",".join(map(str, values.sidecar.metrics_names)),
         },
     )
 

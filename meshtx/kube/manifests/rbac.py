@@ -51,7 +51,7 @@ CLUSTER: dict[Program, tuple[Rule, ...]] = {
         Rule("networking.k8s.io", "servicecidrs", _FOLLOW),
     ),
     Program.INJECTOR: (
-        Rule("", "namespaces", _FOLLOW),
+        Rule("", "namespaces", ("get", *_FOLLOW)),
         _EVENTS,
         Rule("admissionregistration.k8s.io", "mutatingwebhookconfigurations", ("get", "patch"), (WEBHOOK,)),
     ),

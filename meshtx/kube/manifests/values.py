@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from meshtx import __version__
+from meshtx.kube.annotations import Resources as SidecarResources
+from meshtx.kube.sidecar import Family
+from meshtx.pki.name import Name
 
 
 class Program(StrEnum):
@@ -53,6 +56,18 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class Sidecar:
+    """What every pod's sidecar is given, unless annotations say otherwise.
+
+    :param metrics_names: who may read its metrics.
+    """
+
+    log_level: str = "info"
+    resources: SidecarResources = field(default_factory=SidecarResources)
+    metrics_names: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True)
 class Values:
     """One control plane.
 
@@ -62,6 +77,7 @@ class Values:
     :param certificate_lifetime: of workloads, in the spelling of the configuration.
     :param cluster_networks: where the mesh may be; none: what the directory takes without it.
     :param balancer_networks: which connect for others.
+    :param family: of the pods' addresses.
     """
 
     trust: Trust | None = None
@@ -77,4 +93,6 @@ class Values:
     cluster_domain: str = "cluster.local"
     cluster_networks: tuple[str, ...] = ()
     balancer_networks: tuple[str, ...] = ()
+    family: Family = Family.IPV4
+    sidecar: Sidecar = field(default_factory=Sidecar)
     resources: Mapping[Program, Resources] = field(default_factory=dict)
