@@ -54,6 +54,7 @@ class KubeTestCase(TestCase):
     async def setUp(self) -> None:
         """Make the namespace; the first test of a process starts (or even builds) the control plane."""
         self.cluster = started()
+        self._nodes: set[str] = set()
         self.namespace = await self.new_namespace()
 
     async def new_namespace(self, name: str = "", **labels: str) -> str:
@@ -64,7 +65,13 @@ class KubeTestCase(TestCase):
         """
         name = name or f"test-{os.getpid()}-{next(_numbers)}"
         body = {"metadata": {"name": name, "labels": labels}}
-        await self.call("POST", "/api/v1/namespaces", body)
+
+        async def made() -> bool:
+            status, answer = await self.ask("POST", "/api/v1/namespaces", body)
+            self.assertIn(status, (201, 409), answer)
+            return status == 201
+
+        await self.wait_until(made, 30.0, f"the end of an earlier namespace {name}")
         self.addCleanup(self._remove_namespace, name)
         await self.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts/default")
         return name
@@ -169,6 +176,7 @@ class KubeTestCase(TestCase):
 
     async def node(self, name: str, pod_cidr: str | None = None, address: str = NODE_ADDRESS) -> Document:
         """Return a node, made if it is not there; one with another name than ``NODE`` goes after the test."""
+        self._nodes.add(name)
         spec = {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]} if pod_cidr else {}
         status, made = await self.ask("POST", "/api/v1/nodes", {"metadata": {"name": name}, "spec": spec})
         if status == 409:
@@ -198,7 +206,8 @@ class KubeTestCase(TestCase):
         :param ports: that its container declares, as numbers or as the API has them.
         :param spec: more of the pod's spec.
         """
-        await self.node(node)
+        if node not in self._nodes:
+            await self.node(node)
         declared = [{"containerPort": port} if isinstance(port, int) else port for port in ports]
         body = {
             "metadata": {"name": name, "labels": dict(labels), "annotations": dict(annotations)},
@@ -209,9 +218,9 @@ class KubeTestCase(TestCase):
                 **spec,
             },
         }
-        namespace = namespace or self.namespace
-        await self.call("POST", f"/api/v1/namespaces/{namespace}/pods", body)
-        return await self.run_pod(name, ip, namespace=namespace, ready=ready)
+        path = f"/api/v1/namespaces/{namespace or self.namespace}/pods"
+        made = await self.call("POST", path, body)
+        return await self._say_status(f"{path}/{name}", made, [ip], ready, "Running")
 
     async def run_pod(
         self, name: str, *ips: str, namespace: str | None = None, ready: bool = True, phase: str = "Running"
@@ -226,13 +235,16 @@ class KubeTestCase(TestCase):
             await self.node(NODE)
             target = {"target": {"kind": "Node", "name": NODE}, "metadata": {"name": name}}
             await self.call("POST", f"{path}/binding", target)
+        return await self._say_status(path, found, ips, ready, phase)
+
+    async def _say_status(self, path: str, pod: Document, ips: Sequence[str], ready: bool, phase: str) -> Document:
         condition = "True" if ready else "False"
         status = {
             "phase": phase,
             "hostIP": NODE_ADDRESS,
             "podIP": ips[0],
             "podIPs": [{"ip": ip} for ip in ips],
-            "startTime": found["metadata"]["creationTimestamp"],
+            "startTime": pod["metadata"]["creationTimestamp"],
             "conditions": [{"type": kind, "status": condition} for kind in ("Ready", "ContainersReady")],
         }
         return await self.call("PATCH", f"{path}/status", {"status": status}, kind="merge")

@@ -5,6 +5,7 @@ Blocks. It shares no code with ``meshtx.kube``, so that a test does not ask a me
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import ssl
@@ -79,9 +80,7 @@ class PlainApi:
         :param timeout: seconds.
         :raises OSError: nobody answers.
         """
-        context = ssl.create_default_context(cafile=str(self.ca))
-        if self.client and token is None:
-            context.load_cert_chain(self.client.certificate, self.client.key)
+        context = _context(self.ca, self.client if token is None else None)
         address = urlsplit(self.url)
         assert address.hostname
         connection = http.client.HTTPSConnection(address.hostname, address.port, timeout=timeout, context=context)
@@ -98,6 +97,14 @@ class PlainApi:
         finally:
             connection.close()
         return answer.status, _document(text)
+
+
+@functools.cache
+def _context(ca: Path, client: Pair | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    if client:
+        context.load_cert_chain(client.certificate, client.key)
+    return context
 
 
 def _document(text: bytes) -> Document:
