@@ -1,0 +1,95 @@
+"""``twistd meshdirectory`` in this process, before a real API server, and sidecars' directories that follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import deferLater
+from twisted.internet.tcp import Client as TcpClient
+
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_load import load
+from meshtx.directory.remote import RemoteDirectory
+from meshtx.kube.cluster_watch import NEEDED, OPTIONAL
+from meshtx.net.contexts import Contexts
+from meshtx.pki.name import MeshScope, Name
+from meshtx.rpc.connect import Connection, Connector
+from meshtx.services.directory import DirectoryProgram, make
+from tests.identity.made import write_credentials
+from tests.kube.case import ISSUER, KubeTestCase
+from tests.net.certificates import Ca, make_ca, make_leaf
+
+SCOPE = MeshScope()
+DIRECTORY = SCOPE.name("meshtx", "meshtx-directory")
+CA = make_ca()
+
+RULES = [
+    {"apiGroups": [each.group], "resources": [each.name], "verbs": ["get", "list", "watch"]}
+    for each in (*NEEDED, OPTIONAL)
+]
+"""What a ClusterRole must allow."""
+
+
+class DirectoryProgramCase(KubeTestCase):
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.folder = Path(self.mktemp()).absolute()  # noqa: ASYNC240  # looks at no file
+        self.folder.mkdir(parents=True)
+        self.addCleanup(self.settle)
+
+    async def settle(self) -> None:
+        """Wait until what was closed is closed on both sides."""
+        while any(isinstance(each, TcpClient) for each in reactor.getReaders()):
+            await deferLater(reactor, 0.001)
+
+    async def credentials(self, rules: list[dict[str, Any]]) -> None:
+        """Write what the kubelet and an operator would: a token and an authority for the API, a certificate."""
+        await self.account("directory", rules, cluster=True)
+        (self.folder / "token").write_text(await self.token(self.namespace, "directory", ISSUER))
+        (self.folder / "ca.crt").write_bytes(self.cluster.ca_file.read_bytes())
+        (self.folder / "anchors.crt").write_text(CA.pem)
+        write_credentials(self.folder, make_leaf(CA, DIRECTORY))
+
+    def config(self, **changed: str) -> DirectoryConfig:
+        flags = {
+            "name": str(DIRECTORY),
+            "trust_anchors_file": str(self.folder / "anchors.crt"),
+            "certificate_file": str(self.folder / "tls.crt"),
+            "key_file": str(self.folder / "tls.key"),
+            "kubernetes_folder": str(self.folder),
+            "listen": "127.0.0.1:0",
+            "admin_listen": "127.0.0.1:0",
+        }
+        return load(DirectoryConfig, flags | changed, {}, None)
+
+    async def start(self, rules: list[dict[str, Any]] = RULES, **changed: str) -> DirectoryProgram:
+        """Start the program; its ports are `self.port` and `self.admin`."""
+        await self.credentials(rules)
+        host, _, port = self.cluster.url.removeprefix("https://").rpartition(":")
+        environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
+        program = make(reactor, self.config(**changed), environ)
+        program.privilegedStartService()
+        program.startService()
+        self.addCleanup(program.stopService)
+        self.port, self.admin = (port.getHost().port for port in program.listeners.ports)
+        return program
+
+    async def ready(self, program: DirectoryProgram) -> None:
+        await self.wait_until(lambda: program.ready_reason() is None, what="readiness")
+
+    def sidecar(self, name: Name, ca: Ca = CA) -> RemoteDirectory:
+        """Return the directory of a sidecar that follows the program."""
+        contexts = Contexts(make_leaf(ca, name), CA.trust)
+        connector = Connector(reactor, "127.0.0.1", self.port, DIRECTORY)
+
+        def connect(contexts: Contexts) -> Deferred[Connection]:
+            return ensureDeferred(connector.connect(contexts))
+
+        directory = RemoteDirectory(connect, lambda: contexts, reactor, Random(1))
+        directory.startService()
+        self.addCleanup(directory.stopService)
+        return directory
