@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn, cast
+from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -57,6 +58,9 @@ MAX_BODY = 32 * 1024 * 1024
 """Bytes of an answer; 500 pods have 5 MB."""
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line of a stream; etcd takes objects of 1.5 MB."""
+_ANY_HOST = "kubernetes"
+"""Stands in URLs, whose host nobody reads: treq cannot take an IPv6 address there (as of 26.7)."""
+
 _PATCHES = {
     "merge": "application/merge-patch+json",
     "json": "application/json-patch+json",
@@ -77,12 +81,14 @@ class KubeApi:
         self._reactor = reactor
         self._clock = cast("IReactorTime", reactor)
         self._timeout = timeout
-        self._server = config.server.rstrip("/")
+        server = urlsplit(config.server)
+        self._base = f"https://{_ANY_HOST}{server.path.rstrip('/')}"
+        self._host = server.netloc
         self._tls = server_tls(config)
         self._token = TokenSource(config.token_file, config.token)
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = IDLE
-        self._http = self._client(HttpsEndpoints(reactor, self._tls), self._pool)
+        self._http = self._client(self._pool)
 
     async def get(self, path: str, **query: str | int | bool) -> Object:
         """Return an object, or a list of them.
@@ -161,7 +167,7 @@ class KubeApi:
     async def _stream(self, path: str, query: Query, lines: Lines, silence: float, begun: Callable[[], None]) -> None:
         what = f"GET {path}"
         opened: list[ITCPTransport] = []
-        http = self._client(HttpsEndpoints(self._reactor, self._tls, opened.append), None)
+        http = self._client(None, opened.append)
         asked = ensureDeferred(self._send(what, http, query))
         response = await asked.addTimeout(self._timeout, self._clock, self._late(what))
         begun()
@@ -191,7 +197,9 @@ class KubeApi:
     ) -> IResponse:
         """Return an answer whose status is a success and whose body is still to be read."""
         method, _, path = what.partition(" ")
-        headers = Headers({"Accept": ["application/json"], "User-Agent": [f"meshtx/{__version__}"]})
+        headers = Headers(
+            {"Accept": ["application/json"], "Host": [self._host], "User-Agent": [f"meshtx/{__version__}"]}
+        )
         data = None
         if body is not None:
             data = json.dumps(body, separators=(",", ":")).encode("utf-8")
@@ -202,7 +210,7 @@ class KubeApi:
             what,
             http.request(
                 method,
-                self._server + path,
+                self._base + path,
                 params={key: _parameter(value) for key, value in query.items()},
                 headers=headers,
                 data=data,
@@ -251,7 +259,9 @@ class KubeApi:
 
         return late
 
-    def _client(self, endpoints: HttpsEndpoints, pool: HTTPConnectionPool | None) -> HTTPClient:
+    def _client(self, pool: HTTPConnectionPool | None, *opened: Callable[[ITCPTransport], None]) -> HTTPClient:
+        """Return a client of connections from a pool, or of new ones that `opened` is told."""
+        endpoints = HttpsEndpoints(self._reactor, self.config.host, self.config.port, self._tls, *opened)
         return HTTPClient(Agent.usingEndpointFactory(self._reactor, endpoints, pool))
 
 

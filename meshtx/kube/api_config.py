@@ -56,8 +56,18 @@ class ApiConfig:
 
     @property
     def host(self) -> str:
+        """What is dialled: a DNS name or an IP address."""
+        return urlsplit(self.server).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """Where it is dialled."""
+        return urlsplit(self.server).port or 443
+
+    @property
+    def expected(self) -> str:
         """What the server's certificate must name: a DNS name or an IP address."""
-        return self.server_name or urlsplit(self.server).hostname or ""
+        return self.server_name or self.host
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = SERVICE_ACCOUNT) -> ApiConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
@@ -24,7 +25,12 @@ def server_tls(config: ApiConfig) -> ServerTls:
         trust = TrustBundle.from_pem(config.ca, "ca")
     except CredentialsError as error:
         raise ConfigError("ca", str(error), "give the cluster's CA certificates as PEM") from error
-    return ServerTls(config.host, trust, _presenter(config))
+    present = _presenter(config)
+    try:
+        return ServerTls(config.expected, trust, present)
+    except ValueError as error:
+        hint = "name the host by its DNS name or its IP address"
+        raise ConfigError("server", f"{config.expected!r} is no name for a server", hint) from error
 
 
 def _presenter(config: ApiConfig) -> Callable[[SSL.Context], None]:
@@ -35,7 +41,7 @@ def _presenter(config: ApiConfig) -> Callable[[SSL.Context], None]:
     try:
         leaf, *issuers = read_certificates(config.certificate, "certificate")
         key = cast("Any", load_pem_private_key(config.key.encode("ascii", "replace"), None))  # of any kind
-    except (CredentialsError, ValueError, TypeError) as error:
+    except (CredentialsError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError("certificate", f"cannot be read: {type(error).__name__}", hint) from error
 
     def present(context: SSL.Context) -> None:

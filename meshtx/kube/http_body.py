@@ -36,18 +36,19 @@ class Body(Protocol):
         silence: float | None = None,
         abort: Callable[[], None] | None = None,
     ) -> None:
-        self.done: Deferred[None] = Deferred(lambda _: self._abort())
+        self.done: Deferred[None] = Deferred(lambda _: self._cut())
         """Fires when the answer is whole. Cancelling it ends the connection."""
         self._receive = receive
         self._silence = silence
-        self._abort_connection = abort
+        self._abort = abort
+        self._over = False
         self._timer: IDelayedCall | None = None
         if silence is not None:
             self._timer = clock.callLater(silence, self._silent)
 
     def dataReceived(self, data: bytes) -> None:
         """Hand on, and wait anew."""
-        if self.done.called:
+        if self._over:
             return
         if self._timer and self._silence is not None:
             self._timer.reset(self._silence)
@@ -61,9 +62,9 @@ class Body(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Say how it ended."""
-        self._stop_timer()
-        if self.done.called:
+        if self._over:
             return
+        self._stop()
         if reason.check(ResponseDone):
             self.done.callback(None)
         else:
@@ -74,18 +75,19 @@ class Body(Protocol):
         self._fail(Failure(BodyError(f"no byte for {self._silence:.0f} s")))
 
     def _fail(self, failure: Failure) -> None:
-        if not self.done.called:
-            self.done.errback(failure)
-        self._abort()
+        self._cut()
+        self.done.errback(failure)
 
-    def _abort(self) -> None:
-        self._stop_timer()
-        if self._abort_connection:
-            self._abort_connection()
+    def _cut(self) -> None:
+        """End the connection; nothing that comes after it is told."""
+        self._stop()
+        if self._abort:
+            self._abort()
         elif self.transport:
             self.transport.loseConnection()
 
-    def _stop_timer(self) -> None:
+    def _stop(self) -> None:
+        self._over = True
         if self._timer:
             self._timer.cancel()
             self._timer = None

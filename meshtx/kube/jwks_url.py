@@ -42,8 +42,11 @@ class JwksUrl:
     def __init__(self, reactor: Any, url: str, trust: TrustBundle) -> None:
         self._reactor = reactor
         self._url = url
-        self._tls = ServerTls(urlsplit(url).hostname or "", trust)
-        self._http = HTTPClient(Agent.usingEndpointFactory(reactor, HttpsEndpoints(reactor, self._tls)))
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        self._tls = ServerTls(host, trust)
+        endpoints = HttpsEndpoints(reactor, host, parts.port or 443, self._tls)
+        self._http = HTTPClient(Agent.usingEndpointFactory(reactor, endpoints))
 
     async def fetch(self) -> bytes:
         """Return what is there now.

@@ -4,7 +4,8 @@ Twisted's own `optionsForClientTLS` lets a server through whose alternative name
 answer to whatever is not plainly right is no. A name is compared with DNS names (RFC 6125, wildcards as
 there), an address with IP addresses; the common name proves nothing.
 
-    Agent.usingEndpointFactory(reactor, HttpsEndpoints(reactor, ServerTls("10.0.0.1", trust)), pool)
+    endpoints = HttpsEndpoints(reactor, "10.0.0.1", 443, ServerTls("10.0.0.1", trust))
+    Agent.usingEndpointFactory(reactor, endpoints, pool)
 """
 
 from __future__ import annotations
@@ -108,26 +109,35 @@ def _reason(errno: int) -> str:
 
 @implementer(IAgentEndpointFactory)
 class HttpsEndpoints:
-    """Where an HTTP client's connections come from: https only, dead peers noticed within a minute.
+    """Where an HTTP client's connections come from: to one server, by https only, dead peers noticed within a minute.
+
+    Whatever a URL says, nobody else is dialled, and so no credentials go elsewhere.
 
     :param reactor: dials and resolves names.
+    :param host: a DNS name, or an IP address without brackets.
     :param opened: called with each connection's TCP transport, so that it can be aborted.
     """
 
-    def __init__(self, reactor: object, tls: ServerTls, opened: Callable[[ITCPTransport], None] = _nothing) -> None:
-        self._reactor = reactor
+    def __init__(
+        self,
+        reactor: object,
+        host: str,
+        port: int,
+        tls: ServerTls,
+        opened: Callable[[ITCPTransport], None] = _nothing,
+    ) -> None:
+        self._endpoint = HostnameEndpoint(reactor, host, port)
         self._tls = tls
         self._opened = opened
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        """Return an endpoint for the URI's host and port.
+        """Return the server's endpoint.
 
         :raises SchemeNotSupported: it is not https.
         """
         if uri.scheme != b"https":
             raise SchemeNotSupported(f"{uri.scheme!r} is not https")
-        dial = HostnameEndpoint(self._reactor, uri.host.strip(b"[]"), uri.port)
-        return wrapClientTLS(self._tls, _Armed(dial, self._opened))
+        return wrapClientTLS(self._tls, _Armed(self._endpoint, self._opened))
 
 
 @implementer(IStreamClientEndpoint)
