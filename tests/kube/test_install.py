@@ -10,16 +10,14 @@ import yaml
 from click.testing import CliRunner
 
 from meshtx.cli import main
-from meshtx.kube import cluster_watch
 from meshtx.kube.api import KubeApi
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.self_check import Rule, missing
-from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.kube.webhook import NAME as WEBHOOK
-from meshtx.services import injector
 from tests.kube.case import KubeTestCase
 from tests.kube.plain_api import Document
+from tests.kube.test_manifests import needed
 
 OURS = "app.kubernetes.io/part-of=meshtx"
 
@@ -195,16 +193,7 @@ class RightsTests(InstallCase):
 
     async def is_missing(self, api: KubeApi, account: str, rules: list[Rule]) -> bool:
         """Say whether the program's own check names exactly these rules."""
-        return await missing(api, _needed(Program(account), self.mesh)) == rules
-
-
-def _needed(program: Program, namespace: str) -> tuple[Rule, ...]:
-    """Return what a program asks the API for, its self-check's rules and what it can do without."""
-    return {
-        Program.IDENTITY: (TOKEN_REVIEWS, *(Rule(verb, "events", namespace=namespace) for verb in ("create", "patch"))),
-        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules),
-        Program.INJECTOR: tuple(injector.rules(namespace)),
-    }[program]
+        return await missing(api, needed(Program(account), self.mesh)) == rules
 
 
 def _roles(manifests: str) -> Iterator[tuple[str, str, str, list[Document]]]:

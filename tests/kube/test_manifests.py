@@ -11,12 +11,16 @@ from meshtx.config import IdentityConfig, ProxyConfig, settings
 from meshtx.config_directory import DirectoryConfig
 from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import ProgramConfig
+from meshtx.kube import cluster_watch
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, Document
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.manifests.whole import deletions, documents
+from meshtx.kube.self_check import Rule
 from meshtx.kube.sidecar import INIT, PROXY, Family
+from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.pki.name import MeshScope
+from meshtx.services import injector
 
 TRUST = Trust(anchors="ANCHORS\n", digest="d1635", issuer="ISSUER\n", issuer_key="THE KEY\n")
 
@@ -27,6 +31,16 @@ CONFIGS: dict[str, type[ProgramConfig]] = {
     "meshproxy": ProxyConfig,
 }
 """By the twistd command."""
+
+
+def needed(program: Program, namespace: str = "meshtx") -> tuple[Rule, ...]:
+    """Return what a program asks the API for: its self-check's rules, and what it can do without."""
+    return {
+        Program.IDENTITY: (TOKEN_REVIEWS, *(Rule(verb, "events", namespace=namespace) for verb in ("create", "patch"))),
+        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules),
+        Program.INJECTOR: tuple(injector.rules(namespace)),
+    }[program]
+
 
 OTHERWISE = (
     Values(trust=None),
@@ -153,6 +167,17 @@ class RightsTests(Case):
                 )
             ],
         )
+
+    def test_every_right_is_one_that_its_program_asks_for(self) -> None:
+        for program in Program:
+            held = {
+                (verb, rule["resources"][0], rule["apiGroups"][0], namespace, (rule.get("resourceNames") or [""])[0])
+                for account, namespace, rule in self.rules()
+                for verb in rule["verbs"]
+                if account == program
+            }
+            asked = {(each.verb, each.resource, each.group, each.namespace, each.name) for each in needed(program)}
+            self.assertEqual(held, asked, program)
 
     def test_no_right_is_a_wildcard(self) -> None:
         for _, _, rule in self.rules():
