@@ -31,8 +31,8 @@ MAX_KEYS = 100
 """In one set."""
 MAX_AGE = 300.0
 """Seconds after which keys are fetched again, though no token asks for others."""
-RETRY = 15.0
-"""Seconds after which a failed fetch is tried again."""
+RETRY = (1.0, 15.0)
+"""Seconds after which a failed fetch is tried again: at first, and at most; doubled each time."""
 SPACING = 5.0
 """Seconds between two fetches, however many unknown keys tokens name."""
 TIMEOUT = 5.0
@@ -86,6 +86,7 @@ class JwksKeys(Service):
         self._fetching: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
+        self._retry = RETRY[0]
 
     def fitting(self, key_id: str | None, algorithm: str) -> list[Key]:
         """Return the keys that a token with this header may be signed by.
@@ -167,10 +168,18 @@ class JwksKeys(Service):
     def _done(self, _: object) -> None:
         self._fetching = None
         if self.running:
-            self._timer = self._clock.callLater(MAX_AGE if self.problem is None else RETRY, self._begin)
+            self._timer = self._clock.callLater(self._next(), self._begin)
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             each.callback(None)
+
+    def _next(self) -> float:
+        """Return the seconds until keys are fetched again."""
+        if self.problem is None:
+            self._retry = RETRY[0]
+            return MAX_AGE
+        retry, self._retry = self._retry, min(self._retry * 2, RETRY[1])
+        return retry
 
 
 def parse_keys(text: bytes) -> tuple[PublicKey, ...]:

@@ -112,16 +112,30 @@ class Fetching(SynchronousTestCase):
         self.clock.advance(MAX_AGE)
         said = "token keys from here: those of before stay in use: x: gone; come back"
         self.assertEqual(self.answer(ConfigError("x", "gone", "come back")), said)
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY[1])
         self.assertEqual(self.answer(ConfigError("x", "gone", "come back")), "")
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY[1])
         self.assertIn("those of before stay in use: it is no JSON Web Key Set", self.answer(b"<html>"))
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY[1])
         self.assertIn("those of before stay in use: it holds no public key", self.answer(b'{"keys": []}'))
         self.assertEqual((self.ids(), self.keys.ready_reason()), (["p256"], None))
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY[1])
         self.assertEqual(self.answer(key_set(P256)), "token keys from here: p256")
         self.assertEqual(self.reloads, [Reload.OK, *[Reload.REJECTED] * 3, Reload.OK])
+
+    def test_failures_are_tried_again_more_and_more_seldom(self) -> None:
+        for pause in (1, 2, 4, 8, 15, 15):
+            self.answer(ConfigError("x", "gone", "come back"))
+            before = len(self.fetches)
+            self.clock.advance(pause - 0.01)
+            self.assertEqual(len(self.fetches), before)
+            self.clock.advance(0.01)
+            self.assertEqual(len(self.fetches), before + 1)
+        self.answer(key_set(P256))
+        self.clock.advance(MAX_AGE)
+        self.answer(b"")
+        self.clock.advance(RETRY[0])
+        self.assertEqual(len(self.fetches), 9)
 
     def test_a_fetch_without_an_answer_ends(self) -> None:
         with capturedLogs() as events:
@@ -134,7 +148,7 @@ class Fetching(SynchronousTestCase):
         self.answer(ZeroDivisionError())
         self.assertEqual(self.keys.ready_reason(), "no token keys yet: internal error: ZeroDivisionError")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY[1])
         self.answer(key_set(P256))
         self.assertEqual(self.ids(), ["p256"])
 

@@ -40,7 +40,9 @@ class ValidatorsTests(SynchronousTestCase):
     def test_none_of_that_name(self) -> None:
         self.offer(Good())
         self.assertEqual(self.problem("godo"), "validator: there is no validator 'godo'; did you mean 'good'?")
-        self.assertEqual(self.problem("x"), "validator: there is no validator 'x'; known: good, jwks, kubernetes, local")
+        self.assertEqual(
+            self.problem("x"), "validator: there is no validator 'x'; known: good, jwks, kubernetes, local"
+        )
 
     def test_several_of_that_name(self) -> None:
         self.offer(Good(), Good())

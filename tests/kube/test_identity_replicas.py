@@ -132,3 +132,31 @@ class KeySets(KubeIdentityCase):
         other = await self.token(self.namespace, "web", "vault", pod)
         said = "the token's audience is not 'identity.l5d.io'"
         self.assertEqual(await self.certify(other), ("FAILED_PRECONDITION", said))
+
+    async def test_keys_that_an_api_server_publishes_for_everybody(self) -> None:
+        """It does not by itself: its role for that must be given to who asks without a token."""
+        binding = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": f"{self.namespace}-discovery"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "system:service-account-issuer-discovery",
+            },
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:unauthenticated"}],
+        }
+        await self.account(ACCOUNT)
+        token = await self.pod_token()
+        service = await self.start(
+            validator="jwks",
+            jwks_url=f"{self.cluster.url}/openid/v1/jwks",
+            jwks_ca_file=str(self.cluster.ca_file),
+            jwks_issuer="https://kubernetes.default.svc.cluster.local",
+            kubernetes_folder="",
+        )
+        await self.wait_until(lambda: "answers with status 403" in str(service.ready_reason()), what="refused")
+        self.assertEqual((await self.certify(token))[0], "UNAVAILABLE")
+        await self.apply([binding])
+        await self.wait_until(lambda: service.ready_reason() is None, 30, "ready")
+        self.assertEqual(await self.certify(token), self.issued())
