@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from meshtx.directory.ranges import Network
-from meshtx.directory.target import INBOUND_PORT
 from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
 from meshtx.kube.objects import Endpoint, Kept, Node, Pod, Service, ServiceNetwork, Slice
 from meshtx.kube.pod_index import PodIndex, own_ips
@@ -30,14 +29,12 @@ class Backend:
     """A place to connect to.
 
     :param name: the identity that its proxy proves; ``None``: it is not meshed, or not on this port.
-    :param inbound_port: where its proxy takes mutual TLS.
     :param opaque: the port's bytes are not to be looked at.
     :param skipped: its proxy does not take part in this port.
     """
 
     address: Address
     name: Name | None = None
-    inbound_port: int = INBOUND_PORT
     opaque: bool = False
     skipped: bool = False
 
@@ -208,7 +205,7 @@ class Cluster:
         if pod is None or name is None:
             return Backend(address, opaque=opaque)
         skipped = among(address.port, pod.skip) or among(address.port, PROXY_PORTS)
-        return Backend(address, None if skipped else name, pod.inbound_port, opaque, skipped)
+        return Backend(address, None if skipped else name, opaque, skipped)
 
     def _opaque(self, pod: Pod | None) -> Ports:
         return self._settings.opaque if pod is None or pod.opaque is None else pod.opaque

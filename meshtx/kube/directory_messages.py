@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from meshtx.directory.messages import endpoint
 from meshtx.directory.ranges import Network
+from meshtx.directory.target import INBOUND_PORT
 from meshtx.kube.cluster import Answer, Backend, OwnPorts
 from meshtx.kube.cluster_ranges import ClusterRanges
 from meshtx.kube.ports import Ports
@@ -39,7 +40,7 @@ def _backend(backend: Backend) -> directory_pb2.Backend:
     return directory_pb2.Backend(
         address=endpoint(backend.address),
         name=str(backend.name) if backend.name else "",
-        inbound_port=backend.inbound_port,
+        inbound_port=INBOUND_PORT,
         opaque=backend.opaque,
         skipped=backend.skipped,
     )

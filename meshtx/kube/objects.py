@@ -12,20 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshtx.directory.ranges import Network, parse_network
-from meshtx.directory.target import INBOUND_PORT
+from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, PREFIX, SKIP_INBOUND
 from meshtx.kube.ports import Ports, parse_ports
+from meshtx.kube.sidecar import PROXY
 from meshtx.wire.address import IP, parse_ip
 
 Json = Mapping[str, Any]
 """An object as the API has it (`Any`: JSON)."""
-
-CONTROL_NAMESPACE_LABEL = "meshtx.io/control-plane-ns"
-"""On meshed pods; the value is the namespace of the control plane that has meshed it."""
-
-PROXY_CONTAINER = "meshtx-proxy"
-
-ANNOTATIONS = ("config.meshtx.io/", "config.linkerd.io/")
-"""What annotations for the proxy begin with, ours first."""
 
 _LIVE_PHASES = {"Pending", "Running"}
 """A pod that has ended keeps its address in the API while another one may have it."""
@@ -75,7 +68,6 @@ class Pod:
     started: str
     meshed_by: str
     account: str
-    inbound_port: int
     opaque: Ports | None
     skip: Ports
     host_ports: tuple[HostPort, ...]
@@ -92,8 +84,8 @@ class Pod:
         annotations = metadata.get("annotations") or {}
         containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
         named = {port["name"]: port["containerPort"] for port in _container_ports(containers) if port.get("name")}
-        opaque = _annotation(annotations, "opaque-ports")
-        meshed = any(each.get("name") == PROXY_CONTAINER for each in containers)
+        opaque = _annotation(annotations, OPAQUE)
+        meshed = any(each.get("name") == PROXY for each in containers)
         return cls(
             namespace=sys.intern(metadata["namespace"]),
             name=metadata["name"],
@@ -102,11 +94,10 @@ class Pod:
             live=status.get("phase", "Pending") in _LIVE_PHASES,
             deleting="deletionTimestamp" in metadata,
             started=status.get("startTime") or "",
-            meshed_by=sys.intern((metadata.get("labels") or {}).get(CONTROL_NAMESPACE_LABEL, "") if meshed else ""),
+            meshed_by=sys.intern((metadata.get("labels") or {}).get(CONTROL_PLANE, "") if meshed else ""),
             account=sys.intern(spec.get("serviceAccountName") or "default"),
-            inbound_port=_port(_annotation(annotations, "inbound-port")) or INBOUND_PORT,
             opaque=None if opaque is None else parse_ports(opaque, named),
-            skip=parse_ports(_annotation(annotations, "skip-inbound-ports") or "", named),
+            skip=parse_ports(_annotation(annotations, SKIP_INBOUND) or "", named),
             host_ports=_host_ports(containers, status),
         )
 
@@ -273,7 +264,7 @@ Kept = Pod | Service | Slice | Node | ServiceNetwork
 
 
 def _annotation(annotations: Json, name: str) -> str | None:
-    return next((annotations[prefix + name] for prefix in ANNOTATIONS if prefix + name in annotations), None)
+    return annotations.get(PREFIX + name, annotations.get(LINKERD_PREFIX + name))
 
 
 def _container_ports(containers: Iterable[Json]) -> list[Json]:

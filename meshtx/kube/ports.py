@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
+from meshtx.net.redirect import OWN_PORTS, PortRange
+
 Ports = tuple[range, ...]
 """Ports without a step; asking for one costs a step for each range."""
 
-PROXY_PORTS: Ports = (range(4190, 4192),)
-"""Tap and admin: the proxy's own ports, which no redirect leads to the proxy and no peer finds meshed."""
+PROXY_PORTS: Ports = tuple(range(each.first, each.last + 1) for each in OWN_PORTS)
+"""The proxy's own ports, which no redirect leads to the proxy and no peer finds meshed."""
 
 DEFAULT_OPAQUE = "25,587,3306,4444,5432,6379,9300,11211"
 """Protocols in which nobody looks for HTTP; Linkerd's list."""
 
 
 def parse_ports(text: str, named: Mapping[str, int] | None = None) -> Ports:
-    """Read a list; what is no port, no range and no name of one is passed over.
+    """Read a list; what is no port, no range and no name of one is passed over, as the redirect does.
 
     :param named: the ports of containers by their names.
     """
@@ -31,14 +33,11 @@ def _parse(text: str, named: tuple[tuple[str, int], ...]) -> Ports:
 
 
 def _range(part: str, names: Mapping[str, int]) -> range:
-    if part in names:
-        return range(names[part], names[part] + 1)
-    first, dash, last = part.partition("-")
-    ends = [end.strip() for end in (first, last if dash else first)]
-    if not all(end.isascii() and end.isdigit() and len(end) <= 5 for end in ends):
+    try:
+        ports = PortRange.parse(str(names.get(part, part)))
+    except ValueError:
         return range(0)
-    low, high = (int(end) for end in ends)
-    return range(low, high + 1) if 0 < low <= high <= 65535 else range(0)
+    return range(ports.first, ports.last + 1)
 
 
 def among(port: int, ports: Ports) -> bool:

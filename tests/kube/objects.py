@@ -37,7 +37,6 @@ def pod(called: str = "web-1", ip: str = "10.1.0.1", **changed: Any) -> Pod:
         "started": "2026-11-25T12:00:00Z",
         "meshed_by": "meshtx",
         "account": "web",
-        "inbound_port": 4143,
         "opaque": None,
         "skip": (),
         "host_ports": (),

@@ -57,9 +57,6 @@ class PodTests(ClusterCase):
     def test_an_account_that_no_certificate_can_name_is_not_meshed(self) -> None:
         self.is_at(cluster(pod(account="web.v1")), plain(WEB))
 
-    def test_its_proxy_may_listen_elsewhere(self) -> None:
-        self.is_at(cluster(pod(inbound_port=14143)), at(WEB, inbound_port=14143))
-
     def test_a_skipped_port_is_not_meshed(self) -> None:
         made = cluster(pod(skip=(range(9100, 9101),)))
         self.is_at(made, plain("10.1.0.1:9100", skipped=True))

@@ -70,7 +70,6 @@ class PodTests(SynchronousTestCase):
                 started="2026-11-25T12:00:00Z",
                 meshed_by="meshtx",
                 account="web",
-                inbound_port=4143,
                 opaque=(range(5432, 5433), range(7000, 7002)),
                 skip=(range(9100, 9101),),
                 host_ports=(
@@ -111,11 +110,6 @@ class PodTests(SynchronousTestCase):
 
     def test_an_older_api_has_one_address(self) -> None:
         self.assertEqual(Pod.read(changed(POD, status={"podIPs": None})).ips, ips("10.1.0.1"))
-
-    def test_an_annotation_may_name_the_proxys_port(self) -> None:
-        for text, port in (("14143", 14143), ("0", 4143), ("no", 4143)):
-            pod = Pod.read(changed(POD, metadata={"annotations": {"config.meshtx.io/inbound-port": text}}))
-            self.assertEqual((pod.inbound_port, pod.opaque, pod.skip), (port, None, ()))
 
 
 SERVICE = {
