@@ -184,8 +184,6 @@ class Watched(Service, Generic[T]):
             except CancelledError:
                 raise
             except ApiError as error:
-                if not self.running:  # a request that is cancelled while it connects may end in any error
-                    return
                 wait = self._failed(error, self._clock.seconds() - began)
                 await deferLater(self._clock, wait)
             except Exception as error:  # noqa: BLE001  # a defect must not end the watch: nobody would know

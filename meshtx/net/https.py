@@ -17,7 +17,7 @@ from typing import cast
 from OpenSSL import SSL, crypto
 from service_identity.cryptography import extract_patterns
 from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
@@ -28,6 +28,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.tcp import Client
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from twisted.web.client import URI
 from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgentEndpointFactory
@@ -149,8 +150,21 @@ class _Armed:
         self._opened = opened
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Connect."""
-        return self._endpoint.connect(factory).addCallback(self._arm)
+        """Connect. If it is cancelled, that is how it ends: Twisted's endpoint may say that there is no such host."""
+        cancelled = False
+
+        def cancel(_connected: Deferred[IProtocol]) -> None:
+            nonlocal cancelled
+            cancelled = True
+            connecting.cancel()
+
+        def failed(failure: Failure) -> None:
+            connected.errback(Failure(CancelledError()) if cancelled else failure)
+
+        connected: Deferred[IProtocol] = Deferred(cancel)
+        connecting = self._endpoint.connect(factory).addCallback(self._arm)
+        connecting.addCallbacks(connected.callback, failed)
+        return connected
 
     def _arm(self, protocol: IProtocol) -> IProtocol:
         transport = cast("Client", cast("TLSMemoryBIOProtocol", protocol).transport)
