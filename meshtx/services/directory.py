@@ -83,7 +83,7 @@ class DirectoryProgram(MultiService):
         self.source = credentials_source(config, reactor, self.metrics, sockets)
         self.tls = MeshTls(self.source, config.name)
         self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
-        self.directory = DirectoryService(Cluster(config.name.scope, _settings(config)), reactor)
+        self.directory = DirectoryService(Cluster(config.name.scope, settings_of(config)), reactor)
         self.rpc = RpcServer(
             self.directory.handlers(),
             reactor,
@@ -124,7 +124,8 @@ class DirectoryProgram(MultiService):
         return DirectoryMetrics(self.metrics.registry, lambda: directory.sessions, lambda: directory.subscriptions)
 
 
-def _settings(config: DirectoryConfig) -> Settings:
+def settings_of(config: DirectoryConfig) -> Settings:
+    """Return what a cluster is told that its API does not tell."""
     return Settings(
         mesh=config.cluster_networks,
         balancers=config.balancer_networks,

@@ -1,0 +1,66 @@
+"""``meshdirectory`` where there is no cluster; the rest is told by ``tests.kube.test_directory_program``."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_load import load
+from meshtx.errors import ConfigError
+from meshtx.services.directory import DirectoryProgram, make
+from tests.identity.made import write_credentials
+from tests.net.certificates import make_ca, make_leaf
+from tests.pki.made import SCOPE
+
+DIRECTORY = SCOPE.name("meshtx", "meshtx-directory")
+CA = make_ca()
+ENVIRONMENT = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+
+
+class WithoutAClusterTests(TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        for name, text in (("token", "t"), ("ca.crt", CA.pem), ("anchors.crt", CA.pem)):
+            (self.folder / name).write_text(text)
+        write_credentials(self.folder, make_leaf(CA, DIRECTORY))
+
+    def make(self, environ: dict[str, str] = ENVIRONMENT, **changed: str) -> DirectoryProgram:
+        flags = {
+            "name": str(DIRECTORY),
+            "trust_anchors_file": str(self.folder / "anchors.crt"),
+            "certificate_file": str(self.folder / "tls.crt"),
+            "key_file": str(self.folder / "tls.key"),
+            "kubernetes_folder": str(self.folder),
+            "listen": "127.0.0.1:0",
+            "admin_listen": "127.0.0.1:0",
+        }
+        return make(reactor, load(DirectoryConfig, flags | changed, {}, None), environ)
+
+    def test_outside_a_pod_it_says_what_is_missing(self) -> None:
+        error = self.assertRaises(ConfigError, self.make, {})
+        self.assertIn("KUBERNETES_SERVICE_HOST", error.key)
+
+    def test_without_a_token_it_says_where_it_should_be(self) -> None:
+        (self.folder / "token").unlink()
+        error = self.assertRaises(ConfigError, self.make)
+        self.assertIn(str(self.folder / "token"), str(error))
+
+    def test_an_address_that_is_taken_is_said(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            error = self.assertRaises(ConfigError, self.make, listen=address)
+        self.assertEqual(error.key, "listen")
+
+    async def test_without_an_api_server_it_runs_and_is_not_ready(self) -> None:
+        program: Any = self.make()
+        self.assertIn("permissions are not checked", program.ready_reason())
+        program.privilegedStartService()
+        program.startService()
+        await program.stopService()
+        self.assertIsNotNone(program.ready_reason())
