@@ -11,10 +11,13 @@ program's root is read-only; one client may have at most `MAX_BODY` of it, all t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -33,6 +36,9 @@ MAX_CONNECTIONS = 256
 """At once; one more, and the one that was silent longest is cut off."""
 IDLE = 120.0
 """Seconds: more than API servers keep a connection (90), for theirs must be the first to close it."""
+
+GRACE = 5.0
+"""Seconds that answers have when the site stops."""
 
 Answers = Callable[[Review], Awaitable[bytes]]
 
@@ -53,9 +59,11 @@ class WebhookSite(Site):
         self.connections = Connections(MAX_CONNECTIONS)
         self.held = 0
         """Bytes of bodies that are here."""
+        self._working = _Working()
+        self._clock = reactor
         root = Resource()
         for path, answers in paths.items():
-            root.putChild(path.lstrip("/").encode("ascii"), _Hook(answers, answered))
+            root.putChild(path.lstrip("/").encode("ascii"), _Hook(answers, answered, self._working))
         super().__init__(root, requestFactory=_Request, parsePOSTFormSubmission=False, timeout=IDLE, reactor=reactor)
 
     def startFactory(self) -> None:
@@ -63,6 +71,45 @@ class WebhookSite(Site):
 
     def stopFactory(self) -> None:
         """Stop nothing."""
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """End all connections: API servers would go on asking on those that they keep.
+
+        :param grace: seconds for answers that are being made.
+        """
+        with suppress(DeferredTimeout):
+            await self._working.ended().addTimeout(grace, self._clock)
+        await deferLater(self._clock, 0)  # what was just answered goes out
+        while self.connections.seats:
+            for seat in list(self.connections.seats):
+                seat.evict()
+            await deferLater(self._clock, 0)
+
+
+class _Working:
+    """Answers that are being made."""
+
+    def __init__(self) -> None:
+        self._answers: set[Deferred[None]] = set()
+        self._waiting: Deferred[None] | None = None
+
+    def add(self, answer: Deferred[None]) -> None:
+        self._answers.add(answer)
+        answer.addBoth(lambda _: self._remove(answer))
+
+    def ended(self) -> Deferred[None]:
+        """Return what fires when there are none."""
+        self._waiting = Deferred()
+        self._tell()
+        return self._waiting
+
+    def _remove(self, answer: Deferred[None]) -> None:
+        self._answers.discard(answer)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._waiting is not None and not self._answers and not self._waiting.called:
+            self._waiting.callback(None)
 
 
 class _Request(Request):
@@ -73,6 +120,7 @@ class _Request(Request):
 
     def gotLength(self, length: int | None) -> None:
         super().gotLength(0)  # the base class would put a large one on a disk
+        self._site: WebhookSite = self.channel.site  # type: ignore[attr-defined]  # a `SeatedChannel` of ours
         self.notifyFinish().addBoth(self._release)
         if length is not None:
             self._check(length)
@@ -92,11 +140,6 @@ class _Request(Request):
     def write(self, data: bytes) -> None:
         self.responseHeaders.removeHeader(b"Server")
         super().write(data)
-
-    @property
-    def _site(self) -> WebhookSite:
-        site: WebhookSite = self.channel.site  # type: ignore[attr-defined]  # a `SeatedChannel` of ours
-        return site
 
     def _check(self, size: int) -> bool:
         """Say whether a body of this size may go on; refuse it if not."""
@@ -122,19 +165,20 @@ class _Hook(Resource):
 
     log = Logger()
 
-    def __init__(self, answers: Answers, answered: Callable[[Result], None]) -> None:
+    def __init__(self, answers: Answers, answered: Callable[[Result], None], working: _Working) -> None:
         super().__init__()
         self.isLeaf = True
+        self._working = working
         self._answers = answers
         self._answered = answered
 
     def render_POST(self, request: Request) -> int:
         """Answer, perhaps later; who does not wait for it any more ends the work."""
         body = request.content.read() if request.content is not None else b""
-        working = Deferred.fromCoroutine(self._answer(body))
-        gone = request.notifyFinish()
-        working.addCallbacks(lambda answer: _finish(request, *answer), self._failed, errbackArgs=(request,))
-        gone.addErrback(lambda _: working.cancel())
+        answer = Deferred.fromCoroutine(self._answer(body))
+        request.notifyFinish().addErrback(lambda _: answer.cancel())
+        done = answer.addCallbacks(lambda said: _finish(request, *said), self._failed, errbackArgs=(request,))
+        self._working.add(done)
         return NOT_DONE_YET
 
     async def _answer(self, body: bytes) -> tuple[HTTPStatus, bytes]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge
 from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 
 from meshtx import __version__
 from meshtx.config_injector import InjectorConfig
@@ -109,13 +109,13 @@ class InjectorProgram(MultiService):
         self.permissions = SelfCheck(api, rules(config.control_namespace), reactor)
         injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
-        site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
+        self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
             reactor,
             config.program,
             [
-                Listener("listen", config.listen, SiteFactory(self.tls, site)),
+                Listener("listen", config.listen, SiteFactory(self.tls, self.site)),
                 Listener("admin_listen", config.admin_listen, admin),
             ],
             SocketOptions(),
@@ -132,9 +132,16 @@ class InjectorProgram(MultiService):
         unknown = None if self.namespaces.synced else "the cluster's namespaces are not known yet"
         return self.permissions.ready_reason() or self.values.ready_reason() or unknown or self.rotation.ready_reason()
 
-    def stopService(self) -> Deferred[Any]:
-        """Take nothing more."""
-        return maybeDeferred(super().stopService).addCallback(lambda _: self.api.close())
+    def stopService(self) -> Deferred[None]:
+        """Take nothing more, and let what is being answered end."""
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        self.running = False
+        await self.listeners.stopService()
+        await self.site.stop()
+        await maybeDeferred(super().stopService)
+        await self.api.close()
 
     def _present(self, generation: Generation) -> None:
         self.tls.present(generation.leaf, generation.key)

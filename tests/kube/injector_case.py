@@ -1,0 +1,128 @@
+"""An injector in this process that a real API server calls, by the manifests that are installed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+
+from meshtx.config_injector import InjectorConfig
+from meshtx.config_load import load
+from meshtx.kube.manifests.values import Values
+from meshtx.kube.manifests.whole import documents
+from meshtx.kube.webhook import NAME
+from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.issuer import make_root
+from meshtx.pki.name import MeshScope
+from meshtx.services.injector import InjectorProgram
+from tests.kube.case import KubeTestCase
+from tests.kube.plain_api import Document
+
+PORT = 8443
+INJECT = "meshtx.io/inject"
+WEBHOOK = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
+
+_KINDS = {
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "Secret",
+    "Service",
+    "MutatingWebhookConfiguration",
+}
+
+
+def manifests(namespace: str) -> list[Document]:
+    """Return what an injector needs of an installation."""
+    every = documents(Values(namespace=namespace))
+    return [each for each in every if each["kind"] in _KINDS and each["metadata"]["name"].startswith(NAME)]
+
+
+class InjectorCase(KubeTestCase):
+    """The control plane's namespace is the test's; `self.apps` is one whose pods are meshed."""
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.address = self.reachable_address()
+        self.anchors = Path(self.mktemp())
+        self.trust = self.new_anchors()
+        await self.apply(manifests(self.namespace))
+        await self.pod(
+            "injector",
+            self.address,
+            {"app.kubernetes.io/name": NAME},
+            ports=[{"name": "https", "containerPort": PORT}],
+        )
+        self.apps = await self.new_namespace(**{INJECT: "enabled"})
+        self.program = await self.start()
+
+    def new_anchors(self) -> TrustBundle:
+        """Return other anchors of the mesh, which the injector finds from now on."""
+        _, root = make_root(MeshScope(), datetime.now(UTC))
+        trust = TrustBundle.of([root])
+        self.anchors.write_bytes(trust.to_pem())
+        return trust
+
+    async def start(self) -> InjectorProgram:
+        """Return an injector that is ready, and whom the API server has heard of."""
+        settings = {
+            "listen": f"{self.address}:{PORT}",
+            "admin_listen": f"{self.address}:0",
+            "control_namespace": self.namespace,
+            "trust_anchors_file": str(self.anchors),
+            "kubernetes_folder": str(self.anchors.parent),
+            "image": "example.org/meshtx:1",
+        }
+        api = await self.api_as(self.namespace, NAME)
+        program = InjectorProgram(reactor, load(InjectorConfig, settings, {}), api)
+        program.privilegedStartService()
+        program.startService()
+        self.addCleanup(self.stop, program)
+        await self.wait_until(lambda: program.ready_reason() is None, what="a ready injector")
+        await self.wait_until(lambda: self.is_asked(program), what="the API server's first question")
+        return program
+
+    async def stop(self, program: InjectorProgram) -> None:
+        """Stop an injector, unless a test has done so."""
+        if program.running:
+            await program.stopService()
+
+    async def is_asked(self, program: InjectorProgram) -> bool:
+        """Ask for a pod that will not be, and say whether the injector was asked about it."""
+        before = self.count(program, "injected")
+        status, _ = await self.create(self.a_pod("probe"), dry_run=True)
+        return status == 201 and self.count(program, "injected") > before
+
+    def count(self, program: InjectorProgram, result: str) -> float:
+        """Return how many questions had this result."""
+        found = program.metrics.registry.get_sample_value("meshtx_injector_reviews_total", {"result": result})
+        return found or 0.0
+
+    def a_pod(self, name: str = "web", **spec: Any) -> Document:
+        """Return a pod that somebody may have written."""
+        container = {"name": "app", "image": "example.org/app:1"}
+        return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+
+    async def create(
+        self, pod: Document, namespace: str | None = None, *, dry_run: bool = False
+    ) -> tuple[int, Document]:
+        """Return the API server's answer to a pod."""
+        query = {"dryRun": "All"} if dry_run else {}
+        return await self.ask("POST", f"/api/v1/namespaces/{namespace or self.apps}/pods", pod, query=query)
+
+    async def created(self, pod: Document, namespace: str | None = None) -> Document:
+        """Return a pod as it is stored."""
+        status, answer = await self.create(pod, namespace)
+        self.assertEqual(status, 201, answer)
+        return answer
+
+    async def refusal(self, pod: Document, namespace: str | None = None) -> str:
+        """Return why a pod is refused."""
+        status, answer = await self.create(pod, namespace)
+        self.assertGreaterEqual(status, 400, answer)
+        message: str = answer["message"]
+        return message
