@@ -45,7 +45,7 @@ class ResetUnlessWhole(tcp.Connection):
     def loseConnection(self) -> None:
         """Send what is left, then close in order."""
         super().loseConnection()
-        if self._unsent() and self._lingering is None:
+        if self.connected and self._unsent() and self._lingering is None:  # TLS above says so of a lost one, too
             self._lingering = cast("IReactorTime", self.reactor).callLater(LINGER, self.abortConnection)
 
     def unregisterProducer(self) -> None:

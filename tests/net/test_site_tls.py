@@ -1,0 +1,118 @@
+"""A site's certificate over real sockets: what is presented, to whom, and what is left when it ends."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from meshtx.errors import CredentialsError
+from meshtx.kube.webhook_certificate import Generation, generate
+from meshtx.net.listen import listen
+from meshtx.net.site_tls import SiteFactory, SiteTls
+from meshtx.net.sockets import SocketOptions
+from meshtx.wire.address import Address
+
+
+class Keeping(ServerFactory):
+    """Keeps its connections open, and answers what is said with ``yes``."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.protocols: list[Protocol] = []
+
+    def buildProtocol(self, addr: IAddress) -> Protocol:
+        protocol = Protocol()
+        protocol.dataReceived = lambda _: protocol.transport.write(b"yes")  # type: ignore[method-assign]
+        self.protocols.append(protocol)
+        return protocol
+
+
+class SiteTlsTests(TestCase):
+    def setUp(self) -> None:
+        self.tls = SiteTls()
+        self.site = Keeping()
+        port = listen(reactor, Address.of("127.0.0.1", 0), SiteFactory(self.tls, self.site), SocketOptions())
+        self.addCleanup(port.stopListening)
+        self.port = port.getHost().port
+        self.addCleanup(lambda: deferLater(reactor, 0.01))
+
+    def present(self) -> Generation:
+        generation = generate("site.example.org", datetime.now(UTC))
+        self.tls.present(generation.leaf, generation.key)
+        return generation
+
+    def connect(self, trusted: Generation, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> Deferred[ssl.SSLSocket]:
+        """Return a connection to who must prove a name by that authority, once it has been answered."""
+        context = ssl.create_default_context(cadata=trusted.authority.public_bytes(Encoding.PEM).decode())
+        context.maximum_version = version
+
+        def run() -> ssl.SSLSocket:
+            plain = socket.create_connection(("127.0.0.1", self.port), timeout=5)
+            try:
+                connection = context.wrap_socket(plain, server_hostname="site.example.org")
+            except OSError:
+                plain.close()
+                raise
+            connection.send(b"?")
+            assert connection.recv(3) == b"yes"
+            return connection
+
+        return deferToThread(run)
+
+    async def leaf(self, trusted: Generation) -> x509.Certificate:
+        connection = await self.connect(trusted)
+        with connection:
+            return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+
+    async def test_before_there_is_a_certificate_connections_are_closed(self) -> None:
+        generation = generate("site.example.org", datetime.now(UTC))
+        await self.assertFailure(self.connect(generation), OSError)
+        self.assertEqual(self.site.protocols, [])
+
+    async def test_new_connections_get_the_new_certificate_and_old_ones_live_on(self) -> None:
+        first = self.present()
+        old = await self.connect(first)
+        second = self.present()
+        self.assertEqual(await self.leaf(second), second.leaf)
+        await self.assertFailure(self.connect(first), ssl.SSLCertVerificationError)
+
+        def ask() -> bytes:
+            with old:
+                old.send(b"?")
+                return old.recv(3)
+
+        self.assertEqual(await deferToThread(ask), b"yes")
+
+    async def test_older_tls_is_refused(self) -> None:
+        await self.assertFailure(self.connect(self.present(), ssl.TLSVersion.TLSv1_2), ssl.SSLError)
+
+    async def test_a_key_of_another_certificate_changes_nothing(self) -> None:
+        generation = self.present()
+        other = generate("site.example.org", datetime.now(UTC))
+        self.assertRaises(CredentialsError, self.tls.present, other.leaf, generation.key)
+        self.assertEqual(await self.leaf(generation), generation.leaf)
+
+    async def test_an_aborted_connection_leaves_nothing_behind(self) -> None:
+        """No timer, above all: trial looks for them."""
+        connection = await self.connect(self.present())
+        ITCPTransport(self.site.protocols[0].transport).abortConnection()
+        with connection:
+            self.assertEqual(await deferToThread(self.rest, connection), b"")
+
+    def rest(self, connection: ssl.SSLSocket) -> bytes:
+        try:
+            return connection.recv(1)
+        except OSError:
+            return b""
