@@ -1,14 +1,16 @@
 """The client's end of a leg, and what it does about one that proves dead: the connection goes on over another.
 
-idle leg ── OPEN, DATA ──▶ ?       kept until the answer, at most `MAX_KEPT` and for `PROMPT`
-         ◀── ACCEPT, REFUSE        the peer is there: nothing is kept any more
-         ◀── the leg is lost       nothing has reached the application: the same once more, over a new leg
+idle leg ── OPEN, DATA ──▶ ?       kept until the answer, at most `MAX_KEPT`
+         ◀── ACCEPT                the application is there: nothing is kept any more
+         ◀── the leg is lost       soon (`PROMPT`), so nothing has reached the application: the same once more, over a
+                                   new leg
+         ◀── REFUSE                the end; or the same again elsewhere, where others serve the same
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
@@ -28,6 +30,17 @@ MAX_KEPT = 256 * 1024
 PROMPT = 5.0
 """Seconds after OPEN in which the loss of a leg shows that it was dead before. A later one tells less: an ACCEPT may
 have been lost with it."""
+
+
+class Elsewhere(Protocol):
+    """The others that serve the same as the peer of a connection."""
+
+    @property
+    def request(self) -> Open:
+        """What is asked of the present peer."""
+
+    def moves(self, error: BaseException) -> bool:
+        """Turn to the next one, if the present one failed in a way that lets another be tried; say whether."""
 
 
 class LegClient(LegEnd):
@@ -122,14 +135,24 @@ class LegClient(LegEnd):
 class Replay:
     """The leg of a connection that has no answer yet, as its stream sees it: what is sent is kept as well.
 
-    :param connect: called for a new leg if this one proves dead.
+    :param connect: called for a new leg if this one proves dead, or refuses and there are others.
+    :param prompt: seconds in which a loss shows that the leg was dead before; negative: it is new, so it was not.
+    :param elsewhere: the others; `connect` then goes to whom it says.
     """
 
-    def __init__(self, request: Open, connect: Callable[[], Deferred[LegClient]], clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        request: Open,
+        connect: Callable[[], Deferred[LegClient]],
+        clock: IReactorTime,
+        prompt: float = PROMPT,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._request = request
         self._connect = connect
         self._clock = clock
-        self._until = clock.seconds() + PROMPT
+        self._until = clock.seconds() + prompt
+        self._elsewhere = elsewhere
         self._leg: LegClient | None = None
         self._kept: list[bytes] | None = []
         self._bytes = 0
@@ -142,8 +165,11 @@ class Replay:
 
     def saves(self, reason: Failure) -> bool:
         """Say whether a connection that was lost for this reason is to be begun again."""
-        ours = reason.check(LegRefused, LegMalformed, ConnectionAborted) is not None
-        return self._kept is not None and not ours and self._clock.seconds() <= self._until
+        if self._kept is None or reason.check(LegMalformed, ConnectionAborted) is not None:
+            return False
+        if reason.check(LegRefused) is not None:
+            return self._elsewhere is not None and self._elsewhere.moves(cast("LegRefused", reason.value))
+        return self._clock.seconds() <= self._until
 
     def begin(self, stream: LegStream, reason: Failure) -> None:
         """Look for another leg; until it is there the stream takes what is kept, and no more.
@@ -161,14 +187,19 @@ class Replay:
         search, self._search = self._search, None
         assert search is not None  # else it was cancelled
         assert self._kept is not None
-        leg.carry(self._request, search.stream)
+        onward: LegClient | Replay = leg
+        if self._elsewhere is None:
+            leg.carry(self._request, search.stream)
+        else:  # it may be refused again
+            onward, self._leg, self._until = self, leg, float("-inf")
+            leg.carry(self._elsewhere.request, search.stream, self)
         for data in self._kept:
             leg.send(data)
         if self._finished:
             leg.finish()
         if search.stream.disconnecting:
             leg.linger()
-        search.stream.move(leg)
+        search.stream.move(onward)
 
     def _fail(self, reason: Failure) -> None:
         search, self._search = self._search, None

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.net.deadline import Deadline
+from meshtx.net.dial import DialFailed
 from meshtx.net.leg_book import Entry, Hold, LegBook, LegCounts, Retirement
-from meshtx.net.leg_client import LegClient, Replay
+from meshtx.net.leg_client import PROMPT, Elsewhere, LegClient, Replay
 from meshtx.pki.name import Name
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open
@@ -46,6 +47,14 @@ class Peer:
 
     via: Address
     name: Name
+
+
+class OtherPeers(Elsewhere, Protocol):
+    """The peers that serve the same."""
+
+    @property
+    def peer(self) -> Peer:
+        """The present one."""
 
 
 class PoolCounts(LegCounts, Protocol):
@@ -108,16 +117,29 @@ class LegPool(LegBook[LegClient, _Leg]):
 
     # What the caller does.
 
-    def carry(self, peer: Peer, request: Open, protocol: IProtocol) -> bool:
-        """Connect the protocol over an idle leg; return whether there is one."""
+    def carry(self, peer: Peer, request: Open, protocol: IProtocol, others: OtherPeers | None = None) -> bool:
+        """Connect the protocol over an idle leg; return whether there is one.
+
+        :param others: who may take the connection if the peer does not.
+        """
         kept = self._peers.get(peer)
         if kept is None:
             return False
         for leg in reversed(kept.idle):
             if leg.free:
-                leg.open(request, protocol, Replay(request, lambda: self._again(peer), self._clock))
+                if others is None:
+                    leg.open(request, protocol, Replay(request, lambda: self._again(peer), self._clock))
+                else:
+                    leg.open(request, protocol, self.movable(request, others, PROMPT))
                 return True
         return False
+
+    def movable(self, request: Open, others: OtherPeers, prompt: float = -1.0) -> Replay:
+        """Return what has a connection taken elsewhere if its leg, a new one, is refused it.
+
+        :param prompt: see `Replay`.
+        """
+        return Replay(request, lambda: ensureDeferred(self._elsewhere(others)), self._clock, prompt, others)
 
     def leg(self, peer: Peer, expires: datetime | None, epoch: int, made: Callable[[LegClient], None]) -> LegClient:
         """Return a new leg, to be put on the connection that a handshake has just established.
@@ -213,6 +235,14 @@ class LegPool(LegBook[LegClient, _Leg]):
     def _again(self, peer: Peer) -> Deferred[LegClient]:
         self._pool_counts.replayed()
         return self._connect(peer)
+
+    async def _elsewhere(self, others: OtherPeers) -> LegClient:
+        while True:
+            try:
+                return await self._again(others.peer)
+            except DialFailed as error:
+                if not others.moves(error):
+                    raise
 
     def _want(self, kept: _Kept) -> None:
         """See that a leg to the peer is idle, if it is in use."""

@@ -1,7 +1,8 @@
 """Outbound: from the workload to wherever it wants to go.
 
     accepted ─▶ where to? ─▶ directory.find ─┬─ meshed ─▶ its proxy, mutual TLS, leg or header ─┐
-                                             └─ not ────▶ the destination itself ──────────────┴▶ relay
+                                    ▲        └─ not ────▶ the destination itself ──────────────┴▶ relay
+                                    └──────────── of a service: the next one, if one is not there
 
 The workload's bytes stay in the kernel until the other side is there. Plaintext is what the directory says,
 never what an error leads to: a peer that cannot be reached or does not prove its name ends in a reset.
@@ -18,23 +19,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import assert_never
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import ServerFactory
 
-from meshtx.directory.target import Meshed, NotReady, Target
+from meshtx.directory.target import Choice, Meshed, NoEndpoints, NotReady, Target
+from meshtx.net.dial import DialFailed
 from meshtx.observe.flow import Direction, NoTls, NoTlsReason, Refusal
 from meshtx.proxy.balancer_header import BalancerHeader
 from meshtx.proxy.balancers import sends_header
 from meshtx.proxy.ends import End
 from meshtx.proxy.parts import Parts, endpoints
+from meshtx.proxy.places import Places, asks
 from meshtx.proxy.source import Source, classify
 from meshtx.proxy.work import Refused, Work
 from meshtx.wire.address import IP, Address
-from meshtx.wire.leg_frames import Open
 from meshtx.wire.proxy_header import ProxyHeader
 
 Destination = Callable[[ITCPTransport], Address]
@@ -94,7 +95,7 @@ class Outbound(ServerFactory):
         own = dst.ip in ours
         if own and dst.port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
-        wish = _Wish(work, near, End(), source, dst, own, prefix)
+        wish = _Wish(work, near, End(), source, own, prefix)
         asked = self._parts.directory.find(dst)
         target = asked.result if asked.called else None
         if not (isinstance(target, Target) and self._rides(wish, target)):
@@ -104,7 +105,8 @@ class Outbound(ServerFactory):
         """Serve a wish by an idle leg, if there is one, as there is most of the time: there is nothing to wait for."""
         if not isinstance(target.security, Meshed):
             return False
-        mtls = self._parts.peers.ride(target.security, wish.request(target), wish.far)
+        places = None if target.choice is None else wish.places(target, target.choice)
+        mtls = self._parts.peers.ride(target.security, asks(target, wish.source), wish.far, places)
         if mtls is None:
             return False
         wish.work.decided()
@@ -114,16 +116,32 @@ class Outbound(ServerFactory):
 
     async def _reach(self, wish: _Wish, asked: Deferred[Target]) -> None:
         target = await self._found(asked)
-        match target.security:
-            case Meshed() as meshed:
-                wish.work.flow.secured(await self._parts.peers.reach(meshed, wish.request(target), wish.far))
-            case NoTls(reason):
-                undiscovered = reason is NoTlsReason.NOT_DISCOVERED
-                wish.work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK if wish.own and undiscovered else reason))
-                await self._parts.dialler.dial(target.address, wish.far)
-            case _:
-                assert_never(target.security)
+        if target.choice is not None:
+            target = await self._reach_one(wish, wish.places(target, target.choice))
+        elif isinstance(target.security, NoTls):
+            wish.plaintext(target.security)
+            await self._parts.dialler.dial(target.address, wish.far)
+        else:
+            peers = self._parts.peers
+            wish.work.flow.secured(await peers.reach(target.security, asks(target, wish.source), wish.far))
         wish.join(target)
+
+    async def _reach_one(self, wish: _Wish, places: Places) -> Target:
+        """Connect to one endpoint of a service, and return it."""
+        while True:
+            target = places.target
+            try:
+                if isinstance(target.security, Meshed):
+                    reached = self._parts.peers.reach(target.security, places.request, wish.far, places)
+                    wish.work.flow.secured(await reached)
+                else:
+                    await self._parts.dialler.dial(target.address, wish.far)
+                    wish.plaintext(target.security)
+            except DialFailed as error:
+                if not places.moves_anywhere(error):
+                    raise
+            else:
+                return target
 
     async def _found(self, asked: Deferred[Target]) -> Target:
         patience = self._parts.patience.directory
@@ -133,14 +151,15 @@ class Outbound(ServerFactory):
             raise Refused(Refusal.DIRECTORY_NOT_READY, f"no answer within {patience:g} s") from None
         except NotReady as error:
             raise Refused(Refusal.DIRECTORY_NOT_READY, str(error)) from None
+        except NoEndpoints as error:
+            raise Refused(Refusal.NO_ENDPOINTS, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
     """What a connection is to become.
 
-    :param dst: where it was going.
-    :param own: an address of this host.
+    :param own: where it was going is this host.
     :param prefix: what was read from it already.
     """
 
@@ -148,13 +167,18 @@ class _Wish:
     near: End
     far: End
     source: Source
-    dst: Address
     own: bool
     prefix: bytes
 
-    def request(self, target: Target) -> Open:
-        """Return what is asked of the peer's proxy."""
-        return Open(self.dst.port, target.authority, self.source.client, self.source.known.value)
+    def places(self, target: Target, choice: Choice) -> Places:
+        """Return the endpoints to choose from, this one first, which is held for as long as the work lasts."""
+        self.work.at_end(choice.ended)
+        return Places(target, choice, self.source, self.work.flow)
+
+    def plaintext(self, security: NoTls) -> None:
+        """Note that it is plaintext, and why."""
+        undiscovered = security.reason is NoTlsReason.NOT_DISCOVERED
+        self.work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK) if self.own and undiscovered else security)
 
     def join(self, target: Target) -> None:
         """Join its ends."""

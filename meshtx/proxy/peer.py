@@ -19,7 +19,7 @@ from meshtx.directory.target import Meshed
 from meshtx.net.dial import Dialler
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.leg_client import LegClient
-from meshtx.net.leg_pool import LegPool, Peer
+from meshtx.net.leg_pool import LegPool, OtherPeers, Peer
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, Refusal
 from meshtx.observe.metrics import Metrics
@@ -56,15 +56,16 @@ class Peers:
         self._pool = LegPool(clock, lambda peer: ensureDeferred(self._leg(peer)), metrics.legs(Direction.OUT), settle)
         tls.renewed.append(self._pool.renew)
 
-    async def reach(self, meshed: Meshed, request: Open, far: End) -> Mtls:
+    async def reach(self, meshed: Meshed, request: Open, far: End, others: OtherPeers | None = None) -> Mtls:
         """Connect an end to a workload through its proxy, and return who that has proved to be.
 
         :param request: what is asked of the proxy.
+        :param others: who serve the same, and are tried if the workload proves not to be there.
         :raises Refused: there are no credentials to show, or the peer speaks nothing that we do.
         :raises DialFailed: its proxy does not answer.
         :raises TlsError: the handshake failed: wrong name, wrong issuer, and so on.
         """
-        mtls = self.ride(meshed, request, far)
+        mtls = self.ride(meshed, request, far, others)
         if mtls is not None:
             return mtls
         peer = Peer(meshed.via, meshed.name)
@@ -73,7 +74,8 @@ class Peers:
         def above(session: Session) -> IProtocol | None:
             match session.alpn:
                 case mesh_tls.MESHTX:
-                    return self._pool.leg(peer, session.peer_expires, epoch, lambda leg: leg.open(request, far))
+                    replay = None if others is None else self._pool.movable(request, others)
+                    return self._pool.leg(peer, session.peer_expires, epoch, lambda leg: leg.open(request, far, replay))
                 case mesh_tls.LINKERD:
                     far.greeting = encode_header(TransportHeader(request.port))
                     return far
@@ -82,9 +84,9 @@ class Peers:
 
         return Mtls(meshed.name, await self._connect(peer, above, far.made))
 
-    def ride(self, meshed: Meshed, request: Open, far: End) -> Mtls | None:
+    def ride(self, meshed: Meshed, request: Open, far: End, others: OtherPeers | None = None) -> Mtls | None:
         """Connect an end at once, by an idle leg; return who the peer has proved to be, nothing if there is none."""
-        if self._pool.carry(Peer(meshed.via, meshed.name), request, far):
+        if self._pool.carry(Peer(meshed.via, meshed.name), request, far, others):
             return Mtls(meshed.name, mesh_tls.MESHTX)
         return None
 
