@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
 from meshtx.config_checks import excludes, needs
+from meshtx.config_identity import SHORTEST_LIFETIME
 from meshtx.config_injector import LIMIT, QUANTITY, LogLevel
 from meshtx.config_load import ProgramConfig, optional, setting
 from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NAME, NETWORK, NEW_FOLDER, WORD, Kind, choice, listed
@@ -143,6 +144,15 @@ class InstallConfig(ProgramConfig):
             excludes(self, "keep_issuer", "ca_folder", *given)
         if self.ha and self.replicas == 1:
             raise ConfigError("replicas", "1 is not what --ha means", f"remove it: --ha has {MANY}")
+        if self.certificate_lifetime < SHORTEST_LIFETIME:
+            raise ConfigError(
+                "certificate_lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time"
+            )
+        for key, requests, limits in self._amounts():
+            for resource in requests.keys() & limits.keys():
+                asked, limit = requests[resource], limits[resource]
+                if amount(asked) > amount(limit):
+                    raise ConfigError(key, f"{resource} {limit} is less than the {asked} asked for", "raise it")
 
     @property
     def scope(self) -> MeshScope:
@@ -156,6 +166,19 @@ class InstallConfig(ProgramConfig):
             self.proxy_cpu_request, self.proxy_cpu_limit, self.proxy_memory_request, self.proxy_memory_limit
         )
 
+    def _amounts(self) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
+        """Yield the key of limits, what is asked for and what may be used, of each container."""
+        for program in Program:
+            yield f"{program.role}_limits", self._requests(program), self._limits(program)
+        manifest = self.proxy_resources.manifest()
+        yield "proxy_cpu_limit, proxy_memory_limit", manifest["requests"], manifest["limits"]
+
+    def _requests(self, program: Program) -> Mapping[str, str]:
+        return _quantities(getattr(self, f"{program.role}_requests"))
+
+    def _limits(self, program: Program) -> Mapping[str, str]:
+        return _quantities(getattr(self, f"{program.role}_limits"))
+
     def values(self, trust: Trust | None) -> Values:
         """Return what the manifests are made from."""
         return Values(
@@ -168,20 +191,18 @@ class InstallConfig(ProgramConfig):
             priority_class=self.priority_class,
             replicas=self.replicas or (MANY if self.ha else 1),
             spread=self.ha,
-            certificate_lifetime=f"{self.certificate_lifetime.total_seconds():g}s",
+            certificate_lifetime=_seconds(self.certificate_lifetime),
             cluster_domain=self.cluster_domain,
             cluster_networks=tuple(map(str, self.cluster_networks)),
             balancer_networks=tuple(map(str, self.balancer_networks)),
             family=self.ip_family,
             sidecar=Sidecar(self.proxy_log_level.value, self.proxy_resources, self.metrics_identity),
-            resources={
-                program: Resources(
-                    _quantities(getattr(self, f"{program.role}_requests")),
-                    _quantities(getattr(self, f"{program.role}_limits")),
-                )
-                for program in Program
-            },
+            resources={program: Resources(self._requests(program), self._limits(program)) for program in Program},
         )
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():f}".rstrip("0").rstrip(".") + "s"
 
 
 def _quantities(amounts: tuple[Amount, ...]) -> Mapping[str, str]:

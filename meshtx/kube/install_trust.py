@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import read_file
 from meshtx.identity import ca_folder
+from meshtx.kube.injected_values import MAX_ANCHORS
 from meshtx.kube.manifests.values import Trust
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import Issuer, make_issuer, make_root
@@ -43,12 +44,12 @@ def generated(scope: MeshScope, now: datetime) -> Sourced:
 
 
 def from_folder(folder: Path, scope: MeshScope, now: datetime) -> Sourced:
-    """Return the issuer of a folder of ``meshtx ca init``, which is made if it is not there.
+    """Return the issuer of a folder of ``meshtx ca init``, which is made if it is not there or empty.
 
     :param now: aware.
     :raises ConfigError: the folder holds something else, or its issuer is of no use now.
     """
-    if not folder.exists():
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         ca_folder.init(folder, scope, now)
     issuer = folder / ca_folder.ISSUER
     hint = f"make the next one with 'meshtx ca issuer {folder}'"
@@ -70,6 +71,10 @@ def from_files(
         chain = read_certificates(certificate_pem, str(certificate))
     except CredentialsError as error:
         raise ConfigError("issuer", str(error), hint) from error
+    if len(bundle.to_pem()) > MAX_ANCHORS:
+        raise ConfigError(
+            str(anchors), f"more than the {MAX_ANCHORS // 1024} KiB that a pod can be given", "leave anchors out"
+        )
     return _sourced(issuer, chain, bundle)
 
 

@@ -10,12 +10,13 @@ from typing import Any
 from unittest.mock import patch
 
 import yaml
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshtx import __version__
 from meshtx.cli import documents
 from meshtx.identity import ca_folder
 from meshtx.pki.bundle import TrustBundle
-from meshtx.pki.issuer import Issuer
+from meshtx.pki.issuer import Issuer, make_root
 from meshtx.pki.name import MeshScope
 from tests.cli.test_main import Case
 
@@ -73,6 +74,12 @@ class IssuerTests(InstallCase):
         _, trust = self.issuer(f"--ca-folder={self.folder}")
         self.assertEqual((self.folder / "ca-bundle.crt").read_bytes(), trust.to_pem())
 
+    def test_an_empty_folder_is_as_good_as_none_and_anything_else_is_refused(self) -> None:
+        self.folder.mkdir()
+        self.issuer(f"--ca-folder={self.folder}")
+        other = self.write("file", "text")
+        self.assertIn(f"{other.absolute()}/issuer/tls.crt: not a directory", self.refused(f"--ca-folder={other}"))
+
     def test_the_next_issuer_of_the_folder_is_printed(self) -> None:
         before, _ = self.issuer(f"--ca-folder={self.folder}")
         ca_folder.issuer(self.folder, datetime.now(UTC))
@@ -94,6 +101,17 @@ class IssuerTests(InstallCase):
         said = self.refused(f"--ca-folder={self.folder}")
         self.assertTrue(said.startswith("issuer: "), said)
         self.assertTrue(said.endswith(f"make the next one with 'meshtx ca issuer {self.folder.absolute()}'"), said)
+
+    def test_more_anchors_than_a_pod_can_be_given_are_refused(self) -> None:
+        ca_folder.init(self.folder, MeshScope(), datetime.now(UTC))
+        now = datetime.now(UTC)
+        others = (make_root(MeshScope(), now)[1].public_bytes(Encoding.PEM) for _ in range(300))
+        bundle = self.folder / "ca-bundle.crt"
+        bundle.write_bytes(bundle.read_bytes() + b"".join(others))
+        self.assertEqual(
+            self.refused(f"--ca-folder={self.folder}"),
+            f"{bundle.absolute()}: more than the 120 KiB that a pod can be given; leave anchors out",
+        )
 
     def test_an_issuer_can_be_left_as_it_is_in_the_cluster(self) -> None:
         status, out, err = self.run_line("install", "--keep-issuer")
@@ -140,6 +158,26 @@ class ValuesTests(InstallCase):
         self.assertEqual(
             self.refused("--ha", "--replicas=1"), "replicas: 1 is not what --ha means; remove it: --ha has 3"
         )
+
+    def test_what_the_cluster_would_refuse_later_is_refused_here(self) -> None:
+        for given, said in (
+            ("--identity-limits=memory=32Mi", "identity_limits: memory 32Mi is less than the 64Mi asked for; raise it"),
+            (
+                "--proxy-cpu-request=2",
+                "proxy_cpu_limit, proxy_memory_limit: cpu 1 is less than the 2 asked for; raise it",
+            ),
+            (
+                "--certificate-lifetime=1s",
+                "certificate_lifetime: shorter than 15 s; give certificates more time",
+            ),
+        ):
+            self.assertEqual(self.refused(given), said)
+
+    def test_a_lifetime_of_months_is_written_as_the_program_reads_it(self) -> None:
+        for given, written in (("30d", "2592000s"), ("90.5s", "90.5s")):
+            found = self.objects("--keep-issuer", f"--certificate-lifetime={given}")
+            variables = self.variables(found["Deployment", "meshtx-identity"])
+            self.assertEqual(variables["MESHTX_IDENTITY_LIFETIME"], written)
 
     def test_a_value_reaches_its_document(self) -> None:
         found = self.objects(
