@@ -96,6 +96,28 @@ class IssuerTests(InstallCase):
         self.assertEqual(self.printed(*given), self.printed(f"--ca-folder={self.folder}"))
         self.assertEqual(self.refused(*given[:2]), "trust_anchors: not set; a given issuer needs it")
 
+    def test_an_anchor_is_replaced_in_the_three_steps_of_the_manual(self) -> None:
+        """docs/kubernetes.md: both are believed while either is in use, and each new set starts the pods anew."""
+        old, new = (ca_folder.init(self.folder / name, MeshScope(), datetime.now(UTC)) for name in ("old", "new"))
+        both = self.write("both.crt", "".join((each.folder / "ca-bundle.crt").read_text() for each in (old, new)))
+        steps = [
+            *(
+                (
+                    f"--issuer-certificate={each.issuer}/tls.crt",
+                    f"--issuer-key={each.issuer}/tls.key",
+                    f"--trust-anchors={both}",
+                )
+                for each in (old, new)
+            ),
+            (f"--ca-folder={new.folder}",),
+        ]
+        (first, two), (second, still_two), (third, one) = (self.issuer(*step) for step in steps)
+        self.assertEqual((len(two.anchors), still_two, len(one.anchors)), (2, two, 1))
+        self.assertNotEqual(first.certificate, second.certificate)
+        self.assertEqual(second.certificate, third.certificate)
+        templates = [self.objects(*step)["Deployment", "meshtx-directory"]["spec"]["template"] for step in steps]
+        self.assertEqual((templates[0] == templates[1], templates[1] == templates[2]), (True, False))
+
     def test_an_issuer_that_identity_would_refuse_is_not_printed(self) -> None:
         ca_folder.init(self.folder, MeshScope(), datetime.now(UTC) - timedelta(days=100))
         said = self.refused(f"--ca-folder={self.folder}")
