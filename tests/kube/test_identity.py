@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
@@ -9,6 +11,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 from meshtx.identity import ca_folder
 from tests.kube.identity_case import ACCOUNT, API_AUDIENCE, EVENTS, REVIEWS, KubeIdentityCase, part, times
+from tests.services.test_identity import Expired
 
 REJECTED = "FAILED_PRECONDITION"
 RULE = (
@@ -192,17 +195,31 @@ class Events(KubeIdentityCase):
             if each["source"].get("component") == ACCOUNT
         ]
 
-    async def test_trouble_with_the_issuer_is_told_at_the_deployment(self) -> None:
-        service = await self.ready()
-        await self.bind(ACCOUNT, [EVENTS])
-        (self.mesh / ca_folder.ISSUER / "tls.key").write_text("no key\n")
-        service.issuer._watch.look()
-        told = [("Deployment", ACCOUNT, "IssuerUpdateSkipped", "Warning")]
+    async def told(self, *expected: tuple[str, str]) -> None:
+        """Wait until these are the events, by reason and type."""
+        whole = sorted(("Deployment", ACCOUNT, reason, kind) for reason, kind in expected)
 
         async def are_there() -> bool:
-            return await self.events() == told
+            return sorted(await self.events()) == whole
 
-        await self.wait_until(are_there, what="the event")
+        await self.wait_until(are_there, what="the events")
+
+    async def test_what_becomes_of_the_issuer_is_told_at_the_deployment(self) -> None:
+        service = await self.ready()
+        await self.bind(ACCOUNT, [EVENTS])
+        key = self.mesh / ca_folder.ISSUER / "tls.key"
+        key.write_text("no key\n")
+        service.issuer._watch.look()
+        skipped = ("IssuerUpdateSkipped", "Warning")
+        await self.told(skipped)
+        key.unlink()
+        ca_folder.issuer(self.mesh, datetime.now(UTC))
+        service.issuer._watch.look()
+        updated = ("IssuerUpdated", "Normal")
+        await self.told(skipped, updated)
+        service.issuer.loaded = Expired()  # type: ignore[assignment]  # a stand-in
+        service._judge()
+        await self.told(skipped, updated, ("IssuerValidationFailed", "Warning"))
 
     async def test_without_the_rule_the_log_names_it(self) -> None:
         service = await self.ready()
