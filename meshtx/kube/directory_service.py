@@ -48,6 +48,9 @@ BATCH = 0.01
 A_TURN = 200
 """Addresses that are looked at, and followers that are woken, in one turn of the reactor."""
 
+AT_ONCE = 16 * 2**10
+"""Bytes of messages that go out together."""
+
 MAX_SESSIONS = 10_000
 MAX_ASKED = MOST + 1000
 """Addresses of one session: what a sidecar keeps, and those that it is about to forget."""
@@ -182,11 +185,11 @@ class DirectoryService:
     async def _tell(self, session: Session, call: Call) -> None:
         while True:
             await call.ready()
-            update = self._subscriptions.take(session)
-            if update is None:
-                await self._woken_again(session)
+            updates = self._subscriptions.take(session, AT_ONCE)
+            if updates:
+                call.send_encoded(updates)
             else:
-                call.send(update)
+                await self._woken_again(session)
 
     def _woken_again(self, session: Session) -> Deferred[None]:
         def cancelled(_waiting: Deferred[None]) -> None:

@@ -35,8 +35,8 @@ class Session:
         self.own_ips = frozenset(own_ips)
         self.asked: set[Address] = set()
         self.pending: dict[Address, None] = {}
-        self.table: Table | None = None
-        """The last table that it was told, or is to be told next."""
+        self.table: bytes | None = None
+        """The last table that it was told, or is to be told next, encoded."""
         self.table_pending = False
 
 
@@ -86,9 +86,9 @@ class Subscriptions:
 
         :raises TooMany: it asks for too many.
         """
-        session.table, session.table_pending = self._table(session), True
+        session.table, session.table_pending = _encoded(Update(table=self._table(session))), True
         for address in known:
-            self.ask(session, address)
+            self._subscribe(session, address)
             session.pending[address] = None
 
     def close(self, session: Session) -> None:
@@ -106,17 +106,7 @@ class Subscriptions:
 
         :raises TooMany: it, or all of them together, ask for too many.
         """
-        asked = self._asked.get(address.ip, {}).get(address)
-        if address not in session.asked:
-            self._check_room(session)
-            if asked is None:
-                asked = _Asked(address, self._answer(address))
-                self._asked.setdefault(address.ip, {})[address] = asked
-            asked.sessions.add(session)
-            session.asked.add(address)
-            self.count += 1
-        assert asked is not None  # whoever has asked is in its set
-        return asked.answer
+        return Update.FromString(self._encoded(self._subscribe(session, address))).answer
 
     def forget(self, session: Session, addresses: Iterable[Address]) -> None:
         """Tell a session no more of these; those that it has not asked for are passed over."""
@@ -155,31 +145,59 @@ class Subscriptions:
                 touched |= self._refresh(asked)
         for session in tuple(islice(self._stale_tables, most)):
             del self._stale_tables[session]
-            table = self._table(session)
+            table = _encoded(Update(table=self._table(session)))
             if session.table is not None and session.table != table:
                 session.table, session.table_pending = table, True
                 touched.add(session)
         return touched
 
-    def take(self, session: Session) -> Update | None:
-        """Return the next message for a session, ``None`` when it knows all."""
-        if session.table_pending:
+    def take(self, session: Session, most: int) -> list[bytes]:
+        """Return the next messages for a session, encoded; none when it knows all.
+
+        :param most: bytes that they have together, the last one not counted.
+        """
+        taken: list[bytes] = []
+        if session.table_pending and session.table is not None:
             session.table_pending = False
-            return Update(table=session.table)
-        if not session.pending:
-            return None
-        address = next(iter(session.pending))
-        del session.pending[address]
-        return Update(answer=self._asked[address.ip][address].answer)
+            taken.append(session.table)
+            most -= len(session.table)
+        while session.pending and most > 0:
+            address = next(iter(session.pending))
+            del session.pending[address]
+            encoded = self._encoded(self._asked[address.ip][address])
+            taken.append(encoded)
+            most -= len(encoded)
+        return taken
+
+    def _encoded(self, asked: _Asked) -> bytes:
+        """Return the message of the answer, made when it is needed first: a follower may begin with thousands."""
+        if asked.encoded is None:
+            asked.encoded = _encoded(Update(answer=self._answer(asked.address)))
+        return asked.encoded
 
     def _refresh(self, asked: _Asked) -> set[Session]:
-        answer = self._answer(asked.address)
-        if answer == asked.answer:
+        if asked.encoded is None:
             return set()
-        asked.answer = answer
+        encoded = _encoded(Update(answer=self._answer(asked.address)))
+        if encoded == asked.encoded:
+            return set()
+        asked.encoded = encoded
         for session in asked.sessions:
             session.pending[asked.address] = None
         return asked.sessions
+
+    def _subscribe(self, session: Session, address: Address) -> _Asked:
+        asked = self._asked.get(address.ip, {}).get(address)
+        if asked is not None and address in session.asked:
+            return asked
+        self._check_room(session)
+        if asked is None:
+            asked = _Asked(address)
+            self._asked.setdefault(address.ip, {})[address] = asked
+        asked.sessions.add(session)
+        session.asked.add(address)
+        self.count += 1
+        return asked
 
     def _check_room(self, session: Session) -> None:
         if len(session.asked) >= self._most_asked:
@@ -198,11 +216,15 @@ class Subscriptions:
 
 
 class _Asked:
-    """An address that somebody has asked for."""
+    """An address that somebody has asked for, and the message of the last answer, encoded once for all who have."""
 
-    __slots__ = ("address", "answer", "sessions")
+    __slots__ = ("address", "encoded", "sessions")
 
-    def __init__(self, address: Address, answer: Answer) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = address
-        self.answer = answer
+        self.encoded: bytes | None = None
         self.sessions: set[Session] = set()
+
+
+def _encoded(update: Update) -> bytes:
+    return update.SerializeToString(deterministic=True)

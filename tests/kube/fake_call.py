@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred, succeed
 
 from meshtx.pki.name import Name
@@ -20,9 +21,8 @@ class FakeCall:
     def ready(self) -> Deferred[None]:
         return self.full or succeed(None)
 
-    def send(self, message: Message) -> None:
-        assert isinstance(message, Update)
-        self.sent.append(message)
+    def send_encoded(self, messages: Sequence[bytes]) -> None:
+        self.sent += map(Update.FromString, messages)
 
     def read(self) -> None:
         """Take messages again."""
