@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
 from socket import socket
+from typing import Any
 
 from OpenSSL import SSL, crypto
 
@@ -38,6 +39,42 @@ class NoProtocol(SSL.Error):
 
     def __init__(self) -> None:
         super().__init__([("meshtx", "", "no application protocol")])
+
+
+class Connection(SSL.Connection):
+    """A connection of `Contexts`: made when somebody uses it, on memory BIOs, or before that by `on_socket`.
+
+    OpenSSL cannot change one from memory BIOs to a socket behind pyOpenSSL's back, and making two of them for each that
+    is used costs as much as a tenth of a handshake.
+
+    :param sni: what a client says; ``None`` for a server.
+    """
+
+    def __init__(self, context: SSL.Context, check: PeerCheck, sni: bytes | None) -> None:
+        self._plan: tuple[SSL.Context, PeerCheck, bytes | None] | None = (context, check, sni)
+
+    @property
+    def made(self) -> bool:
+        """Somebody has used it."""
+        return self._plan is None
+
+    def make(self, sock: socket | None = None) -> None:
+        """Be a connection, on a socket or on memory BIOs. To be called once."""
+        assert self._plan is not None
+        (context, check, sni), self._plan = self._plan, None
+        super().__init__(context, sock)
+        self.set_app_data(check)
+        if sni is None:
+            self.set_accept_state()
+        else:
+            self.set_connect_state()
+            self.set_tlsext_host_name(sni)
+
+    def __getattr__(self, name: str) -> Any:  # of pyOpenSSL's own, which has none of its attributes yet
+        if self.made:
+            return super().__getattr__(name)
+        self.make()
+        return getattr(self, name)
 
 
 class Contexts:
@@ -68,11 +105,8 @@ class Contexts:
         context = self._clients.get(key)
         if context is None:
             context = self._clients[key] = self._client_context(key)
-        connection = SSL.Connection(context)
-        connection.set_app_data(PeerCheck(peer, required=True))
-        connection.set_connect_state()
-        connection.set_tlsext_host_name(str(peer).encode("ascii") if sni is None else _server_name(sni))
-        return connection
+        name = str(peer).encode("ascii") if sni is None else _server_name(sni)
+        return Connection(context, PeerCheck(peer, required=True), name)
 
     def server(self, alpn: Sequence[str] = (), *, require_peer: bool = True) -> SSL.Connection:
         """Return a connection that waits for a ClientHello.
@@ -87,10 +121,7 @@ class Contexts:
         context = self._servers.get(key)
         if context is None:
             context = self._servers[key] = self._server_context(*key)
-        connection = SSL.Connection(context)
-        connection.set_app_data(PeerCheck(None, required=require_peer))
-        connection.set_accept_state()
-        return connection
+        return Connection(context, PeerCheck(None, required=require_peer), None)
 
     def _client_context(self, alpn: tuple[str, ...]) -> SSL.Context:
         context = self._context(SSL.TLS_CLIENT_METHOD, SSL.VERIFY_PEER)
@@ -143,10 +174,10 @@ def is_client(connection: SSL.Connection) -> bool:
 
 
 def on_socket(connection: SSL.Connection, sock: socket) -> SSL.Connection:
-    """Return a connection like this one, on which nothing has happened, that reads and writes a socket itself.
-
-    OpenSSL cannot change a connection from memory BIOs to a socket behind pyOpenSSL's back.
-    """
+    """Return a connection like this one, on which nothing has happened, that reads and writes a socket itself."""
+    if isinstance(connection, Connection) and not connection.made:
+        connection.make(sock)
+        return connection
     check = peer_check(connection)
     bound = SSL.Connection(connection.get_context(), sock)
     bound.set_app_data(check)
@@ -159,7 +190,12 @@ def on_socket(connection: SSL.Connection, sock: socket) -> SSL.Connection:
 
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, ok: int) -> bool:
-    """Judge as the connection's own check does: one callback a context instead of one a connection."""
+    """Judge as the connection's own check does: one callback a context instead of one a connection.
+
+    What OpenSSL finds good above the leaf is good: the check has nothing to say of that.
+    """
+    if ok and depth:
+        return True
     check = connection.get_app_data()
     return isinstance(check, PeerCheck) and check.judge(certificate, errno, depth, ok)
 

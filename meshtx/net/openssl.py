@@ -1,4 +1,4 @@
-"""OpenSSL's functions themselves, for the few calls that are made for each record.
+"""OpenSSL's functions themselves, for the few calls that are made for each record, and each step of a handshake.
 
 pyOpenSSL's public calls copy twice and raise an exception where there is nothing to read: three times the CPU time.
 These names are private to it, so they are looked up once, and where one is missing `AVAILABLE` is false and the public
@@ -19,6 +19,7 @@ try:
 
     _ffi: Any = _util.ffi  # untyped there
     _lib: Any = _util.lib
+    ssl_do_handshake: Any = _lib.SSL_do_handshake
     ssl_read: Any = _lib.SSL_read
     ssl_write: Any = _lib.SSL_write
     ssl_get_error: Any = _lib.SSL_get_error

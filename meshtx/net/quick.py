@@ -270,7 +270,8 @@ class QuickTransport(ResetUnlessWhole):
             super()._closeWriteConnection()
 
     def _unsent(self) -> int:
-        return super()._unsent() + len(self._ahead) + (self._last is not None)
+        waiting = len(self.dataBuffer) - self.offset + self._tempDataLen  # as the class above has it, for a call less
+        return waiting + len(self._ahead) + (self._last is not None)
 
 
 class QuickServer(QuickTransport, Server):

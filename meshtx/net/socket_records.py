@@ -43,9 +43,8 @@ class SocketRecords:
     def handshake(self, cipher: bytes) -> bool:  # noqa: ARG002 - OpenSSL fetches it
         """Step, as far as the socket goes."""
         try:
-            self.connection.do_handshake()
-        except SSL.WantReadError:
-            return False
+            if not self._step():
+                return False
         except SSL.WantWriteError:
             self._transport.when_writable(self._go_on)
             return False
@@ -56,6 +55,17 @@ class SocketRecords:
             self.ended = TlsError(TlsFailure.OTHER, "a defect of ours")  # so that what comes is read, and dropped
             raise
         self._shaken = True
+        return True
+
+    def _step(self) -> bool:
+        """Go on with the handshake; say whether it is complete.
+
+        :raises SSL.Error: it failed, or the socket takes no more.
+        """
+        try:
+            self.connection.do_handshake()
+        except SSL.WantReadError:
+            return False
         return True
 
     def _go_on(self) -> bool:
@@ -158,6 +168,12 @@ class FastSocketRecords(SocketRecords):
         handles = openssl.handles(self.connection)
         self._ssl, self._judge = handles.ssl, handles.judge
         self._late: SSL.Error | None = None
+
+    def _step(self) -> bool:
+        done: int = openssl.ssl_do_handshake(self._ssl)
+        if done != 1 and openssl.ssl_get_error(self._ssl, done) != openssl.WANT_READ:
+            self._judge(self._ssl, done)
+        return done == 1
 
     def read(self) -> bytes | None:
         """Read one record, and more as long as they are whole ones: a peer that sends in bulk fills them."""

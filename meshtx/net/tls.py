@@ -55,8 +55,6 @@ class Session:
 
     peer: Name | None
     alpn: str
-    version: str
-    cipher: str
     server_name: str | None
     peer_expires: datetime | None
 
@@ -72,8 +70,6 @@ class Session:
         return cls(
             check.found,
             connection.get_alpn_proto_negotiated().decode("ascii", "replace"),
-            connection.get_protocol_version_name(),
-            connection.get_cipher_name() or "",
             (connection.get_servername() or b"").decode("ascii", "replace") or None,
             check.expires,
         )

@@ -161,6 +161,7 @@ class Metrics:
             buckets=HANDSHAKE_BUCKETS,
             registry=registry,
         )
+        self._handshakes: dict[Direction, Histogram] = {}
 
     def _requests(self, registry: CollectorRegistry) -> None:
         self.request = Counts("request", "Requests seen.", FLOW_LABELS, registry)
@@ -257,7 +258,10 @@ class Metrics:
 
     def handshake(self, direction: Direction, seconds: float) -> None:
         """Note how long a TLS handshake took."""
-        self._handshake.labels(_DIRECTIONS[direction][0]).observe(seconds)
+        series = self._handshakes.get(direction)
+        if series is None:
+            series = self._handshakes[direction] = self._handshake.labels(_DIRECTIONS[direction][0])
+        series.observe(seconds)
 
     def observer_detached(self, protocol: str, why: StrEnum) -> None:
         """Count an observer or detector that stopped; `protocol` is the detector's configured name."""

@@ -193,15 +193,15 @@ def read_whole(data: bytes) -> Hello | None:
 
 
 def _read_body(data: bytes) -> Hello:
-    """Read a message that fills its record, from its session id on."""
-    at = _SESSION_ID
-    _require(data[at] <= 32)
-    at += 1 + data[at]
+    """Read a message that fills its record, from its session id on. It asks for no call for each field."""
+    session = data[_SESSION_ID]
+    at = _SESSION_ID + 1 + session
     suites = data[at] << 8 | data[at + 1]
-    _require(suites >= 2 and suites % 2 == 0)
     at += 2 + suites
-    _require(data[at] > 0)
-    at += 1 + data[at]
+    compression = data[at]
+    at += 1 + compression
+    if session > 32 or suites < 2 or suites % 2 or not compression:
+        raise _Broken
     return _read_extensions(data, at)
 
 
@@ -209,14 +209,17 @@ def _read_extensions(data: bytes, at: int) -> Hello:
     end = len(data)
     found: dict[int, bytes] = {}
     if at != end:
-        _require(data[at] << 8 | data[at + 1] == end - at - 2)
+        if data[at] << 8 | data[at + 1] != end - at - 2:
+            raise _Broken
         at += 2
     while at < end:
         kind, size = _EXTENSION.unpack_from(data, at)
         at += 4 + size
-        _require(kind not in found)
+        if kind in found:
+            raise _Broken
         found[kind] = data[at - size : at]
-    _require(at == end)
+    if at != end:
+        raise _Broken
     sni, alpn, versions = found.get(_SERVER_NAME), found.get(_ALPN), found.get(_SUPPORTED_VERSIONS)
     return Hello(
         None if sni is None else _server_name(sni),
@@ -298,7 +301,7 @@ def _protocols(data: bytes) -> tuple[str, ...]:
 def _versions(data: bytes) -> tuple[int, ...]:
     numbers = _whole(data, 1)
     _require(len(numbers) % 2 == 0)
-    return tuple(int.from_bytes(numbers[at : at + 2], "big") for at in range(0, len(numbers), 2))
+    return struct.unpack(f">{len(numbers) // 2}H", numbers)
 
 
 def _whole(data: bytes, width: int) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from socket import socketpair
+
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, _util, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import CredentialsError
-from meshtx.net.contexts import Contexts, peer_check
+from meshtx.net.contexts import Contexts, on_socket, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.records import records
 from meshtx.net.tls import Session
@@ -39,11 +41,17 @@ class ContextsTests(SynchronousTestCase):
         return Session.of(client), Session.of(server)
 
     def test_both_sides_know_the_session(self) -> None:
-        expected = {"alpn": "meshtx/1", "version": "TLSv1.3", "cipher": "TLS_AES_128_GCM_SHA256"}
         client, server = self.session(CLIENT.client(VOTING, ["meshtx/1"]), SERVER.server(["meshtx/1"]))
         ends = [contexts.credentials.not_after for contexts in (SERVER, CLIENT) if contexts.credentials]
-        self.assertEqual(client, Session(VOTING, **expected, server_name=str(VOTING), peer_expires=ends[0]))
-        self.assertEqual(server, Session(WEB, **expected, server_name=str(VOTING), peer_expires=ends[1]))
+        self.assertEqual(client, Session(VOTING, "meshtx/1", server_name=str(VOTING), peer_expires=ends[0]))
+        self.assertEqual(server, Session(WEB, "meshtx/1", server_name=str(VOTING), peer_expires=ends[1]))
+
+    def test_what_is_spoken(self) -> None:
+        connections = CLIENT.client(VOTING), SERVER.server()
+        shake(*connections)
+        for each in connections:
+            self.assertEqual(each.get_protocol_version_name(), "TLSv1.3")
+            self.assertEqual(each.get_cipher_name(), "TLS_AES_128_GCM_SHA256")
 
     def test_the_server_s_order_of_ciphers_decides(self) -> None:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -132,6 +140,38 @@ class ContextsTests(SynchronousTestCase):
         for connection in (CLIENT.client(VOTING), SERVER.server()):
             mode = _util.lib.SSL_CTX_set_mode(connection.get_context()._context, 0)  # adds nothing, tells the mode
             self.assertTrue(mode & SSL.MODE_RELEASE_BUFFERS)
+
+
+class ConnectionTests(SynchronousTestCase):
+    """One connection of OpenSSL's for one of ours, wherever its bytes come from."""
+
+    def setUp(self) -> None:
+        self.socket, other = socketpair()
+        self.addCleanup(self.socket.close)
+        self.addCleanup(other.close)
+
+    def test_what_nobody_has_used_goes_to_the_socket_itself(self) -> None:
+        for connection in (CLIENT.client(VOTING), SERVER.server()):
+            self.assertIs(on_socket(connection, self.socket), connection)
+            self.assertEqual(connection.fileno(), self.socket.fileno())
+
+    def test_what_was_used_is_another_one_on_the_socket(self) -> None:
+        for connection in (CLIENT.client(VOTING), SERVER.server()):
+            check, name = peer_check(connection), connection.get_servername()
+            bound = on_socket(connection, self.socket)
+            self.assertIsNot(bound, connection)
+            self.assertEqual((peer_check(bound), bound.get_servername()), (check, name))
+
+    def test_it_has_its_check_and_its_name_either_way(self) -> None:
+        for prepare in (lambda _: None, lambda connection: on_socket(connection, self.socket)):
+            client, server = CLIENT.client(VOTING), SERVER.server()
+            for connection in (client, server):
+                prepare(connection)
+            self.assertEqual((peer_check(client).expected, client.get_servername()), (VOTING, str(VOTING).encode()))
+            self.assertEqual((peer_check(server).expected, server.get_servername()), (None, None))
+
+    def test_an_attribute_that_there_is_not_is_an_error(self) -> None:
+        self.assertRaises(AttributeError, getattr, CLIENT.client(VOTING), "nothing")
 
 
 class PeerCheckTests(SynchronousTestCase):

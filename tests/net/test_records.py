@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -316,10 +315,10 @@ class SocketOutcomes(CommonOutcomes):
         self.assert_error(b.failed, TlsFailure.OTHER, f"in the handshake: {ConnectionLost()}")
 
     def test_a_defect_in_the_handshake_leaves_nothing_unread(self) -> None:
-        def broken(_connection: SSL.Connection) -> None:
+        def broken(_layer: SocketRecords) -> bool:
             raise ZeroDivisionError
 
-        self.patch(SSL.Connection, "do_handshake", broken)
+        self.patch(self.kind, "_step", broken)
         end = self.end(self, self.kind, SERVER.server())
         end.give(bytes(1000))  # it would be served again and again
         self.assertIsInstance(end.failed, TlsError)

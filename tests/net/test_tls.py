@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -14,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from meshtx.net import contexts
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.tls import AFTER_FAILURE, HANDSHAKE, Session
@@ -203,15 +203,16 @@ class HandshakeTests(WireCase):
         self.assertEqual([str(failure.value) for failure in self.flushLoggedErrors(RuntimeError)], ["no protocol"])
 
     async def test_a_defect_in_a_callback_of_openssl_refuses(self) -> None:
-        def broken(_connection: SSL.Connection) -> None:
+        def broken(*_arguments: object) -> bool:
             raise ZeroDivisionError
 
-        peer, side = Raw(b"x"), Side(SERVER.server(), Half())
-        self.patch(SSL.Connection, "do_handshake", broken)
-        dial(self, listen(self, side.tls), peer)
-        await self.assert_failed(side, TlsFailure.OTHER, "a defect of ours; the log has it")
-        await peer.lost
-        await side.closed
+        self.patch(contexts, "_verify", broken)
+        c = Side(CLIENT.client(VOTING), Half())
+        s = Side(Contexts(make_leaf(CA, VOTING), CA.trust).server(), Half())
+        join(self, c, s)
+        await self.assert_failed(s, TlsFailure.OTHER, "a defect of ours; the log has it")
+        await c.closed
+        await s.closed
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     async def test_openssl_s_memory_goes_with_the_connection(self) -> None:
