@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.web.client import URI
 
 from meshtx.errors import ConfigError
 from meshtx.kube import api as api_module
 from meshtx.kube.api import ApiRefused, ApiUnavailable
+from meshtx.net.https import HttpsEndpoints, ServerTls
 from tests.kube.api_case import PODS, ApiCase, hold, status
 from tests.net.certificates import make_ca, make_leaf
 
@@ -98,6 +104,16 @@ class TestStreams(ApiCase):
         self.assertEqual(self.server.connections, 2)
         asked.cancel()
         await self.assertFailure(asked, CancelledError)
+
+    async def test_a_dead_peer_is_noticed_by_the_kernel_too(self) -> None:
+        opened: list[Any] = []
+        tls = ServerTls("127.0.0.1", self.server.ca.trust)
+        endpoints = HttpsEndpoints(reactor, "127.0.0.1", self.server.port, tls, opened.append)
+        await endpoints.endpointForURI(URI.fromBytes(b"https://any/")).connect(Factory.forProtocol(Protocol))
+        sock = opened[0].getHandle()
+        self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertLessEqual(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 30)
+        opened[0].abortConnection()
 
     async def test_one_that_ends_within_a_line_is_trouble(self) -> None:
         asked = await self.stream()
