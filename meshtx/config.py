@@ -19,6 +19,7 @@ from meshtx.config_values import (
     ADDRESS,
     BALANCER,
     COUNT,
+    ENDPOINT,
     FILE,
     FLAG,
     FORWARD,
@@ -62,6 +63,14 @@ class ProxyConfig(CredentialsConfig):
     prefix: ClassVar[str] = "MESHTX_PROXY_"
 
     directory_file: Path | None = optional(FILE, "Who is meshed: a TOML or JSON file, read again when it changes.")
+    directory_address: Endpoint | None = optional(
+        ENDPOINT, "Instead of a file: where a directory service tells who is meshed."
+    )
+    directory_name: Name = setting(
+        NAME,
+        "meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local",
+        "The name that the directory service must prove.",
+    )
 
     inbound_listen: tuple[Address, ...] = setting(
         listed(ADDRESS), "0.0.0.0:4143", "Where redirected connections to the workload and those of its peers come in."
@@ -161,11 +170,15 @@ def _check_listeners(config: ProxyConfig) -> None:
     inbound = config.inbound_listen + tuple(each.listen for each in config.inbound_forward)
     if not outbound and not inbound:
         raise ConfigError("inbound_listen, outbound_listen", "both are empty", "name an address for at least one")
-    if outbound and config.directory_file is None:
+    if config.directory_file is not None and config.directory_address is not None:
         raise ConfigError(
-            "directory_file",
-            "not set, and outbound connections need a directory",
-            "name the mesh's file, or make outbound_listen empty",
+            "directory_file, directory_address", "both are set", "who is meshed is one's to say: keep one"
+        )
+    if outbound and config.directory_file is None and config.directory_address is None:
+        raise ConfigError(
+            "directory_file, directory_address",
+            "neither is set, and outbound connections need a directory",
+            "name the mesh's file or its directory service, or make outbound_listen empty",
         )
     if any(each.listen.port == 0 for each in config.inbound_forward):
         raise ConfigError("inbound_forward", "port 0 is none that clients know", "name the port that they connect to")

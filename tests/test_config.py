@@ -306,15 +306,20 @@ class TestTogether(ConfigCase):
 
     def test_outbound_connections_need_a_directory(self) -> None:
         without = self.proxy(directory_file="")
-        self.assertMistake(ProxyConfig, without, "directory_file", "not set, and outbound connections need a directory")
+        key, problem = "directory_file, directory_address", "neither is set, and outbound connections need a directory"
+        self.assertMistake(ProxyConfig, without, key, problem)
         empty = {"MESHTX_PROXY_OUTBOUND_LISTEN": ""}
         self.assertIsNone(load(ProxyConfig, without, empty).directory_file)
-        self.assertMistake(
-            ProxyConfig,
-            {**without, "outbound_forward": "127.0.0.1:8001=10.0.0.1:80"},
-            "directory_file",
-            "not set, and outbound connections need a directory",
-            environ=empty,
+        forward = {**without, "outbound_forward": "127.0.0.1:8001=10.0.0.1:80"}
+        self.assertMistake(ProxyConfig, forward, key, problem, environ=empty)
+
+    def test_there_is_one_directory(self) -> None:
+        both = self.proxy(directory_address="directory.mesh:8086")
+        self.assertMistake(ProxyConfig, both, "directory_file, directory_address", "both are set")
+        config = load(ProxyConfig, self.proxy(directory_file="", directory_address="directory.mesh:8086"), {})
+        self.assertEqual(config.directory_address, Endpoint("directory.mesh", 8086))
+        self.assertEqual(
+            str(config.directory_name), "meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local"
         )
 
     def test_a_proxy_listens_somewhere(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from socket import socket
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from meshtx.config_options import ConfigOptions
 from meshtx.directory.file import FileDirectory
 from meshtx.directory.nothing import Nothing
 from meshtx.directory.ranges import Networks, Ranges
+from meshtx.directory.remote import RemoteDirectory
 from meshtx.net.dial import Dialler
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
 from meshtx.net.poller import registrar
@@ -40,6 +42,7 @@ from meshtx.proxy.policy import Policy
 from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.work import Refused
 from meshtx.proxy.workload import Workload
+from meshtx.rpc.connect import Connector
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.admin_port import AdminPort
@@ -98,19 +101,32 @@ class ProxyService(MultiService):
         self.tap = TapHub(reactor, self.metrics)
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
         self.source = credentials_source(config, reactor, self.metrics, self._sockets)
-        self.directory = self._directory()
         self.tls = MeshTls(self.source, config.name)
+        self.directory = self._directory()
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._own_ports: set[int] = set()
         self.listeners = Listeners(self._io, config.program, self._listeners(), self._sockets, self._bound)
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
 
-    def _directory(self) -> FileDirectory | Nothing:
-        file = self._config.directory_file
-        if file is None:
+    def _directory(self) -> FileDirectory | RemoteDirectory | Nothing:
+        config = self._config
+        if config.directory_file is not None:
+            return FileDirectory(
+                config.directory_file, self._reactor, reloaded=self.metrics.reloads(Followed.DIRECTORY)
+            )
+        if config.directory_address is None:
             return Nothing()
-        return FileDirectory(file, self._reactor, reloaded=self.metrics.reloads(Followed.DIRECTORY))
+        where = config.directory_address
+        connector = Connector(self._reactor, where.host, where.port, config.directory_name, self._sockets)
+        directory = RemoteDirectory(
+            lambda contexts: ensureDeferred(connector.connect(contexts)),
+            lambda: self.tls.contexts,
+            self._reactor,
+            Random(),  # noqa: S311 - spreads load
+        )
+        self.tls.renewed.append(directory.renewed)
+        return directory
 
     def _listeners(self) -> list[Listener]:
         config = self._config
