@@ -21,6 +21,7 @@ from meshtx.errors import ConfigError, MeshtxError
 COMMANDS = {
     "ca": "Make the mesh's certificate authority, and its next issuer.",
     "demo": "Run a whole mesh of example services on this machine.",
+    "inject": "Mark the pods of manifests, so that the cluster meshes them.",
     "install": "Print the manifests of the control plane, for kubectl apply.",
     "redirect": "Send a workload's connections through its proxy.",
     "tap": "Show connections and requests as they happen.",

@@ -28,6 +28,7 @@ from meshtx.kube.injection import (
 )
 from meshtx.kube.sidecar import INIT, Json, Values
 from meshtx.kube.watching import Watched
+from meshtx.kube.workloads import template_path
 
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 """The label of a namespace; what it says but ``privileged`` forbids the init container's capability."""
@@ -142,10 +143,10 @@ class Injector:
 
 def template_of(workload: Json) -> Json:
     """Return the template of a workload's pods, empty where there is none."""
-    spec = workload.get("spec") or {}
-    if workload.get("kind") == "CronJob":
-        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
-    return spec.get("template") or {}
+    part = workload
+    for key in template_path(str(workload.get("kind"))):
+        part = part.get(key) or {}
+    return part
 
 
 def _of_pods(outcome: Outcome, marks: Marks) -> tuple[str, ...]:
