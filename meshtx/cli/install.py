@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from meshtx.cli.documents import dump
+from meshtx.cli.documents import dump, load_yaml
 from meshtx.config_install import InstallConfig
 from meshtx.config_load import Setting, load, settings
 from meshtx.kube import install_trust
@@ -38,6 +38,7 @@ def command(values: Path | None, **given: str | tuple[str, ...] | bool | None) -
 
     The same values give the same bytes, but for an issuer that is made on the spot; --ca-folder keeps it.
     """
+    load_yaml()  # before a folder is made that would be of no use yet
     config = load(InstallConfig, _written(given), {}, values)
     sourced = _trust(config, datetime.now(UTC))
     click.echo(dump(documents(config.values(sourced.trust if sourced else None))), nl=False)

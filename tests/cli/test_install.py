@@ -264,8 +264,10 @@ class ValuesTests(InstallCase):
         documents._dumper.cache_clear()
         with patch.dict(sys.modules, {"yaml": None}):
             self.assertEqual(
-                self.refused("--keep-issuer"), "yaml: PyYAML is not installed; pip install 'meshtx[kubernetes]'"
+                self.refused(f"--ca-folder={self.folder}"),
+                "yaml: PyYAML is not installed; pip install 'meshtx[kubernetes]'",
             )
+        self.assertFalse(self.folder.exists())
 
 
 class UninstallTests(InstallCase):

@@ -90,6 +90,14 @@ class AppliedTests(InstallCase):
             self.assertEqual([each for each in again if not each.startswith("poddisruptionbudget.policy/")], [])
             self.assertEqual(await self.versions(), before)
 
+    async def test_the_second_time_nothing_changes_by_server_side_apply_either(self) -> None:
+        self.addCleanup(self.uninstall)
+        seen = []
+        for _ in range(2):
+            await self.kubectl("apply", "--server-side", "-f", "-", input=self.manifests())
+            seen.append(await self.versions())
+        self.assertEqual(seen[0], seen[1])
+
     async def versions(self) -> dict[str, str]:
         """Return which version everything of ours is in; of what others write into, the version of its spec."""
         listed = json.loads(await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "json"))["items"]
