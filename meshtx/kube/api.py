@@ -52,6 +52,8 @@ __all__ = [
 
 TIMEOUT = 10.0
 """Seconds for a request, its answer included."""
+KEPT = 2
+"""Connections that wait for the next request."""
 IDLE = 60
 """Seconds that a connection is kept for the next request: less than the API server keeps it, which is 90."""
 MAX_BODY = 32 * 1024 * 1024
@@ -73,10 +75,18 @@ class KubeApi:
 
     :param reactor: dials, resolves names, and is the clock.
     :param timeout: seconds for a request, its answer included; for a stream, until it begins.
+    :param kept: connections that wait for the next request, at most; more at once cost a handshake each.
     :raises ConfigError: the configuration's certificates or key cannot be used.
     """
 
-    def __init__(self, reactor: Any, config: ApiConfig, *, timeout: float = TIMEOUT) -> None:  # Any: many interfaces
+    def __init__(
+        self,
+        reactor: Any,  # many interfaces
+        config: ApiConfig,
+        *,
+        timeout: float = TIMEOUT,
+        kept: int = KEPT,
+    ) -> None:
         self.config = config
         self._reactor = reactor
         self._clock = cast("IReactorTime", reactor)
@@ -88,6 +98,7 @@ class KubeApi:
         self._token = TokenSource(config.token_file, config.token)
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = IDLE
+        self._pool.maxPersistentPerHost = kept
         self._http = self._client(self._pool)
 
     async def get(self, path: str, **query: str | int | bool) -> Object:

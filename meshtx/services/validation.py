@@ -16,6 +16,7 @@ from meshtx.files import read_file
 from meshtx.identity.jwks import JwksValidator
 from meshtx.identity.jwks_keys import JwksKeys, parse_keys
 from meshtx.identity.local_tokens import LocalValidator
+from meshtx.identity.service import VALIDATIONS
 from meshtx.identity.token_claims import AUDIENCE
 from meshtx.identity.validators import load_validator
 from meshtx.interfaces import ITokenValidator
@@ -73,7 +74,8 @@ def _local(path: Path | None) -> LocalValidator:
 
 
 def _kubernetes(reactor: Any, config: IdentityConfig, environ: Mapping[str, str]) -> Validation:
-    api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder or SERVICE_ACCOUNT), timeout=TIMEOUT)
+    where = in_cluster(environ, config.kubernetes_folder or SERVICE_ACCOUNT)
+    api = KubeApi(reactor, where, timeout=TIMEOUT, kept=VALIDATIONS)  # so that a crowd costs no handshake each
     check = SelfCheck(api, [NEEDED], reactor)
     validator = TokenReviewValidator(api, reactor, require_pod=config.token_requires_pod is not False)
     return Validation(validator, check, check.ready_reason, api)
