@@ -90,7 +90,7 @@ class ReusedAddressTests(ClusterCase):
         self.is_at(cluster(ended), plain(WEB))
 
     def test_of_two_the_newest_has_it(self) -> None:
-        older = pod("old", account="old", started="2026-11-25T11:59:59Z")
+        older = pod("x-old", account="old", started="2026-11-25T11:59:59Z")
         for made in (cluster(older, pod()), cluster(pod(), older)):
             self.is_at(made, at(WEB))
 
