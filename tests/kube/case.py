@@ -301,19 +301,21 @@ class KubeTestCase(TestCase):
         return self._kube_api(token=await self.token(namespace, account, ISSUER))
 
     def stop_api(self) -> None:
-        """Kill the API server; it is back after the test if not before."""
+        """Kill the API server (and the controllers with it); it is back after the test if not before."""
         self.cluster.stop_api()
         self.addCleanup(self.start_api)
 
     async def start_api(self) -> None:
         """Start the API server that was killed, and wait until it is ready, with the reactor running."""
-        if not self.cluster.api_runs:
-            self.cluster.spawn_api()
+        if self.cluster.api_runs:
+            return
+        self.cluster.spawn_api()
 
         async def ready() -> bool:
             return await deferToThread(self.cluster.is_ready)
 
         await self.wait_until(ready, START_TIMEOUT, "the API server's readiness")
+        self.cluster.spawn_controllers()
 
     @property
     def kubeconfig(self) -> Path:

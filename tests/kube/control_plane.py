@@ -107,32 +107,43 @@ class ControlPlane:
         return done.stdout
 
     def start(self) -> None:
-        """Start everything and wait until the API server is ready.
+        """Start everything and wait until it works: pods can be made in the namespace ``default``.
 
         :raises ControlPlaneFailed: it does not get so.
         """
         try:
             self._start("etcd", etcd(self.folder, self._port("etcd")))
             self.start_api()
-            self._start("kube-controller-manager", controller_manager(self._credentials, self.admin_kubeconfig))
-        except ControlPlaneFailed:
+            self._wait("kube-controller-manager", self._has_accounts)
+        except (ControlPlaneFailed, OSError):
             self.stop()
             raise
 
     def start_api(self) -> None:
-        """Start the API server alone, on the port it had, and wait until it is ready.
+        """Start the API server, on the port it had, wait until it is ready, and start the controllers.
 
         :raises ControlPlaneFailed: it does not get so.
         """
         self.spawn_api()
         self._wait("kube-apiserver", self.is_ready)
+        self.spawn_controllers()
 
     def spawn_api(self) -> None:
         """Start the API server alone and wait for nothing: see :meth:`is_ready`."""
-        self._start("kube-apiserver", api_server(self._credentials, self._port("kube-apiserver"), self._port("etcd")))
+        options = api_server(self._credentials, self._port("kube-apiserver"), self._port("etcd"))
+        self._start("kube-apiserver", options)
+
+    def spawn_controllers(self) -> None:
+        """Start the controllers; the API server has to be ready."""
+        self._start("kube-controller-manager", controller_manager(self._credentials, self.admin_kubeconfig))
 
     def stop_api(self) -> None:
-        """Kill the API server: its connections break, and its port refuses new ones."""
+        """Kill the API server: its connections break, and its port refuses new ones.
+
+        The controllers end too, as in a cluster, where they have lost their lease; else their back-off, of up to a
+        minute, would decide when the next API server is of use.
+        """
+        self._end("kube-controller-manager")
         self._end("kube-apiserver")
 
     def restart_api(self) -> None:
@@ -177,9 +188,12 @@ class ControlPlane:
             )
 
     def _end(self, name: str) -> None:
-        process = self._processes.pop(name)
-        process.kill()
-        process.wait()
+        if process := self._processes.pop(name, None):
+            process.kill()
+            process.wait()
+
+    def _has_accounts(self) -> bool:
+        return self.api.ask("GET", "/api/v1/namespaces/default/serviceaccounts/default")[0] == 200
 
     def _wait(self, name: str, fact: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_TIMEOUT

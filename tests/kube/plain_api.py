@@ -5,12 +5,12 @@ Blocks. It shares no code with ``meshtx.kube``, so that a test does not ask a me
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -80,7 +80,7 @@ class PlainApi:
         :param timeout: seconds.
         :raises OSError: nobody answers.
         """
-        context = _context(self.ca, self.client if token is None else None)
+        context = self._as_client if token is None else self._as_nobody
         address = urlsplit(self.url)
         assert address.hostname
         connection = http.client.HTTPSConnection(address.hostname, address.port, timeout=timeout, context=context)
@@ -98,13 +98,16 @@ class PlainApi:
             connection.close()
         return answer.status, _document(text)
 
+    @cached_property
+    def _as_nobody(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.ca))
 
-@functools.cache
-def _context(ca: Path, client: Pair | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
-    if client:
-        context.load_cert_chain(client.certificate, client.key)
-    return context
+    @cached_property
+    def _as_client(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if self.client:
+            context.load_cert_chain(self.client.certificate, self.client.key)
+        return context
 
 
 def _document(text: bytes) -> Document:

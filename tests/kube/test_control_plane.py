@@ -104,9 +104,17 @@ class TestControlPlane(KubeTestCase):
 
 class TestOutage(KubeTestCase):
     async def test_the_api_server_comes_back_with_what_it_knew(self) -> None:
-        await self.pod("web", "10.1.0.1")
+        await self.service("web", {"app": "web"}, [80])
+        await self.pod("web", "10.1.0.1", {"app": "web"})
         self.stop_api()
         self.assertFalse(self.cluster.is_ready())
         await self.start_api()
         found = await self.call("GET", f"/api/v1/namespaces/{self.namespace}/pods/web")
         self.assertEqual(found["status"]["podIP"], "10.1.0.1")
+        await self.pod("late", "10.1.0.2", {"app": "web"})
+
+        async def addresses() -> bool:
+            found = {address for each in await self.endpoints("web") for address in each["addresses"]}
+            return found == {"10.1.0.1", "10.1.0.2"}
+
+        await self.wait_until(addresses, what="the endpoint of a pod that came afterwards")

@@ -72,8 +72,8 @@ class TestProcesses(SynchronousTestCase):
         self.assertEqual(self.run_main("env"), (1, "", "meshtx: nothing is up; start it by: make kube-up\n"))
         self.addCleanup(self.run_main, "down")
         for words in ("is up after", "is up already"):
-            status, said, _ = self.run_main("up")
-            self.assertEqual((status, said.count(words)), (0, 1))
+            status, said, problem = self.run_main("up")
+            self.assertEqual((status, said.count(words), problem), (0, 1, ""))
         status, said, _ = self.run_main("env")
         self.assertIn(f"KUBECONFIG={self.folder}/kept/", said)
         ended = "ended etcd, kube-apiserver, kube-controller-manager\n"
