@@ -27,6 +27,7 @@ COMMANDS = {
     "tap": "Show connections and requests as they happen.",
     "token": "Make the token that proves a workload's name.",
     "uninstall": "Print what to delete of it, for kubectl delete.",
+    "wait": "Wait until the proxy beside us is ready.",
     "why": "Explain whether a connection is mutual TLS.",
 }
 """Module and command name, and what ``meshtx --help`` says of it."""

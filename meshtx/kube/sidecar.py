@@ -229,7 +229,7 @@ def _native() -> Json:
 
 def _classic() -> Json:
     """Return what makes the kubelet start the next container only when the proxy can serve."""
-    wait = ["meshtx", "await", f"--timeout={START_SECONDS}s"]
+    wait = ["meshtx", "wait", f"--timeout={START_SECONDS}s"]
     return {"lifecycle": {"postStart": {"exec": {"command": wait}}}}
 
 

@@ -102,7 +102,7 @@ class ClassicTests(Case):
             self.assertEqual([each["name"] for each in spec["containers"]], ["meshtx-proxy", "app"])
             proxy = spec["containers"][0]
             self.assertEqual(
-                proxy["lifecycle"], {"postStart": {"exec": {"command": ["meshtx", "await", "--timeout=120s"]}}}
+                proxy["lifecycle"], {"postStart": {"exec": {"command": ["meshtx", "wait", "--timeout=120s"]}}}
             )
             self.assertEqual({"restartPolicy", "startupProbe"} & set(proxy), set())
             self.assertEqual(injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "app")
