@@ -132,12 +132,12 @@ class ClusterWatchTests(ClusterWatchCase):
         await self.apply([self.deployment(2)])
         addresses = await self.run_all(2)
         await self.followed.told(self.web_answer(vip, *(self.backend(f"{ip}:8080") for ip in addresses)))
-        began = time.monotonic()
         scale = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/web/scale"
         await self.call("PATCH", scale, {"spec": {"replicas": 1}}, kind="merge")
         [left] = await self.wait_until(lambda: self.pods(1), what="one pod is left")
+        decided = time.monotonic()
         await self.followed.told(self.web_answer(vip, self.backend(f"{left['status']['podIP']}:8080")))
-        self.assertLess(time.monotonic() - began, AT_ONCE)
+        self.assertLess(time.monotonic() - decided, AT_ONCE)
 
     async def test_an_api_server_that_was_away_has_nothing_missed(self) -> None:
         vip = await self.web()

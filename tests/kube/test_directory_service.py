@@ -166,6 +166,14 @@ class FollowTests(DirectoryCase):
         self.service.changed(None, pod("web-2", "10.1.0.2"))
         self.assertEqual((self.clock.getDelayedCalls(), follower.told()), ([], []))
 
+    def test_of_what_is_asked_for_only_what_a_change_touches_is_looked_at(self) -> None:
+        self.know(pod(), service(), piece(endpoint()))
+        self.follower(VIP, *(f"10.1.{each // 250}.{each % 250 + 1}:8080" for each in range(1000)))
+        looked, answer = [], self.cluster.answer
+        self.patch(self.cluster, "answer", lambda where: looked.append(str(where)) or answer(where))
+        self.change(pod(), None)
+        self.assertEqual(sorted(looked), [WEB, VIP])
+
     def test_another_table_comes_whole(self) -> None:
         self.know(pod())
         follower = self.follower()

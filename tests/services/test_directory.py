@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from meshtx.config_directory import DirectoryConfig
@@ -16,6 +18,7 @@ from meshtx.services.directory import DirectoryProgram, make
 from tests.identity.made import write_credentials
 from tests.net.certificates import make_ca, make_leaf
 from tests.pki.made import SCOPE
+from tests.services.test_identity_process import TWISTD
 
 DIRECTORY = SCOPE.name("meshtx", "meshtx-directory")
 CA = make_ca()
@@ -30,7 +33,7 @@ class WithoutAClusterTests(TestCase):
             (self.folder / name).write_text(text)
         write_credentials(self.folder, make_leaf(CA, DIRECTORY))
 
-    def make(self, environ: dict[str, str] = ENVIRONMENT, **changed: str) -> DirectoryProgram:
+    def flags(self, **changed: str) -> dict[str, str]:
         flags = {
             "name": str(DIRECTORY),
             "trust_anchors_file": str(self.folder / "anchors.crt"),
@@ -40,7 +43,10 @@ class WithoutAClusterTests(TestCase):
             "listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
         }
-        return make(reactor, load(DirectoryConfig, flags | changed, {}, None), environ)
+        return flags | changed
+
+    def make(self, environ: dict[str, str] = ENVIRONMENT, **changed: str) -> DirectoryProgram:
+        return make(reactor, load(DirectoryConfig, self.flags(**changed), {}, None), environ)
 
     def test_outside_a_pod_it_says_what_is_missing(self) -> None:
         error = self.assertRaises(ConfigError, self.make, {})
@@ -50,6 +56,15 @@ class WithoutAClusterTests(TestCase):
         (self.folder / "token").unlink()
         error = self.assertRaises(ConfigError, self.make)
         self.assertIn(str(self.folder / "token"), str(error))
+
+    async def test_as_a_program_it_says_so_in_one_line_and_ends(self) -> None:
+        flags = [f"--{key.replace('_', '-')}={value}" for key, value in self.flags().items()]
+        command, *arguments = [*TWISTD, "--nodaemon", "--pidfile=", "meshdirectory", *flags]
+        environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore"}
+        out, err, status = await getProcessOutputAndValue(command, arguments, environment, str(self.folder))
+        self.assertEqual((out, status), (b"", 2))
+        self.assertEqual(err.count(b"\n"), 1, err)
+        self.assertRegex(err.decode(), r"\Ameshdirectory: KUBERNETES_SERVICE_HOST .*: not set: this is no pod")
 
     def test_an_address_that_is_taken_is_said(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
