@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from meshtx.directory.ranges import Network
 from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
@@ -214,10 +215,15 @@ class Cluster:
         """Return the identity of a pod that our control plane has meshed."""
         if pod.meshed_by != self.scope.control_namespace:
             return None
-        try:
-            return self.scope.name(pod.namespace, pod.account)
-        except InvalidName:  # an account with a dot: no certificate can have its name
-            return None
+        return _identity(self.scope, pod.namespace, pod.account)
+
+
+@lru_cache(maxsize=4096)
+def _identity(scope: MeshScope, namespace: str, account: str) -> Name | None:
+    try:
+        return scope.name(namespace, account)
+    except InvalidName:  # an account with a dot: no certificate can have its name
+        return None
 
 
 def _touched(pod: Pod) -> set[IP]:
