@@ -305,6 +305,7 @@ async def measure(plane: ControlPlane, folder: Path, options: argparse.Namespace
     p50, p99 = (times[int(len(times) * part)] if times else float("nan") for part in (0.5, 0.99))
     print(f"  from the program's start until it is ready {ready:.2f} s, RSS then {synced / MB:.0f} MB")
     print(f"  then one sidecar asks for all {options.pods + options.services} addresses: {asked:.2f} s")
+    print(f"  then {options.followers} follow: RSS at most {most / MB:.0f} MB")
     print(f"  {len(times)} of {expected} deltas told, p50 {p50 * 1000:.0f} ms, most {times[-1] * 1000:.0f} ms", end="")
     print(f"; the program used {share * 100:.0f} % of a core")
     verdicts = [
@@ -319,9 +320,7 @@ async def measure(plane: ControlPlane, folder: Path, options: argparse.Namespace
 def bar(what: str, value: float, most: float, unit: str) -> bool:
     """Print a figure beside its bar; return whether it is kept."""
     kept = value <= most
-    print(
-        f"{'PASS' if kept else 'FAIL'}  {what}: {value:.1f} {unit} (bar {most:g} {unit})".replace(" )", ")"), flush=True
-    )
+    print(f"{'PASS' if kept else 'FAIL'}  {what}: {value:.1f}{unit} (bar {most:g}{unit})", flush=True)
     return kept
 
 
