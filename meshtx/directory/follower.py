@@ -4,6 +4,9 @@
          ▲                       └────────── it fails, or ends ─────────────────┘
          └── later and later, at random, up to `LONGEST` seconds
 
+The service is away once an attempt has failed; the end of a session that has lasted is none, and another may be there
+in a moment.
+
 With new credentials the next session comes first, then the one before it ends. What is heard goes to a `Listener`, in
 order, and only ever from the present session.
 """
@@ -113,7 +116,7 @@ class Follower(Service):
         self.session: Session | None = None
         """The present one."""
         self.away: str | None = None
-        """Why there is none; ``None`` as well where that is not known yet."""
+        """Why there is none; ``None`` as well as long as there may be one in a moment."""
         self._connect = connect
         self._contexts = contexts
         self._clock = clock
@@ -146,11 +149,11 @@ class Follower(Service):
         else:
             self._move_on()
 
-    def expired(self, session: Session) -> None:
-        """Take that the service does not know a session any more: begin another."""
+    def leave(self, session: Session, problem: str) -> None:
+        """Begin another session: the service does not know this one any more, or takes no questions in it."""
         if session is self.session:
             session.forgotten = True
-            session.end("the directory has forgotten the session")
+            session.end(problem)
 
     # One attempt at a time.
 
@@ -244,34 +247,35 @@ class Follower(Service):
             return  # another had taken its place before
         else:
             self.session = None
-            settled = self._clock.seconds() - session.began >= SETTLED
-            if settled:
+            if self._clock.seconds() - session.began >= SETTLED:
                 self._failures = 0
-            if session.forgotten and settled and not self._trying:
-                self._stop_timer()
-                self._begin()
+                self._say("ended", "the session with the directory has ended", problem)
+                self._next(0.0 if session.forgotten else SHORTEST)
                 return
-        self._tell(problem)
+        if self.session is not None:
+            self._say("renewal", "no new session with the directory, the old one goes on", problem)
+        else:
+            self._say("away", "the directory is away, and what it said last holds", problem)
+            self.away = problem
+            self._listener.away()
+        self._failures += 1
+        self._next(min(SHORTEST * 2.0 ** min(self._failures - 1, 10), LONGEST))
+
+    def _next(self, within: float) -> None:
+        """Begin the next session in so many seconds, if that is not under way."""
         if not self._trying:
             self._stop_timer()
-            self._failures += 1
-            within = min(SHORTEST * 2.0 ** min(self._failures - 1, 10), LONGEST)
             self._timer = self._clock.callLater(self._rng.random() * within, self._begin)
 
-    def _tell(self, problem: str) -> None:
-        left_out = self._sparing.left_out("away", self._clock.seconds())
+    def _say(self, kind: str, what: str, problem: str) -> None:
+        left_out = self._sparing.left_out(kind, self._clock.seconds())
         if left_out is not None:
             self.log.warn(
                 "{what}: {problem}" + (", and {left_out} more before it" if left_out else ""),
-                what="the directory is away, and what it said last holds"
-                if self.session is None
-                else "no new session with the directory, the old one goes on",
+                what=what,
                 problem=problem,
                 left_out=left_out,
             )
-        if self.session is None:
-            self.away = problem
-            self._listener.away()
 
     def _move_on(self) -> None:
         """See that the session is one with the present credentials."""

@@ -202,11 +202,11 @@ class RemoteDirectory(MultiService):
         asked = self._asked.get(address)
         if asked is None or asked.session is not session:
             return
-        if error.status is Status.FAILED_PRECONDITION:
-            asked.session = None
-            self._follower.expired(session)
-        elif self._follower.session is not session and self._follower.away is None:
+        if self._follower.session is not session and self._follower.away is None:
             self._ask(address, asked)  # it went with the session, and there is another, or will be
+        elif self._follower.session is session and _is_of_the_session(error, session):
+            asked.session = None
+            self._follower.leave(session, str(error))
         else:
             self._refuse(address, str(error))
 
@@ -301,8 +301,8 @@ class RemoteDirectory(MultiService):
 
     def _not_forgotten(self, failure: Failure, session: Session) -> None:
         error = _rpc_error(failure)
-        if error.status is Status.FAILED_PRECONDITION:
-            self._follower.expired(session)
+        if _is_of_the_session(error, session):
+            self._follower.leave(session, str(error))
         else:
             self.log.debug("the directory goes on telling of forgotten addresses: {reason}", reason=str(error))
 
@@ -325,6 +325,12 @@ class RemoteDirectory(MultiService):
 def _rpc_error(failure: Failure) -> RpcError:
     failure.trap(RpcError)
     return cast("RpcError", failure.value)
+
+
+def _is_of_the_session(error: RpcError, session: Session) -> bool:
+    """Say whether a question would be answered in another session."""
+    going_away = error.status is Status.UNAVAILABLE and session.client.over
+    return going_away or error.status is Status.FAILED_PRECONDITION
 
 
 def _plain(address: Address) -> Target:

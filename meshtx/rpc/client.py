@@ -104,6 +104,11 @@ class RpcClient(Http2Protocol):
         """
         return self._begin(method, request, on_message, timeout)
 
+    @property
+    def over(self) -> bool:
+        """No call can begin any more: the connection is lost or closed, or the server is going away."""
+        return self._gone is not None
+
     def close(self) -> None:
         """Close the connection; what waits and what runs fails with `Status.CANCELLED`."""
         self._fail(RpcError(Status.CANCELLED, "the client was closed"))

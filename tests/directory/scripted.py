@@ -110,9 +110,7 @@ class Service:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.server = RpcServer(
-            {DIRECTORY_FOLLOW: self._follow, DIRECTORY_FIND: self._find, DIRECTORY_FORGET: self._forget}, clock
-        )
+        self.replace()
         self.wires: list[Wire] = []
         self.tables = [table(str(number)) for number in range(1, 10)]
         self.answers: dict[str, pb.Answer | RpcError] = {}
@@ -124,6 +122,11 @@ class Service:
         self.forgotten: list[tuple[str, list[str]]] = []
         self.forget_error: RpcError | None = None
         self._waiting: dict[str, Deferred[pb.Answer]] = {}
+
+    def replace(self) -> None:
+        """Have another server from now on."""
+        handlers = {DIRECTORY_FOLLOW: self._follow, DIRECTORY_FIND: self._find, DIRECTORY_FORGET: self._forget}
+        self.server = RpcServer(handlers, self.clock)
 
     def connect(self, contexts: Contexts) -> Deferred[Connection]:
         self.contexts.append(contexts)
