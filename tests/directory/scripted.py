@@ -10,6 +10,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from meshtx.net.contexts import Contexts
+from meshtx.net.tls import Session
+from meshtx.pki.name import Name
 from meshtx.rpc.call import Call
 from meshtx.rpc.client import RpcClient
 from meshtx.rpc.connect import Connection
@@ -67,7 +69,7 @@ class Wire:
     def __init__(self, service: Service) -> None:
         self.lost = False
         self.client = RpcClient(service.clock, authority="directory")
-        server: Any = service.server.protocol(None)
+        server: Any = service.server.protocol(Session(service.peer, "", None, None))
         self._ends: list[tuple[Any, MemoryTransport]] = []
         service.wires.append(self)
         for protocol in (server, self.client):
@@ -106,6 +108,7 @@ class Service:
     :ivar tables: what new streams get first; with none they wait.
     :ivar answers: by address; others are answered by hand.
     :ivar refuses: what connecting raises.
+    :ivar peer: who the sidecar proves to be.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -115,6 +118,7 @@ class Service:
         self.tables = [table(str(number)) for number in range(1, 10)]
         self.answers: dict[str, pb.Answer | RpcError] = {}
         self.refuses: Exception | None = None
+        self.peer: Name | None = None
         self.silent: Deferred[Connection] | None = None
         self.contexts: list[Contexts] = []
         self.streams: list[Stream] = []
