@@ -1,14 +1,14 @@
-"""The injector's certificate for the API server, and what is to happen to it next.
+"""The certificate of a program that API servers call, and what is to happen to it next.
 
 Each generation is a leaf and an authority that has signed this leaf and nothing else: its key is thrown away at once.
-The API server believes the authorities in the webhook's ``caBundle``, so it is told of the next one before that
-is used, and keeps the one before for a while:
+The API server believes the authorities in the ``caBundle`` of the webhook, or of the APIService, so it is told of the
+next one before that is used, and keeps the one before for a while:
 
     served    current      current        next           current
     believed  current      current+next   previous+next  current
                   renew ──▶     SWITCH ──▶     PRUNE ──▶
 
-All of it stands in one Secret, where the replicas of the injector find it. Whoever comes first writes; the others see
+All of it stands in one Secret, where the replicas of the program find it. Whoever comes first writes; the others see
 that the Secret has changed, and look again. Pure: values and times in, a step out (`meshtx.kube.webhook_rotation`
 takes it).
 """
@@ -89,7 +89,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """The webhook's ``caBundle`` is to be this PEM."""
+    """The ``caBundle`` is to be this PEM."""
 
     bundle: str
 
@@ -101,7 +101,7 @@ Step = Store | Announce | None
 def next_step(kept: Kept, bundles: frozenset[str], host: str, now: datetime, still: float) -> Step:
     """Return the next step.
 
-    :param bundles: every ``caBundle`` that the webhook's entries have.
+    :param bundles: every ``caBundle`` that the registration has.
     :param host: the name that the API server calls.
     :param now: aware.
     :param still: seconds for which Secret and bundles have been seen as they are.
@@ -127,7 +127,7 @@ def generate(host: str, now: datetime, lifetime: timedelta = LIFETIME) -> Genera
     :param now: aware.
     """
     authority_key, key = new_key(), new_key()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"webhook authority {now:%Y-%m-%dT%H:%M:%SZ}")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"serving authority {now:%Y-%m-%dT%H:%M:%SZ}")])
     begin, end = now - BACKDATE, now + lifetime
     authority = (
         start_certificate(name, name, begin, end)

@@ -1,6 +1,8 @@
-"""Keeps the injector's certificate in its Secret, and the API server believing it.
+"""Keeps the certificate of what API servers call in its Secret, and the API server believing it.
 
-    look: Secret and webhook configuration ─▶ `next_step` ─▶ write one of them ─▶ look again
+    look: Secret and registration ─▶ `next_step` ─▶ write one of them ─▶ look again
+
+The registration is the object that tells API servers whom to call: the webhook's configuration, an APIService.
 
 Both are written only as they were read (resourceVersion): where two replicas write, one of them is refused and looks
 again. Trouble of the API is waited out; what is served meanwhile stays.
@@ -9,9 +11,10 @@ again. Trouble of the API is waited out; what is served meanwhile stays.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
@@ -25,15 +28,45 @@ from meshtx.kube.api import ApiError, ApiRefused, KubeApi, Object
 from meshtx.kube.webhook import NAME
 from meshtx.kube.webhook_certificate import Announce, Generation, Kept, Step, Store, from_data, next_step, to_data
 
-SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
 EVERY = 10.0
 """Seconds between two looks: less than a sixth of the shortest time that another replica waits for us."""
 MAX_STEPS = 8
 """In one look; three are the most that there are to take at once."""
 
-_CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}"
 _AGAIN = (409, 422)
 """Somebody else was first: conflict; a test of the patch does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Something of ours that API servers call, by a registration.
+
+    :param what: it is, in words.
+    :param service: that is called: its host name stands in the certificate.
+    :param secret: the name of the Secret that keeps the certificate.
+    :param path: of the registration, in the API.
+    :param places: returns pointers (RFC 6901) to what has the ``caBundle``s in it.
+    """
+
+    what: str
+    service: str
+    secret: str
+    path: str
+    places: Callable[[Object], Sequence[str]]
+
+
+def _entries(configuration: Object) -> list[str]:
+    return [f"/webhooks/{number}/clientConfig" for number, _ in enumerate(configuration.get("webhooks") or ())]
+
+
+SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
+WEBHOOK = Called(
+    "the webhook",
+    NAME,
+    SECRET,
+    f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}",
+    _entries,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +82,7 @@ class WebhookRotation(Service):
     :param namespace: of the Secret and of the Service that the API server calls.
     :param now: the time of day, aware.
     :param present: called with each generation that is to be served from then on.
+    :param called: what the certificate is for.
     :raises CredentialsError: by `present`: that generation is not served.
     """
 
@@ -62,14 +96,16 @@ class WebhookRotation(Service):
         now: Callable[[], datetime],
         present: Callable[[Generation], None],
         *,
+        called: Called = WEBHOOK,
         every: float = EVERY,
     ) -> None:
         self.current: Generation | None = None
         self.problem: str | None = None
         """Why the last look failed, ``None`` if it did not."""
         self._api = api
-        self._secret = f"/api/v1/namespaces/{namespace}/secrets/{SECRET}"
-        self._host = f"{NAME}.{namespace}.svc"
+        self._secret = f"/api/v1/namespaces/{namespace}/secrets/{called.secret}"
+        self._host = f"{called.service}.{namespace}.svc"
+        self._called = called
         self._clock = clock
         self._now = now
         self._present = present
@@ -98,7 +134,7 @@ class WebhookRotation(Service):
 
     def _ended(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
-            self.log.failure("the webhook's certificate is no longer renewed", failure)
+            self.log.failure("the certificate of {what} is no longer renewed", failure, what=self._called.what)
 
     async def _run(self) -> None:
         while self.running:
@@ -111,7 +147,7 @@ class WebhookRotation(Service):
             await self._look()
         except (ApiError, CredentialsError) as error:
             if str(error) != self.problem:
-                self.log.warn("the webhook's certificate: {reason}", reason=str(error))
+                self.log.warn("the certificate of {what}: {reason}", what=self._called.what, reason=str(error))
             self.problem = str(error)
         else:
             self.problem = None
@@ -119,7 +155,7 @@ class WebhookRotation(Service):
     async def _look(self) -> None:
         for _ in range(MAX_STEPS):
             secret = await self._api.get(self._secret)
-            configuration = await self._api.get(_CONFIGURATION)
+            configuration = await self._api.get(self._called.path)
             step = self._step(secret, configuration)
             if step is None:
                 return
@@ -128,21 +164,22 @@ class WebhookRotation(Service):
             except ApiRefused as error:
                 if error.status not in _AGAIN:
                     raise
-        raise CredentialsError("others change the Secret or the webhook's configuration as fast as we do")
+        raise CredentialsError(f"others change the Secret or the registration of {self._called.what} as fast as we do")
 
     def _step(self, secret: Object, configuration: Object) -> Step:
         kept = self._read(secret)
         if kept.current is None and self.current is not None:
             return Store(Kept(self.current))  # it was emptied: what the API server believes is served on
         self._serve(kept.current)
-        return next_step(kept, _bundles(configuration), self._host, self._now(), self._still(secret, configuration))
+        bundles = self._bundles(configuration)
+        return next_step(kept, bundles, self._host, self._now(), self._still(secret, configuration))
 
     def _read(self, secret: Object) -> Kept:
         """Return what the Secret holds; what cannot be read is nothing."""
         try:
             return from_data(secret.get("data") or {})
         except CredentialsError as error:
-            self.log.warn("Secret {name}: {reason}; it is written anew", name=SECRET, reason=str(error))
+            self.log.warn("Secret {name}: {reason}; it is written anew", name=self._called.secret, reason=str(error))
             return Kept()
 
     def _serve(self, generation: Generation | None) -> None:
@@ -163,25 +200,31 @@ class WebhookRotation(Service):
         match step:
             case Store(kept):
                 await self._api.put(self._secret, {**secret, "data": to_data(kept)})
-                self.log.info("Secret {name} has the certificate's next state", name=SECRET)
+                self.log.info("Secret {name} has the certificate's next state", name=self._called.secret)
             case Announce(bundle):
-                await self._api.patch(_CONFIGURATION, _announcement(configuration, bundle), "json")
+                await self._api.patch(self._called.path, self._announcement(configuration, bundle), "json")
                 self.log.info("the API server is told whom to believe")
 
+    def _bundles(self, configuration: Object) -> frozenset[str]:
+        entries = (_at(configuration, place) for place in self._called.places(configuration))
+        return frozenset(b64decode(entry.get("caBundle") or "").decode("utf-8", "replace") for entry in entries)
 
-def _bundles(configuration: Object) -> frozenset[str]:
-    entries = (entry.get("clientConfig") or {} for entry in configuration.get("webhooks") or ())
-    return frozenset(b64decode(entry.get("caBundle") or "").decode("utf-8", "replace") for entry in entries)
+    def _announcement(self, configuration: Object, bundle: str) -> list[Object]:
+        """Return a patch that holds only for the registration as it was read."""
+        version = configuration["metadata"]["resourceVersion"]
+        value = b64encode(bundle.encode("ascii")).decode("ascii")
+        return [
+            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+            *(
+                {"op": "add", "path": f"{place}/caBundle", "value": value}
+                for place in self._called.places(configuration)
+            ),
+        ]
 
 
-def _announcement(configuration: Object, bundle: str) -> list[Object]:
-    """Return a patch that holds only for the configuration as it was read."""
-    version = configuration["metadata"]["resourceVersion"]
-    value = b64encode(bundle.encode("ascii")).decode("ascii")
-    return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-        *(
-            {"op": "add", "path": f"/webhooks/{number}/clientConfig/caBundle", "value": value}
-            for number, _ in enumerate(configuration.get("webhooks") or ())
-        ),
-    ]
+def _at(document: Object, pointer: str) -> Object:
+    """Return what a pointer leads to; what is not there is empty."""
+    found: Any = document
+    for key in pointer.strip("/").split("/"):
+        found = found[int(key)] if isinstance(found, list) else found.get(key) or {}
+    return cast("Object", found)
