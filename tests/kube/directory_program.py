@@ -35,6 +35,9 @@ RULES = [
 
 
 class DirectoryProgramCase(KubeTestCase):
+    prepared = False
+    """Whether the files are written."""
+
     async def setUp(self) -> None:
         await super().setUp()
         self.folder = Path(self.mktemp()).absolute()  # noqa: ASYNC240  # looks at no file
@@ -53,6 +56,7 @@ class DirectoryProgramCase(KubeTestCase):
         (self.folder / "ca.crt").write_bytes(self.cluster.ca_file.read_bytes())
         (self.folder / "anchors.crt").write_text(CA.pem)
         write_credentials(self.folder, make_leaf(CA, DIRECTORY))
+        self.prepared = True
 
     def config(self, **changed: str) -> DirectoryConfig:
         flags = {
@@ -68,15 +72,20 @@ class DirectoryProgramCase(KubeTestCase):
 
     async def start(self, rules: list[dict[str, Any]] = RULES, **changed: str) -> DirectoryProgram:
         """Start the program; its ports are `self.port` and `self.admin`."""
-        await self.credentials(rules)
+        if not self.prepared:
+            await self.credentials(rules)
         host, _, port = self.cluster.url.removeprefix("https://").rpartition(":")
         environ = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
         program = make(reactor, self.config(**changed), environ)
         program.privilegedStartService()
         program.startService()
-        self.addCleanup(program.stopService)
+        self.addCleanup(self.stop, program)
         self.port, self.admin = (port.getHost().port for port in program.listeners.ports)
         return program
+
+    async def stop(self, program: DirectoryProgram) -> None:
+        if program.running:
+            await program.stopService()
 
     async def ready(self, program: DirectoryProgram) -> None:
         await self.wait_until(lambda: program.ready_reason() is None, what="readiness")

@@ -118,3 +118,20 @@ class DirectoryProgramTests(DirectoryProgramCase):
         sidecar = self.sidecar(SCOPE.name(self.namespace, "default"))
         self.assertEqual(await sidecar.find(target.address), target)
         self.assertIsNone(program.ready_reason())
+
+    async def test_a_sidecar_learns_from_the_next_one_what_has_changed_meanwhile(self) -> None:
+        target = await self.web_pod("web", "10.77.0.1")
+        first = await self.start()
+        await self.ready(first)
+        sidecar = self.sidecar(SCOPE.name(self.namespace, "default"))
+        self.assertEqual(await sidecar.find(target.address), target)
+        await self.stop(first)
+        await self.delete_pod("web")
+        self.assertEqual(await sidecar.find(target.address), target)
+        await self.start(listen=f"127.0.0.1:{self.port}")
+        plain = Target(target.address, "", NoTls(NoTlsReason.NOT_DISCOVERED))
+
+        async def learned() -> bool:
+            return await sidecar.find(target.address) == plain
+
+        await self.wait_until(learned, timeout=30.0, what="the change is learned")
