@@ -47,7 +47,7 @@ class InjectedValues:
         """
         self.load()
         if self._native is None:
-            self._native = _version(await self._api.get("/version")) >= NATIVE_SINCE
+            self._native = server_version(await self._api.get("/version")) >= NATIVE_SINCE
         return replace(self._values, native=self._native)
 
     def ready_reason(self) -> str | None:
@@ -75,8 +75,11 @@ class InjectedValues:
         self._changed(trust)
 
 
-def _version(answer: dict[str, object]) -> tuple[int, int]:
-    """Return major and minor number; clouds write a ``+`` behind the latter."""
+def server_version(answer: dict[str, object]) -> tuple[int, int]:
+    """Return major and minor number of an answer to ``/version``; clouds write a ``+`` behind the latter.
+
+    :raises ConfigError: it is none.
+    """
     major, minor = (str(answer.get(part, "")).rstrip("+") for part in ("major", "minor"))
     if not (major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit()):
         raise ConfigError("/version", f"the API server says {major!r}.{minor!r}", "look what answers in its place")

@@ -89,7 +89,7 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
     if problem is not None:
         return Refused(problem)
     try:
-        settings = marks.read(annotations_of(pod), namespace_annotations, _ports(pod), values.resources)
+        settings = marks.read(annotations_of(pod), namespace_annotations, named_ports(pod), values.resources)
     except InvalidSetting as error:
         return Refused(str(error))
     warnings = (*unclear(pod), *settings.warnings)
@@ -205,7 +205,7 @@ def _containers(pod: Json) -> Iterator[Json]:
     yield from spec.get("containers") or ()
 
 
-def _ports(pod: Json) -> dict[str, int]:
+def named_ports(pod: Json) -> dict[str, int]:
     """Return the pod's ports by name, without those of UDP."""
     ports = (port for container in _containers(pod) for port in container.get("ports") or ())
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
@@ -16,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from meshtx.kube.api import ApiError, KubeApi
+from meshtx.kube.api import ApiError, KubeApi, Object
 
 PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -65,7 +66,14 @@ class Rule:
         return {key: value for key, value in named.items() if value}
 
 
-async def missing(api: KubeApi, rules: Sequence[Rule]) -> list[Rule]:
+class IsAsked(Protocol):
+    """Takes the question to the API."""
+
+    async def post(self, path: str, body: Object, **query: str | int | bool) -> Object:
+        """Create an object."""
+
+
+async def missing(api: IsAsked, rules: Sequence[Rule]) -> list[Rule]:
     """Return those that are not allowed.
 
     :raises ApiError: there is no answer.
@@ -73,7 +81,7 @@ async def missing(api: KubeApi, rules: Sequence[Rule]) -> list[Rule]:
     return [rule for rule in rules if not await _is_allowed(api, rule)]
 
 
-async def _is_allowed(api: KubeApi, rule: Rule) -> bool:
+async def _is_allowed(api: IsAsked, rule: Rule) -> bool:
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
