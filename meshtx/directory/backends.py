@@ -29,11 +29,13 @@ class Backends:
 
     :param now: in seconds.
     :param rng: picks two.
+    :param count_failure: called whenever an endpoint does not answer.
     """
 
-    def __init__(self, now: Callable[[], float], rng: Random) -> None:
+    def __init__(self, now: Callable[[], float], rng: Random, count_failure: Callable[[], None] = lambda: None) -> None:
         self._now = now
         self._rng = rng
+        self._count_failure = count_failure
         self._open: dict[Address, int] = {}
         self._failed: dict[Address, float] = {}
 
@@ -69,6 +71,7 @@ class Backends:
     def failed(self, endpoint: Address) -> None:
         """Note that it did not answer."""
         self._failed[endpoint] = self._now()
+        self._count_failure()
 
     def begun(self, endpoint: Address) -> None:
         """Count one connection more."""

@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from meshtx.directory import messages
 from meshtx.errors import MeshtxError
 from meshtx.net.contexts import Contexts
+from meshtx.observe.directory_series import DirectorySeries
 from meshtx.observe.sparing import Sparing
 from meshtx.rpc.connect import Connection
 from meshtx.rpc.messages.directory_pb2 import Answer, FollowRequest, Table, Update
@@ -111,7 +112,9 @@ class Follower(Service):
         contexts: Callable[[], Contexts | None],
         clock: IReactorTime,
         listener: Listener,
+        *,
         rng: Random,
+        series: DirectorySeries,
     ) -> None:
         self.session: Session | None = None
         """The present one."""
@@ -122,6 +125,7 @@ class Follower(Service):
         self._clock = clock
         self._listener = listener
         self._rng = rng
+        self._series = series
         self._failures = 0
         self._timer: IDelayedCall | None = None
         self._trying = False  # there is an attempt at a session
@@ -231,6 +235,7 @@ class Follower(Service):
             self.session, self.away, session.name = before, away, ""
             raise
         self._trying = False
+        self._series.begun()
         if away is not None:
             self.log.info("the directory answers again")
         if before is not None:
@@ -259,6 +264,7 @@ class Follower(Service):
             self.away = problem
             self._listener.away()
         self._failures += 1
+        self._series.failed()
         self._next(min(SHORTEST * 2.0 ** min(self._failures - 1, 10), LONGEST))
 
     def _next(self, within: float) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 from random import Random
 from typing import cast
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -34,6 +35,7 @@ from meshtx.directory.target import NoEndpoints, NotReady, PortFacts, Target
 from meshtx.errors import MeshtxError
 from meshtx.interfaces import IDirectory
 from meshtx.net.contexts import Contexts
+from meshtx.observe.directory_series import DirectorySeries
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.observe.sparing import Sparing
 from meshtx.rpc.messages.directory_pb2 import Answer, FindRequest, ForgetRequest, Table
@@ -71,6 +73,7 @@ class RemoteDirectory(MultiService):
         called when there are others.
     :param clock: in seconds since the epoch.
     :param rng: when to try again, and which endpoint to take.
+    :param registry: where its series are registered.
     :param most: answers that are kept.
     """
 
@@ -81,22 +84,26 @@ class RemoteDirectory(MultiService):
         connect: Connect,
         contexts: Callable[[], Contexts | None],
         clock: IReactorTime,
+        *,
         rng: Random,
+        registry: CollectorRegistry,
         most: int = MOST,
     ) -> None:
         super().__init__()
         self._clock = clock
         self._facts: Facts | None = None
         self._answers = Answers(most)
-        self._backends = Backends(clock.seconds, rng)
+        series = DirectorySeries(registry)
+        self._backends = Backends(clock.seconds, rng, series.endpoint_failed)
         self._asked: dict[Address, _Asked] = {}
         self._subscribers: dict[object, Callable[[], None]] = {}
         self._sparing = Sparing(burst=1, window=60.0)
-        self._follower = Follower(connect, contexts, clock, self, rng)
+        self._follower = Follower(connect, contexts, clock, self, rng=rng, series=series)
         self._follower.setServiceParent(self)
         self._sweeps = LoopingCall(self._sweep)
         self._sweeps.clock = clock
         self.renewed = self._follower.renewed
+        series.watch(lambda: self._follower.session is not None, self._answers.__len__)
 
     def startService(self) -> None:
         """Follow the service."""
@@ -117,6 +124,11 @@ class RemoteDirectory(MultiService):
     def ready(self) -> bool:
         """Whether the first table is there."""
         return self._facts is not None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the service is away, ``None`` where it is not."""
+        return self._follower.away
 
     @property
     def ranges(self) -> Ranges:

@@ -123,7 +123,8 @@ class ProxyService(MultiService):
             lambda contexts: ensureDeferred(connector.connect(contexts)),
             lambda: self.tls.contexts,
             self._reactor,
-            Random(),  # noqa: S311 - spreads load
+            rng=Random(),  # noqa: S311 - spreads load
+            registry=self.metrics.registry,
         )
         self.tls.renewed.append(directory.renewed)
         return directory
@@ -234,7 +235,13 @@ class ProxyService(MultiService):
         """Return why the workload should get no traffic yet, ``None`` where it may."""
         if not self.running:
             return "the proxy is stopping" if self.live else "the proxy has not started"
-        return self.source.ready_reason() or (None if self.directory.ready else "the directory has not answered yet")
+        return self.source.ready_reason() or self._directory_reason()
+
+    def _directory_reason(self) -> str | None:
+        if self.directory.ready:
+            return None
+        problem = self.directory.problem if isinstance(self.directory, RemoteDirectory) else None
+        return "the directory has not answered yet" + (f": {problem}" if problem else "")
 
     def stopService(self) -> Deferred[None]:
         """Take nothing new, let what runs finish for a while, then end it."""

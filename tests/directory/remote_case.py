@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,8 +43,14 @@ class RemoteCase(SynchronousTestCase):
         self.service = Service(self.clock)
         self.contexts: Contexts | None = FIRST
         self.found: list[Deferred[Target]] = []
+        self.registry = CollectorRegistry()
         self.directory = RemoteDirectory(
-            self.service.connect, lambda: self.contexts, self.clock, Random(1), most=self.most
+            self.service.connect,
+            lambda: self.contexts,
+            self.clock,
+            rng=Random(1),
+            registry=self.registry,
+            most=self.most,
         )
         self.addCleanup(self.stop)
 
@@ -80,6 +87,10 @@ class RemoteCase(SynchronousTestCase):
             self.service.answers[text] = workload(text)
             self.assertEqual(self.successResultOf(self.find(text)), meshed(text))
             del self.service.answers[text]
+
+    def shown(self, name: str, **labels: str) -> float | None:
+        """Return a sample of the metrics."""
+        return self.registry.get_sample_value(name, labels)
 
     def refused(self, found: Deferred[Target]) -> str:
         return str(self.failureResultOf(found, NotReady).value)

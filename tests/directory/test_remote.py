@@ -215,6 +215,13 @@ class ServiceTests(RemoteCase):
         self.assertLessEqual(max(spread) - min(spread), 2)
         self.assertEqual(len(self.service.asked), 1)
 
+    def test_those_that_fail_are_counted(self) -> None:
+        self.service.answers["10.96.0.1:80"] = service("10.96.0.1:80", backend("10.1.0.1:80"))
+        target = self.successResultOf(self.find("10.96.0.1:80"))
+        assert target.choice is not None
+        target.choice.again()
+        self.assertEqual(self.shown("meshtx_endpoints_failed_total"), 1)
+
     def test_of_those_who_wait_each_one_too(self) -> None:
         waiting = [self.find("10.96.0.1:80") for _ in range(20)]
         self.service.reply("10.96.0.1:80", service("10.96.0.1:80", backend("10.1.0.1:80"), backend("10.1.0.2:80")))

@@ -76,6 +76,17 @@ class AwayTests(RemoteCase):
         self.assertEqual(said[1], "the directory is away, and what it said last holds: nobody")
         self.assertLess(len(said), 8)
 
+    def test_metrics_show_it(self) -> None:
+        self.assertEqual((self.shown("meshtx_directory_connected"), self.shown("meshtx_directory_answers")), (1, 1))
+        self.service.refuses = Unreachable("nobody")
+        self.stream.cut()
+        self.assertEqual(self.shown("meshtx_directory_connected"), 0)
+        self.assertIsNone(self.directory.problem)
+        self.later(1)
+        self.assertEqual(self.directory.problem, "nobody")
+        self.assertGreaterEqual(self.shown("meshtx_directory_sessions_total", result="failed") or 0, 1)
+        self.assertEqual(self.shown("meshtx_directory_sessions_total", result="begun"), 1)
+
     def test_after_a_good_session_it_tries_soon(self) -> None:
         for number in (2, 3, 4):
             self.stream.cut()

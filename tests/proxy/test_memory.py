@@ -8,12 +8,14 @@ from collections.abc import Collection
 
 from twisted.internet.tcp import Connector
 
+from meshtx.directory.target import Meshed, Target
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.inbound import _Connection
 from meshtx.proxy.work import Work
 from meshtx.wire.transport_header import TransportHeader, encode_header
+from tests.net.certificates import VOTING
 from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import LINKERD, dial
 from tests.proxy.talkers import Application, Talker
@@ -80,6 +82,31 @@ class GarbageTests(MeshCase):
         app = self.application(lambda: Talker(ANSWER))
         self.watch()
         (await self.over_a_leg(app)).transport.loseConnection()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_connection_to_a_service(self) -> None:
+        """The first endpoint's workload is not there, at the second time over a leg that is."""
+        app = self.application(lambda: Talker(ANSWER))
+        meshed = Meshed(VOTING, self.server.inbound())
+        ready = tuple(Target(where, "", meshed) for where in (self.nobody(), app.address))
+        self.client.directory.services[ready[0].address] = ready
+        outbound = self.client.outbound(ready[0].address)
+        self.watch()
+        for _ in range(2):
+            talker = await self.connect(outbound, Talker(REQUEST))
+            await talker.has(len(ANSWER))
+            talker.transport.loseConnection()
+            self.assertEqual(await self.found(), {})
+            self.client.directory.backends._failed.clear()
+        self.assertEqual(self.server.refused(), {("inbound", "connect_failed"): 2})
+
+    async def test_a_connection_to_a_service_that_nobody_takes(self) -> None:
+        meshed = Meshed(VOTING, self.server.inbound())
+        ready = tuple(Target(self.nobody(), "", meshed) for _ in range(2))
+        self.client.directory.services[ready[0].address] = ready
+        outbound = self.client.outbound(ready[0].address)
+        self.watch()
+        await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
 
     async def test_a_connection_over_a_leg_that_is_reset(self) -> None:
