@@ -41,6 +41,14 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Meshed:
+    """A meshed pod's own address, and the identity that its proxy proves."""
+
+    ip: IP
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What is behind an address.
 
@@ -117,16 +125,21 @@ class Cluster:
         return set()
 
     def answer(self, address: Address) -> Answer:
-        """Return what is behind an address. What nobody has is not meshed."""
-        front = self._services.front(address)
-        if front is not None:
-            return Answer(address, self._authority(front), self._behind(front, address.ip.version))
-        by_node = self._pods.owner(address)
+        """Return what is behind an address. What nobody has is not meshed.
+
+        What the cluster gives comes before what a Service's author may choose: nobody takes over another's address.
+        """
+        services, pods = self._services, self._pods
+        if services.is_cluster_ip(address.ip):
+            return self._through(services.front(address, cluster_ip=True), address)
+        pod = pods.owner(address.ip)
+        if pod is not None:
+            return Answer(address, "", self._backend(address, pod))
+        by_node = pods.owner(address)
         if by_node is not None:
             return Answer(address, "", self._through_node(by_node, address))
-        if self._services.is_cluster_ip(address.ip):
-            return Answer(address, "", ())
-        return Answer(address, "", self._backend(address, self._pods.owner(address.ip)))
+        front = services.front(address, cluster_ip=False)
+        return Answer(address, "", self._backend(address, None)) if front is None else self._through(front, address)
 
     def own_ports(self, ips: Iterable[IP], caller: Name) -> OwnPorts:
         """Return what is said of the ports of the pod that has one of these addresses, if it is the caller's."""
@@ -135,6 +148,20 @@ class Cluster:
             if pod is not None and self._name(pod) == caller:
                 return OwnPorts(self._opaque(pod), (*pod.skip, *PROXY_PORTS))
         return OwnPorts()
+
+    @property
+    def pods(self) -> Iterable[Pod]:
+        """All pods."""
+        return self._pods.all()
+
+    def reached(self, pod: Pod) -> Meshed | None:
+        """Return where a pod is reached and whom its proxy proves to be; ``None``: our control plane has not meshed it.
+
+        Nor is one reached that has ended, or whose address another one has by now.
+        """
+        name = self._name(pod)
+        mine = next((ip for ip in own_ips(pod) if self._pods.owner(ip) == pod), None)
+        return Meshed(mine, name) if name and mine else None
 
     # Changes
 
@@ -176,13 +203,14 @@ class Cluster:
 
     # Answers
 
-    def _authority(self, front: Front) -> str:
+    def _through(self, front: Front | None, address: Address) -> Answer:
+        """Return the endpoints of a Service; none at a port that it does not have."""
+        if front is None:
+            return Answer(address, "", ())
         service = front.service
-        return f"{service.name}.{service.namespace}.svc.{self._settings.domain}:{front.port.port}"
-
-    def _behind(self, front: Front, version: int) -> tuple[Backend, ...]:
-        found = (self._endpoint(*each) for each in self._services.endpoints(front, version).items())
-        return tuple(backend for backend in found if backend is not None)
+        authority = f"{service.name}.{service.namespace}.svc.{self._settings.domain}:{front.port.port}"
+        found = (self._endpoint(*each) for each in self._services.endpoints(front, address.ip.version).items())
+        return Answer(address, authority, tuple(backend for backend in found if backend is not None))
 
     def _endpoint(self, address: Address, endpoint: Endpoint) -> Backend | None:
         owner = self._pods.owner(address.ip)

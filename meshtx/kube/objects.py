@@ -15,6 +15,7 @@ from meshtx.directory.ranges import Network, parse_network
 from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, PREFIX, SKIP_INBOUND
 from meshtx.kube.ports import Ports, parse_ports
 from meshtx.kube.sidecar import PROXY
+from meshtx.kube.workloads import workloads_of
 from meshtx.wire.address import IP, parse_ip
 
 Json = Mapping[str, Any]
@@ -57,6 +58,7 @@ class Pod:
     :param meshed_by: the namespace of the control plane that has given it a proxy; empty: none has.
     :param opaque: ports whose bytes are not to be looked at; ``None``: nothing is said of it.
     :param skip: ports that its proxy does not take part in.
+    :param workloads: what it belongs to, each as the API writes it: ``deployments/web``.
     """
 
     namespace: str
@@ -71,6 +73,7 @@ class Pod:
     opaque: Ports | None
     skip: Ports
     host_ports: tuple[HostPort, ...]
+    workloads: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -99,6 +102,7 @@ class Pod:
             opaque=None if opaque is None else parse_ports(opaque, named),
             skip=parse_ports(_annotation(annotations, SKIP_INBOUND) or "", named),
             host_ports=_host_ports(containers, status),
+            workloads=tuple(sys.intern(each) for each in workloads_of(metadata)),
         )
 
 
@@ -272,12 +276,14 @@ def _container_ports(containers: Iterable[Json]) -> list[Json]:
 
 
 def _host_ports(containers: Iterable[Json], status: Json) -> tuple[HostPort, ...]:
+    """Return the node's ports that lead to a pod; an address that the node does not have leads nowhere."""
     every = _ips([each.get("ip") for each in status.get("hostIPs") or ()] or [status.get("hostIP")])
     ports = []
     for port in _container_ports(containers):
-        if port.get("hostPort"):
-            only = [each for each in _ips([port.get("hostIP")]) if not each.is_unspecified]
-            ports.append(HostPort(tuple(only) or every, port["hostPort"], port["containerPort"]))
+        wanted = _ips([port.get("hostIP")])
+        ips = every if not wanted or wanted[0].is_unspecified else tuple(each for each in every if each in wanted)
+        if port.get("hostPort") and ips:
+            ports.append(HostPort(ips, port["hostPort"], port["containerPort"]))
     return tuple(ports)
 
 

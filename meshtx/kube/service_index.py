@@ -75,12 +75,16 @@ class ServiceIndex:
         services = {self._slices[key].service for key in self._slices_with.get(ip, ())}
         return {front for service in services for front in self.addresses(service)}
 
-    def front(self, address: Address) -> Front | None:
-        """Return the Service's port at an address; of several that claim it the first by name."""
+    def front(self, address: Address, *, cluster_ip: bool) -> Front | None:
+        """Return the Service's port at an address; of several that claim it the first by name.
+
+        :param cluster_ip: whether the address is to be the Service's own, given by the cluster, or one of its others,
+            which who makes a Service may choose freely.
+        """
         for key in sorted(self._at.get(address.ip, ())):
             service = self._services[key]
             for port in service.ports:
-                if port.port == address.port:
+                if port.port == address.port and (address.ip in service.cluster_ips) is cluster_ip:
                     return Front(service, port)
         return None
 

@@ -226,6 +226,15 @@ class ServiceTests(ClusterCase):
         self.answers(made, VIP, at(WEB), authority=self.authority)
         self.answers(made, "[fd01::1]:80", at("[fd00::1]:8080"), authority=self.authority)
 
+    def test_no_external_address_takes_over_a_pods_or_another_services(self) -> None:
+        greedy = service(
+            "a", "10.96.0.9", "10.96.0.1 10.1.0.1", (ServicePort("http", 80, 1), ServicePort("x", 8080, 1))
+        )
+        made = cluster(service(), pod(), piece(endpoint()), greedy)
+        self.answers(made, VIP, at(WEB), authority=self.authority)
+        self.answers(made, "10.96.0.1:8080")
+        self.is_at(made, at(WEB))
+
     def test_of_two_that_claim_an_address_the_first_has_it(self) -> None:
         for order in ((service("a"), service("b")), (service("b"), service("a"))):
             self.assertEqual(cluster(*order).answer(address(VIP)).authority, "a.shop.svc.cluster.local:80")

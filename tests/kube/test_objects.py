@@ -30,7 +30,8 @@ POD = {
                 "ports": [
                     {"name": "db", "containerPort": 5432, "hostPort": 15432, "protocol": "TCP"},
                     {"name": "dns", "containerPort": 53, "hostPort": 53, "protocol": "UDP"},
-                    {"containerPort": 80, "hostPort": 8080, "hostIP": "192.168.0.9"},
+                    {"containerPort": 80, "hostPort": 8080, "hostIP": "192.168.0.2"},
+                    {"containerPort": 82, "hostPort": 8082, "hostIP": "192.0.2.1"},
                     {"containerPort": 81, "hostPort": 8081, "hostIP": "0.0.0.0"},
                 ],
             }
@@ -42,7 +43,7 @@ POD = {
         "podIP": "10.1.0.1",
         "podIPs": [{"ip": "10.1.0.1"}, {"ip": "fd00::1"}],
         "hostIP": "192.168.0.1",
-        "hostIPs": [{"ip": "192.168.0.1"}],
+        "hostIPs": [{"ip": "192.168.0.1"}, {"ip": "192.168.0.2"}],
     },
 }
 
@@ -57,7 +58,7 @@ def changed(json: Any, **parts: dict[str, Any]) -> Any:
 
 class PodTests(SynchronousTestCase):
     def test_a_meshed_pod(self) -> None:
-        node = ips("192.168.0.1")
+        node = ips("192.168.0.1", "192.168.0.2")
         self.assertEqual(
             Pod.read(POD),
             Pod(
@@ -74,11 +75,16 @@ class PodTests(SynchronousTestCase):
                 skip=(range(9100, 9101),),
                 host_ports=(
                     HostPort(node, 15432, 5432),
-                    HostPort(ips("192.168.0.9"), 8080, 80),
+                    HostPort(ips("192.168.0.2"), 8080, 80),
                     HostPort(node, 8081, 81),
                 ),
             ),
         )
+
+    def test_a_port_of_an_address_that_its_node_does_not_have_is_none(self) -> None:
+        port = {"containerPort": 5432, "hostPort": 5432, "hostIP": "10.200.0.5"}
+        spec = {"containers": [{"name": "web", "ports": [port]}]}
+        self.assertEqual(Pod.read(changed(POD, spec=spec)).host_ports, ())
 
     def test_one_of_which_nothing_is_known_yet(self) -> None:
         pod = Pod.read({"metadata": {"name": "web-1", "namespace": "shop"}})
