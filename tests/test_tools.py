@@ -1,13 +1,15 @@
 """The tools that judge the tests: they must not say that all is well when it is not."""
 
 import io
+import pkgutil
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import tests
 from tools.mutants import BadPatch, Mutant, apply, attempt, main, read
-from tools.run_tests import counts
+from tools.run_tests import ON_OUR_REACTOR, counts, runs
 
 SOURCE = "def answer():\n    return 42\n"
 TEST = """
@@ -47,6 +49,18 @@ class TestCounts(SynchronousTestCase):
     def test_the_last_result_counts(self) -> None:
         """A test may run trial itself and print what that says."""
         self.assertEqual(counts("PASSED (successes=9)\nFAILED (failures=1)\n"), (0, 1, 0))
+
+
+class TestRuns(SynchronousTestCase):
+    def test_everything_is_run_and_what_needs_kubernetes_last(self) -> None:
+        everything = {f"tests.{each.name}" for each in pkgutil.iter_modules(tests.__path__)}
+        planned = runs([])
+        self.assertEqual(planned[-1], ["tests.kube"])
+        named = [name for run in planned if run is not ON_OUR_REACTOR for name in run]
+        self.assertEqual((set(named), len(named)), (everything - {"tests.config_case"}, len(set(named))))
+
+    def test_what_is_named_is_run_alone(self) -> None:
+        self.assertEqual(runs(["tests.net"]), [["tests.net"]])
 
 
 class TestMutants(SynchronousTestCase):

@@ -40,10 +40,10 @@ def main(tests: Sequence[str]) -> int:
     coverage = [sys.executable, "-m", "coverage"]
     subprocess.run([*coverage, "erase"], cwd=ROOT, env=environment, check=True)
     trial = [*coverage, "run", "-m", "twisted.trial", f"-j{WORKERS}"]
-    runs = _runs(tests)
-    build = _build() if any(map(_is_about_kubernetes, runs)) else None
+    planned = runs(tests)
+    build = _build() if any(map(_is_about_kubernetes, planned)) else None
     results = []
-    for run in runs:
+    for run in planned:
         if build and _is_about_kubernetes(run):
             build.wait()
         results.append(_follow([*trial, *run], environment))
@@ -58,7 +58,7 @@ def main(tests: Sequence[str]) -> int:
     return status or int(failed > 0 or passed == 0)
 
 
-def _runs(tests: Sequence[str]) -> list[Sequence[str]]:
+def runs(tests: Sequence[str]) -> list[Sequence[str]]:
     """Return what trial is to run, one time after another."""
     if tests:
         return [tests]

@@ -322,7 +322,7 @@ class KubeTestCase(TestCase):
         """A kubeconfig file of the admin, with the test's namespace as the default one."""
         return self.cluster.kubeconfig(self.namespace)
 
-    def _kube_api(self, **credentials: str) -> KubeApi:
+    def _kube_api(self, **credentials: Any) -> KubeApi:
         config = ApiConfig(server=self.cluster.url, ca=self.cluster.ca_file.read_text(), **credentials)
         api = KubeApi(reactor, config)
         self.addCleanup(api.close)
