@@ -81,8 +81,11 @@ class IDirectory(Interface):
 
         It waits while the directory has not answered for the first time.
 
+        A target that was chosen among several has a `meshtx.directory.target.Choice`, for this one connection.
+
         :raises meshtx.directory.target.NotReady: cancelled by the caller's deadline, or the directory is gone
             and the address was never known.
+        :raises meshtx.directory.target.NoEndpoints: it is a service's, and nobody serves it now.
         """
 
     def own_port(address: Address):  # type: ignore[no-untyped-def]  # zope: no self

@@ -34,7 +34,7 @@ class Backends:
 
     def __init__(self, now: Callable[[], float], rng: Random, count_failure: Callable[[], None] = lambda: None) -> None:
         self._now = now
-        self._rng = rng
+        self._random = rng.random
         self._count_failure = count_failure
         self._open: dict[Address, int] = {}
         self._failed: dict[Address, float] = {}
@@ -59,7 +59,9 @@ class Backends:
             among = self._warm(among) or among
         if len(among) < 2:
             return among[0] if among else None
-        first, second = self._rng.sample(among, 2)
+        one = int(self._random() * len(among))
+        other = int(self._random() * (len(among) - 1))
+        first, second = among[one], among[other + (other >= one)]  # a third of the time that `sample` takes
         return first if self.open(first.address) <= self.open(second.address) else second
 
     def _warm(self, among: Sequence[Target]) -> Sequence[Target]:

@@ -94,8 +94,8 @@ class Source:
 class InOrder(Random):
     """Takes the first ones."""
 
-    def sample(self, population: Any, k: int, *, counts: Any = None) -> list[Any]:
-        return list(population[:k])
+    def random(self) -> float:
+        return 0.0
 
 
 @implementer(IDirectory)
