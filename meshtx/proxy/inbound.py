@@ -40,7 +40,7 @@ from meshtx.proxy.ends import End
 from meshtx.proxy.header import HeaderEnd
 from meshtx.proxy.introduction import Client
 from meshtx.proxy.mesh_tls import Carrier
-from meshtx.proxy.parts import Parts, endpoints
+from meshtx.proxy.parts import Ends, Parts, endpoints
 from meshtx.proxy.peer import Hangup
 from meshtx.proxy.policy import Denied, Permit, decide
 from meshtx.proxy.source import Source, of_leg
@@ -78,38 +78,38 @@ class Inbound(ServerFactory):
     noisy = False
 
     def __init__(self, parts: Parts, workload: Workload, goal: Goals) -> None:
-        self._parts = parts
-        self._workload = workload
+        self.parts = parts
+        self.workload = workload
         self._goal = goal
 
     def buildProtocol(self, addr: IAddress | None) -> Arrival:  # noqa: ARG002 - Twisted's signature
         """Return the protocol that awaits a new connection's first bytes."""
-        return Arrival(self._accepted, self._parts.clock, self._parts.patience.handshake)
+        return Arrival(self._accepted, self.parts.clock, self.parts.patience.handshake)
 
     def _accepted(self, arrival: Arrival) -> None:
         transport = arrival.transport
-        src, local = endpoints(transport)
-        flow = self._parts.flows.open(Direction.IN, src, local)
-        work = Work(self._parts.live, flow, lambda _: transport.abortConnection())
-        work.undecided(self._parts.limits.undecided)
+        ends = endpoints(transport)
+        flow = self.parts.flows.open(Direction.IN, *ends)
+        work = Work(self.parts.live, flow, lambda _: transport.abortConnection())
+        work.undecided(self.parts.limits.undecided)
         arrival.gone = work.client_gone
-        work.attempt(lambda: self._begin(arrival, work))
+        work.attempt(lambda: self._begin(arrival, work, ends))
 
-    def _begin(self, arrival: Arrival, work: Work) -> None:
+    def _begin(self, arrival: Arrival, work: Work, ends: Ends) -> None:
         goal = self._goal(arrival.transport)
-        _Connection(self._parts, self._workload, work, arrival.transport, goal).begin(arrival)
+        _Connection(self, work, arrival, goal, ends).begin(arrival)
 
 
 class _Connection:
     """One accepted connection, once it is known what it is addressed to."""
 
-    def __init__(self, parts: Parts, workload: Workload, work: Work, transport: ITCPTransport, goal: Goal) -> None:
-        self._parts = parts
-        self._workload = workload
+    def __init__(self, listener: Inbound, work: Work, arrival: Arrival, goal: Goal, ends: Ends) -> None:
+        self._parts = parts = listener.parts
+        self._workload = listener.workload
         self._work = work
-        self._transport = transport
+        self._transport = arrival.transport
         self._goal = goal
-        self._src, self._local = endpoints(transport)
+        self._src, self._local = ends
         self._early: EarlyDial | None = None
         self._held: Place | None = None
         self._header = NOBODY

@@ -146,7 +146,7 @@ class Outbound(ServerFactory):
     async def _found(self, asked: Deferred[Target]) -> Target:
         patience = self._parts.patience.directory
         try:
-            return await asked.addTimeout(patience, self._parts.clock)
+            return await (asked if asked.called else asked.addTimeout(patience, self._parts.clock))
         except DeferredTimeout:
             raise Refused(Refusal.DIRECTORY_NOT_READY, f"no answer within {patience:g} s") from None
         except NotReady as error:

@@ -79,7 +79,11 @@ class Parts:
         return classify(peer, (self.ranges, self.directory.ranges), header)
 
 
-def endpoints(transport: ITCPTransport) -> tuple[Address, Address]:
+Ends = tuple[Address, Address]
+"""The peer's address and our own."""
+
+
+def endpoints(transport: ITCPTransport) -> Ends:
     """Return the peer's address and our own of a connection."""
     peer, host = transport.getPeer(), transport.getHost()
     return Address.of(peer.host, peer.port), Address.of(host.host, host.port)
