@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
@@ -37,7 +37,7 @@ from meshtx.kube.api_errors import (
 from meshtx.kube.api_tls import server_tls
 from meshtx.kube.api_token import TokenSource
 from meshtx.kube.http_body import Body, Lines, Whole
-from meshtx.net.https import HttpsEndpoints
+from meshtx.net.https import Borrowed, HttpsEndpoints
 
 __all__ = [
     "ApiAnswered",
@@ -95,11 +95,11 @@ class KubeApi:
         self._base = f"https://{_ANY_HOST}{server.path.rstrip('/')}"
         self._host = server.netloc
         self._tls = server_tls(config)
+        self._endpoints = HttpsEndpoints(reactor, config.host, config.port, self._tls)
         self._token = TokenSource(config.token_file, config.token)
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = IDLE
         self._pool.maxPersistentPerHost = kept
-        self._http = self._client(self._pool)
 
     async def get(self, path: str, **query: str | int | bool) -> Object:
         """Return an object, or a list of them.
@@ -166,28 +166,21 @@ class KubeApi:
         content_type: str = "application/json",
     ) -> Object:
         what = f"{method} {path}"
-        asked = ensureDeferred(self._exchange(what, self._http, query, body, content_type))
+        asked = ensureDeferred(self._exchange(what, query, body, content_type))
         return await asked.addTimeout(self._timeout, self._clock, self._late(what))
 
-    async def _exchange(
-        self, what: str, http: HTTPClient, query: Query, body: Object | list[Object] | None, content_type: str
-    ) -> Object:
-        response = await self._send(what, http, query, body, content_type)
-        return object_of(what, await self._whole(what, response))
+    async def _exchange(self, what: str, query: Query, body: Object | list[Object] | None, content_type: str) -> Object:
+        connection = Borrowed(self._pool)
+        response = await self._send(what, connection, query, body, content_type)
+        return object_of(what, await self._whole(what, connection, response))
 
     async def _stream(self, path: str, query: Query, lines: Lines, silence: float, begun: Callable[[], None]) -> None:
         what = f"GET {path}"
-        opened: list[ITCPTransport] = []
-        http = self._client(None, opened.append)
-        asked = ensureDeferred(self._send(what, http, query))
+        connection = Borrowed(HTTPConnectionPool(self._reactor, persistent=False))
+        asked = ensureDeferred(self._send(what, connection, query))
         response = await asked.addTimeout(self._timeout, self._clock, self._late(what))
         begun()
-
-        def abort() -> None:
-            for transport in opened:
-                transport.abortConnection()
-
-        body = Body(lines.receive, self._clock, silence=silence, abort=abort)
+        body = Body(lines.receive, self._clock, connection.abort, silence=silence)
         response.deliverBody(body)
         await self._answered(what, body.done)
         self._finish(what, lines)
@@ -201,7 +194,7 @@ class KubeApi:
     async def _send(
         self,
         what: str,
-        http: HTTPClient,
+        connection: Borrowed,
         query: Query,
         body: Object | list[Object] | None = None,
         content_type: str = "application/json",
@@ -217,9 +210,10 @@ class KubeApi:
             headers.setRawHeaders("Content-Type", [content_type])
         if token := self._bearer(what):
             headers.setRawHeaders("Authorization", [f"Bearer {token}"])
+        agent = Agent.usingEndpointFactory(self._reactor, self._endpoints, connection)
         response = await self._answered(
             what,
-            http.request(
+            HTTPClient(agent).request(
                 method,
                 self._base + path,
                 params={key: _parameter(value) for key, value in query.items()},
@@ -231,15 +225,15 @@ class KubeApi:
             ),
         )
         if not 200 <= response.code < 300:
-            await self._refuse(what, response)
+            await self._refuse(what, connection, response)
         return response
 
-    async def _refuse(self, what: str, response: IResponse) -> NoReturn:
-        raise error_of(what, response.code, response.headers, await self._whole(what, response))
+    async def _refuse(self, what: str, connection: Borrowed, response: IResponse) -> NoReturn:
+        raise error_of(what, response.code, response.headers, await self._whole(what, connection, response))
 
-    async def _whole(self, what: str, response: IResponse) -> bytes:
+    async def _whole(self, what: str, connection: Borrowed, response: IResponse) -> bytes:
         whole = Whole(MAX_BODY)
-        body = Body(whole.receive, self._clock)
+        body = Body(whole.receive, self._clock, connection.abort)
         response.deliverBody(body)
         await self._answered(what, body.done)
         return whole.take()
@@ -269,11 +263,6 @@ class KubeApi:
             raise ApiUnavailable(f"{what}: no answer within {seconds:g} s")
 
         return late
-
-    def _client(self, pool: HTTPConnectionPool | None, *opened: Callable[[ITCPTransport], None]) -> HTTPClient:
-        """Return a client of connections from a pool, or of new ones that `opened` is told."""
-        endpoints = HttpsEndpoints(self._reactor, self.config.host, self.config.port, self._tls, *opened)
-        return HTTPClient(Agent.usingEndpointFactory(self._reactor, endpoints, pool))
 
 
 def _parameter(value: str | int | bool) -> str:

@@ -32,9 +32,9 @@ class Body(Protocol):
         self,
         receive: Callable[[bytes], None],
         clock: IReactorTime,
+        abort: Callable[[], None],
         *,
         silence: float | None = None,
-        abort: Callable[[], None] | None = None,
     ) -> None:
         self.done: Deferred[None] = Deferred(lambda _: self._cut())
         """Fires when the answer is whole. Cancelling it ends the connection."""
@@ -81,10 +81,7 @@ class Body(Protocol):
     def _cut(self) -> None:
         """End the connection; nothing that comes after it is told."""
         self._stop()
-        if self._abort:
-            self._abort()
-        elif self.transport:
-            self.transport.loseConnection()
+        self._abort()
 
     def _stop(self) -> None:
         self._over = True

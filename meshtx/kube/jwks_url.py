@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.client import Agent
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
@@ -19,7 +19,7 @@ from meshtx import __version__
 from meshtx.errors import PeerError
 from meshtx.kube.api_errors import is_cancelled, said_by_http
 from meshtx.kube.http_body import Body, Whole
-from meshtx.net.https import HttpsEndpoints, ServerTls
+from meshtx.net.https import Borrowed, HttpsEndpoints, ServerTls
 from meshtx.pki.bundle import TrustBundle
 
 MAX_LENGTH = 1024 * 1024
@@ -45,16 +45,17 @@ class JwksUrl:
         parts = urlsplit(url)
         host = parts.hostname or ""
         self._tls = ServerTls(host, trust)
-        endpoints = HttpsEndpoints(reactor, host, parts.port or 443, self._tls)
-        self._http = HTTPClient(Agent.usingEndpointFactory(reactor, endpoints))
+        self._endpoints = HttpsEndpoints(reactor, host, parts.port or 443, self._tls)
 
     async def fetch(self) -> bytes:
         """Return what is there now.
 
         :raises PeerError: it cannot be had.
         """
+        connection = Borrowed(HTTPConnectionPool(self._reactor, persistent=False))
+        http = HTTPClient(Agent.usingEndpointFactory(self._reactor, self._endpoints, connection))
         response = await self._answered(
-            self._http.get(
+            http.get(
                 self._url,
                 headers=Headers({"Accept": [_ACCEPT], "User-Agent": [f"meshtx/{__version__}"]}),
                 allow_redirects=False,
@@ -62,14 +63,14 @@ class JwksUrl:
                 reactor=self._reactor,
             )
         )
-        text = await self._whole(response)
+        text = await self._whole(connection, response)
         if response.code != _OK:
             raise PeerError(f"{self._url} answers with status {response.code}")
         return text
 
-    async def _whole(self, response: IResponse) -> bytes:
+    async def _whole(self, connection: Borrowed, response: IResponse) -> bytes:
         whole = Whole(MAX_LENGTH)
-        body = Body(whole.receive, self._reactor)
+        body = Body(whole.receive, self._reactor, connection.abort)
         response.deliverBody(body)
         await self._answered(body.done)
         return whole.take()

@@ -5,14 +5,15 @@ answer to whatever is not plainly right is no. A name is compared with DNS names
 there), an address with IP addresses; the common name proves nothing.
 
     endpoints = HttpsEndpoints(reactor, "10.0.0.1", 443, ServerTls("10.0.0.1", trust))
-    Agent.usingEndpointFactory(reactor, endpoints, pool)
+    borrowed = Borrowed(pool)
+    Agent.usingEndpointFactory(reactor, endpoints, borrowed)  # for one request, which borrowed.abort() ends
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import cast
+from typing import Any, cast
 
 from OpenSSL import SSL, crypto
 from service_identity.cryptography import extract_patterns
@@ -24,12 +25,11 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.tcp import Client
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
-from twisted.web.client import URI
+from twisted.web.client import URI, HTTPConnectionPool
 from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -116,7 +116,6 @@ class HttpsEndpoints:
 
     :param reactor: dials and resolves names.
     :param host: a DNS name, or an IP address without brackets.
-    :param opened: called with each connection's TCP transport, so that it can be aborted.
     """
 
     def __init__(
@@ -125,11 +124,9 @@ class HttpsEndpoints:
         host: str,
         port: int,
         tls: ServerTls,
-        opened: Callable[[ITCPTransport], None] = _nothing,
     ) -> None:
         self._endpoint = HostnameEndpoint(reactor, host, port)
         self._tls = tls
-        self._opened = opened
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """Return the server's endpoint.
@@ -138,16 +135,15 @@ class HttpsEndpoints:
         """
         if uri.scheme != b"https":
             raise SchemeNotSupported(f"{uri.scheme!r} is not https")
-        return wrapClientTLS(self._tls, _Armed(self._endpoint, self._opened))
+        return wrapClientTLS(self._tls, _Armed(self._endpoint))
 
 
 @implementer(IStreamClientEndpoint)
 class _Armed:
     """Sets the options of each socket that another endpoint opens."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, opened: Callable[[ITCPTransport], None]) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
         self._endpoint = endpoint
-        self._opened = opened
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect. If it is cancelled, that is how it ends: Twisted's endpoint may say that there is no such host."""
@@ -171,5 +167,30 @@ class _Armed:
         sock = transport.getHandle()
         arm(sock, SocketOptions())
         disarm(sock)  # HTTP says itself where an answer ends
-        self._opened(transport)
         return protocol
+
+
+class Borrowed:
+    """A pool as one request's Agent sees it: remembers the connection that it gets, so that it can be aborted.
+
+    To close it in order would wait for the server's part, for ever if the server is stuck.
+    """
+
+    def __init__(self, pool: HTTPConnectionPool) -> None:
+        pool.retryAutomatically = False  # a second connection would not be ours to abort
+        self.persistent = pool.persistent
+        self._pool = pool
+        self._connection: Any = None  # Twisted's class for it is private
+
+    def getConnection(self, key: object, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
+        """Return a connection of the pool, or a new one."""
+        return self._pool.getConnection(key, endpoint).addCallback(self._note)
+
+    def _note(self, connection: Any) -> Any:
+        self._connection = connection
+        return connection
+
+    def abort(self) -> None:
+        """End the connection at once, if there is one."""
+        if self._connection is not None and self._connection.state != "CONNECTION_LOST":
+            self._connection.transport.abortConnection()

@@ -14,10 +14,9 @@ from urllib.parse import parse_qsl, urlencode
 
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from twisted.web.resource import Resource
@@ -25,7 +24,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from meshtx.kube.api_config import ApiConfig
 from meshtx.kube.api_tls import server_tls
-from meshtx.net.https import HttpsEndpoints
+from meshtx.net.https import Borrowed, HttpsEndpoints
 from tests.kube.https_server import HttpsServer
 
 
@@ -48,18 +47,18 @@ class Relayed(Protocol):
         self.gone = False
         """Whether the client's connection is over."""
         self._request = request
-        self._upstream: list[ITCPTransport] = []
+        self._upstream = Borrowed(HTTPConnectionPool(reactor, persistent=False))
         self._rest = b""
         self._frozen = False
         self._cut: Callable[[], None] | None = None
         request.notifyFinish().addBoth(self._over)
 
     async def start(self, config: ApiConfig, target: bytes) -> None:
-        endpoints = HttpsEndpoints(reactor, config.host, config.port, server_tls(config), self._upstream.append)
-        agent = Agent.usingEndpointFactory(reactor, endpoints)
+        endpoints = HttpsEndpoints(reactor, config.host, config.port, server_tls(config))
+        agent = Agent.usingEndpointFactory(reactor, endpoints, self._upstream)
         response: IResponse = await agent.request(b"GET", b"https://kubernetes" + target, Headers())
         if self.gone:
-            self._close_upstream()
+            self._upstream.abort()
             return
         self._request.setResponseCode(response.code)
         response.deliverBody(self)
@@ -115,11 +114,7 @@ class Relayed(Protocol):
 
     def _over(self, _: object) -> None:
         self.gone = True
-        self._close_upstream()
-
-    def _close_upstream(self) -> None:
-        for transport in self._upstream:
-            transport.abortConnection()
+        self._upstream.abort()
 
 
 class FaultProxy(Resource):

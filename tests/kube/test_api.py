@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import globalLogPublisher
 from twisted.python.filepath import FilePath
 from twisted.web.server import NOT_DONE_YET, Request
@@ -15,6 +16,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from meshtx.kube import api as api_module
 from meshtx.kube.api import ApiForbidden, ApiRefused, ApiUnavailable, KubeApi
 from meshtx.kube.api_config import ApiConfig
+from meshtx.kube.http_body import Whole
 from tests.kube.api_case import PODS, ApiCase, hold, status
 
 
@@ -167,11 +169,21 @@ class TestErrors(ApiCase):
             request.write(b'{"a":')
             return NOT_DONE_YET
 
+        half_received: Deferred[None] = Deferred()
+
+        class Noticed(Whole):
+            def receive(self, data: bytes) -> None:
+                super().receive(data)
+                half_received.callback(None)
+
+        self.patch(api_module, "Whole", Noticed)
         self.script.answer = half
         asked = ensureDeferred(self.api.get(PODS))
-        await self.arrived()
+        await half_received
+        gone = self.script.requests[0].notifyFinish()
         self.reactor.clock.advance(10)
         self.failureResultOf(asked, ApiUnavailable)
+        await self.assertFailure(gone, ConnectionLost, ConnectionDone)
 
     async def test_a_connection_that_is_cut_is_unavailable(self) -> None:
         self.script.answer = hold

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -18,6 +17,7 @@ from meshtx.kube import api as api_module
 from meshtx.kube.api import ApiRefused, ApiUnavailable
 from meshtx.net.https import HttpsEndpoints, ServerTls
 from tests.kube.api_case import PODS, ApiCase, hold, status
+from tests.kube.https_server import LOOPBACK
 from tests.net.certificates import make_ca, make_leaf
 
 
@@ -102,18 +102,18 @@ class TestStreams(ApiCase):
         await self.api.get(PODS)
         await self.api.get(PODS)
         self.assertEqual(self.server.connections, 2)
+        self.assertEqual([each.getHeader("connection") for each in self.script.requests], ["close", None, None])
         asked.cancel()
         await self.assertFailure(asked, CancelledError)
 
     async def test_a_dead_peer_is_noticed_by_the_kernel_too(self) -> None:
-        opened: list[Any] = []
-        tls = ServerTls("127.0.0.1", self.server.ca.trust)
-        endpoints = HttpsEndpoints(reactor, "127.0.0.1", self.server.port, tls, opened.append)
-        await endpoints.endpointForURI(URI.fromBytes(b"https://any/")).connect(Factory.forProtocol(Protocol))
-        sock = opened[0].getHandle()
+        endpoints = HttpsEndpoints(reactor, LOOPBACK, self.server.port, ServerTls(LOOPBACK, self.server.ca.trust))
+        dialled = endpoints.endpointForURI(URI.fromBytes(b"https://any/")).connect(Factory.forProtocol(Protocol))
+        tls = (await dialled).transport
+        sock = tls.transport.getHandle()
         self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         self.assertLessEqual(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 30)
-        opened[0].abortConnection()
+        tls.abortConnection()
 
     async def test_one_that_ends_within_a_line_is_trouble(self) -> None:
         asked = await self.stream()

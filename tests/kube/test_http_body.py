@@ -63,7 +63,7 @@ class TestBody(SynchronousTestCase):
         self.clock = Clock()
         self.aborted = 0
         self.found: list[bytes] = []
-        self.body = Body(self.found.append, self.clock, silence=330.0, abort=self.abort)
+        self.body = Body(self.found.append, self.clock, self.abort, silence=330.0)
         self.body.makeConnection(StringTransport())
         self.addCleanup(lambda: self.assertEqual(self.clock.getDelayedCalls(), []))
 
@@ -101,23 +101,15 @@ class TestBody(SynchronousTestCase):
         self.assertEqual(self.found, [])
 
     def test_what_the_receiver_raises_is_how_it_ends(self) -> None:
-        body = Body(Whole(1).receive, self.clock, abort=self.abort)
+        body = Body(Whole(1).receive, self.clock, self.abort)
         body.dataReceived(b"12")
         self.failureResultOf(body.done, BodyError)
         self.assertEqual(self.aborted, 1)
         self.end()
 
     def test_a_defect_of_the_receiver_is_logged_too(self) -> None:
-        body = Body(lambda data: data[9], self.clock, abort=self.abort)  # type: ignore[arg-type, return-value]
+        body = Body(lambda data: data[9], self.clock, self.abort)  # type: ignore[arg-type, return-value]
         body.dataReceived(b"12")
         self.failureResultOf(body.done, IndexError)
         self.assertEqual(len(self.flushLoggedErrors(IndexError)), 1)
-        self.end()
-
-    def test_without_an_abort_the_connection_is_closed(self) -> None:
-        body, transport = Body(self.found.append, self.clock), StringTransport()
-        body.makeConnection(transport)
-        body.done.cancel()
-        self.failureResultOf(body.done, CancelledError)
-        self.assertTrue(transport.disconnecting)
         self.end()
