@@ -150,6 +150,11 @@ class Http2Protocol(Protocol):
         outgoing = self._outgoing.get(stream_id)
         return len(outgoing.data) if outgoing else 0
 
+    def is_over(self, stream_id: int) -> bool:
+        """Return whether a stream of the peer's has ended both ways; the event of its reset may be still to come."""
+        stream = self._h2.streams.get(stream_id)
+        return stream is None or stream.closed
+
     def reset_stream(self, stream_id: int, code: ErrorCodes) -> None:
         """End the stream both ways at once; a stream that is already over stays as it is."""
         self._outgoing.pop(stream_id, None)
