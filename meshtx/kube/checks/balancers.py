@@ -1,0 +1,46 @@
+"""Services behind which a meshed pod does not see who its client is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshtx.kube.api_errors import Object
+from meshtx.kube.checks.outcomes import Check, Group, Outcome, Passed, Warned
+from meshtx.kube.checks.snapshot import Snapshot, known, path_of
+from meshtx.kube.injection import labels_of
+
+_FROM_OUTSIDE = {"LoadBalancer", "NodePort"}
+
+
+def _hides(service: Object) -> bool:
+    """Say whether nodes put their own address in the place of a client's (``externalTrafficPolicy``)."""
+    spec = service.get("spec") or {}
+    outside = spec.get("type") in _FROM_OUTSIDE or spec.get("externalIPs")
+    return bool(outside) and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+
+
+def _is_behind(pods: Sequence[Object], service: Object) -> bool:
+    selector = (service.get("spec") or {}).get("selector") or {}
+    namespace = service["metadata"]["namespace"]
+    return bool(selector) and any(
+        pod["metadata"]["namespace"] == namespace and selector.items() <= labels_of(pod).items() for pod in pods
+    )
+
+
+def _clients(snapshot: Snapshot) -> Outcome:
+    hiding = [each for each in known(snapshot.services, "Services") if _hides(each)]
+    pods = snapshot.meshed_pods() if hiding else []
+    behind = tuple(f"{path_of(each)}: {each['spec']['type']}" for each in hiding if _is_behind(pods, each))
+    if not behind:
+        return Passed()
+    return Warned(
+        "Services of meshed pods that hide the client's address behind that of a node",
+        "set externalTrafficPolicy: Local, or let the balancer send PROXY protocol v2 and name its addresses in"
+        " proxy_protocol_from: docs/loadbalancers.md",
+        behind,
+    )
+
+
+BALANCERS = Group(
+    "load-balancers", (Check("clients-seen", "Services from outside leave the client's address as it is", _clients),)
+)
