@@ -62,14 +62,11 @@ class Kubelet:
 
     def start(self, pod: Json, container: Json, host: Host) -> subprocess.Popen[bytes]:
         """Start a container of the pod."""
-        mounts = [("/etc/hosts", self._hosts)]
+        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run", f"mount --bind {self._hosts} /etc/hosts"]
         sources = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
         for mount in container.get("volumeMounts", ()):
-            mounts.append((mount["mountPath"], self._volume(pod, sources[mount["name"]])))
-        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run"]
-        for path, source in mounts:
-            made = f"mkdir -p {path}" if source.is_dir() else "true"
-            script.append(f"{made}; mount --bind {source} {path}")
+            script.append(f"mkdir -p {mount['mountPath']}")
+            script.append(f"mount {self._source(pod, sources[mount['name']])} {mount['mountPath']}")
         script.append('cd /; exec "$@"')
         variables = self._env(pod, container)
         argv = [
@@ -125,6 +122,12 @@ class Kubelet:
 
     def _get(self, pod: Json, kind: str, name: str) -> Json:
         return self._cluster.api.call("GET", f"/api/v1/namespaces/{pod['metadata']['namespace']}/{kind}/{name}")
+
+    def _source(self, pod: Json, volume: Json) -> str:
+        """Return mount's options for a volume; one in memory is not shared between containers here."""
+        if volume.get("emptyDir", {}).get("medium") == "Memory":
+            return "-t tmpfs -o mode=777 tmpfs"
+        return f"--bind {self._volume(pod, volume)}"
 
     def _volume(self, pod: Json, volume: Json) -> Path:
         folder = self._lab.folder / "pods" / pod["metadata"]["uid"] / volume["name"]

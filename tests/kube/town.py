@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from meshtx.demo import capture
 from meshtx.demo.lab import Host, Lab, wait_until
 from tests.kube.case import add_address, remove_address
 from tests.kube.control_plane import ControlPlane
@@ -112,6 +113,20 @@ class KubeTown:
             raise AssertionError(f"no node: {status}")
         addresses = {"status": {"addresses": [{"type": "InternalIP", "address": NODE_ADDRESS}]}}
         api.call("PATCH", f"/api/v1/nodes/{NODE}/status", addresses, kind="merge")
+
+    def record(self) -> None:
+        """Begin to record what crosses the pods' network."""
+        self._wire = self._lab.folder / "wire.pcap"
+        self._capture = self._lab.hosts["fabric"].start(
+            sys.executable, "-m", capture.__name__, str(self._wire), log="capture", env=environment()
+        )
+        wait_until(lambda: self._wire.is_file() and self._wire.stat().st_size > 0, "the capture", 20)
+
+    def recorded(self) -> list[capture.Stream]:
+        """Stop recording, and return what crossed."""
+        self._capture.terminate()
+        self._capture.wait()
+        return capture.streams(self._wire)
 
     def remove(self) -> None:
         """Take everything away."""
@@ -245,6 +260,7 @@ def deployment(namespace: str, name: str, command: Sequence[str], *, replicas: i
         "command": list(command),
         "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         "ports": ports,
+        **({"readinessProbe": {"httpGet": {"port": port, "path": "/who"}}} if port else {}),
     }
     template = {"metadata": {"labels": labels}, "spec": {"serviceAccountName": name, "containers": [container]}}
     return {
