@@ -141,6 +141,12 @@ class Cluster:
         front = services.front(address, cluster_ip=False)
         return Answer(address, "", self._backend(address, None)) if front is None else self._through(front, address)
 
+    def has(self, address: Address) -> bool:
+        """Tell whether there is anything at an address; else its answer is only that nothing is known of it."""
+        services, pods = self._services, self._pods
+        owned = pods.owner(address.ip) or pods.owner(address) or services.front(address, cluster_ip=False)
+        return owned is not None or services.is_cluster_ip(address.ip)
+
     def own_ports(self, ips: Iterable[IP], caller: Name) -> OwnPorts:
         """Return what is said of the ports of the pod that has one of these addresses, if it is the caller's."""
         for ip in ips:

@@ -94,6 +94,10 @@ class ClusterWatch(MultiService):
         problem = next((watch.problem for watch in self._needed.values() if watch.problem), None)
         return f"the cluster's {', '.join(missing)} are not known yet" + (f": {problem}" if problem else "")
 
+    def followed(self) -> bool:
+        """Tell whether all that is needed is followed now, as far as that is known."""
+        return all(watch.problem is None for watch in self._needed.values())
+
     def startService(self) -> None:
         """Follow."""
         super().startService()

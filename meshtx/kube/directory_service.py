@@ -4,13 +4,13 @@
                                                    has not been told, as fast as its stream takes it
 
 Before the cluster is known whole nobody is told anything: a follower waits for its first table. When the API is away,
-what was known last is what is answered.
+what was known last is what is answered; of an address that nobody had then it is not known who has it now.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
@@ -63,15 +63,17 @@ class DirectoryService:
     """Answers ``Follow``, ``Find`` and ``Forget``.
 
     :param cluster: what is known; `changed` puts changes into it.
+    :param followed: tells whether changes come now, as far as that is known.
     """
 
     log = Logger()
 
-    def __init__(self, cluster: Cluster, clock: IReactorTime) -> None:
+    def __init__(self, cluster: Cluster, clock: IReactorTime, followed: Callable[[], bool]) -> None:
         self.synced = False
         """Whether the cluster was known whole once."""
         self._cluster = cluster
         self._clock = clock
+        self._followed = followed
         self._ranges = cluster.ranges
         self._subscriptions = Subscriptions(
             lambda address: answer_message(cluster.answer(address)),
@@ -154,6 +156,8 @@ class DirectoryService:
         """Return the answer for an address; its changes come on the session's stream."""
         session = self._session(request.session, call)
         (address,) = _addresses([request.address])
+        if not self._followed() and not self._cluster.has(address):
+            raise RpcError(Status.UNAVAILABLE, f"the API server is away: who has {address} is not known")
         with _bounded():
             return self._subscriptions.ask(session, address)
 

@@ -83,7 +83,8 @@ class DirectoryProgram(MultiService):
         self.source = credentials_source(config, reactor, self.metrics, sockets)
         self.tls = MeshTls(self.source, config.name)
         self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
-        self.directory = DirectoryService(Cluster(config.name.scope, settings_of(config)), reactor)
+        cluster = Cluster(config.name.scope, settings_of(config))
+        self.directory = DirectoryService(cluster, reactor, lambda: self.watch.followed())
         self.rpc = RpcServer(
             self.directory.handlers(),
             reactor,

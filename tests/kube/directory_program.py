@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
@@ -98,7 +99,7 @@ class DirectoryProgramCase(KubeTestCase):
         def connect(contexts: Contexts) -> Deferred[Connection]:
             return ensureDeferred(connector.connect(contexts))
 
-        directory = RemoteDirectory(connect, lambda: contexts, reactor, Random(1))
+        directory = RemoteDirectory(connect, lambda: contexts, reactor, rng=Random(1), registry=CollectorRegistry())
         directory.startService()
         self.addCleanup(directory.stopService)
         return directory

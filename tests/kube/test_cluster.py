@@ -82,6 +82,16 @@ class PodTests(ClusterCase):
         self.is_at(made, plain(WEB))
 
 
+class HasTests(SynchronousTestCase):
+    def test_where_there_is_anything(self) -> None:
+        there = pod(host_ports=(host_port("192.168.0.1", 80, 8080),))
+        made = cluster(there, service(others="203.0.113.1"))
+        for text in (WEB, "10.1.0.1:1", VIP, "10.96.0.1:1", "192.168.0.1:80", "203.0.113.1:80"):
+            self.assertTrue(made.has(address(text)), text)
+        for text in ("10.1.0.2:8080", "192.168.0.1:81", "203.0.113.1:81"):
+            self.assertFalse(made.has(address(text)), text)
+
+
 class ReusedAddressTests(ClusterCase):
     def test_one_that_has_ended_does_not_keep_its_address(self) -> None:
         ended = pod("old", account="old", live=False)

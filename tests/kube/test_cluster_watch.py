@@ -38,7 +38,7 @@ class Followed:
     def __init__(self, case: ClusterWatchCase) -> None:
         self.case = case
         self.cluster = Cluster(SCOPE, Settings(mesh=(parse_network("10.0.0.0/8"),)))
-        self.service = DirectoryService(self.cluster, reactor)
+        self.service = DirectoryService(self.cluster, reactor, lambda: True)
         self.metrics = Metrics()
         shown = DirectoryMetrics(self.metrics.registry, lambda: 0, lambda: 0)
         self.watch = ClusterWatch(case.api, self.service.changed, self.service.known, reactor, shown)

@@ -92,6 +92,15 @@ class ClusterWatchAloneTests(SynchronousTestCase):
         self.api.streams[NEEDED[0].path].fail(ApiUnavailable("no answer"))
         self.assertIsNone(watch.ready_reason())
 
+    def test_trouble_is_known_until_the_server_takes_the_request_again(self) -> None:
+        watch = self.start()
+        self.complete(*(each.name for each in NEEDED))
+        self.assertTrue(watch.followed())
+        self.api.streams[NEEDED[1].path].fail(ApiUnavailable("no answer"))
+        self.assertFalse(watch.followed())
+        self.clock.advance(30)
+        self.assertTrue(watch.followed())
+
     def test_changes_are_told_as_values(self) -> None:
         self.start()
         event = added("web", 5)

@@ -8,7 +8,7 @@ import treq
 from twisted.internet import reactor
 from twisted.web.client import Agent, HTTPConnectionPool
 
-from meshtx.directory.target import Meshed, Target
+from meshtx.directory.target import Meshed, NotReady, Target
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import MeshScope
 from meshtx.wire.address import Address
@@ -110,13 +110,15 @@ class DirectoryProgramTests(DirectoryProgramCase):
         program = await self.start([each for each in RULES if each["resources"] != ["servicecidrs"]])
         await self.ready(program)
 
-    async def test_while_the_api_is_away_it_answers_from_what_it_knows(self) -> None:
+    async def test_while_the_api_is_away_it_answers_from_what_it_knows_and_ignorance_is_no_answer(self) -> None:
         target = await self.web_pod("web", "10.77.0.1")
         program = await self.start()
         await self.ready(program)
         self.stop_api()
+        await self.wait_until(lambda: not program.watch.followed(), what="the API's absence is noticed")
         sidecar = self.sidecar(SCOPE.name(self.namespace, "default"))
         self.assertEqual(await sidecar.find(target.address), target)
+        await self.assertFailure(sidecar.find(Address.of("10.77.0.9", 8080)), NotReady)
         self.assertIsNone(program.ready_reason())
 
     async def test_a_sidecar_learns_from_the_next_one_what_has_changed_meanwhile(self) -> None:

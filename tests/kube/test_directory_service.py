@@ -87,7 +87,8 @@ class DirectoryCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = TurnClock()
         self.cluster = Cluster(SCOPE, Settings(mesh=(parse_network("10.0.0.0/8"),)))
-        self.service = DirectoryService(self.cluster, self.clock)
+        self.followed = True
+        self.service = DirectoryService(self.cluster, self.clock, lambda: self.followed)
 
     def tearDown(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [], "a timer is left behind")
@@ -282,6 +283,12 @@ class FindTests(DirectoryCase):
         self.assertEqual(self.asking.told(), [])
         self.change(pod(), None)
         self.assertEqual(self.asking.told(), [self.answer(WEB)])
+
+    def test_while_changes_do_not_come_it_is_not_known_who_has_what_nobody_had(self) -> None:
+        self.followed = False
+        self.refused(Status.UNAVAILABLE, self.asking.find("10.1.0.9:8080"))
+        for where in (WEB, VIP, "10.96.0.1:81"):
+            self.assertEqual(self.asking.found(where), self.answer(where).answer)
 
     def test_asking_twice_subscribes_once(self) -> None:
         self.asking.found(WEB)
