@@ -53,7 +53,7 @@ def hold(_: Request) -> int:
 
 
 class ApiCase(TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.script = Scripted()
