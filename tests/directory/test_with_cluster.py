@@ -21,7 +21,7 @@ class ClusterTests(RemoteCase):
     def setUp(self) -> None:
         super().setUp()
         settings = Settings(mesh=(parse_network("10.0.0.0/8"),))
-        self.cluster = DirectoryService(Cluster(SCOPE, settings), self.clock)
+        self.cluster = DirectoryService(Cluster(SCOPE, settings), self.clock, lambda: True)
         self.service.server = RpcServer(self.cluster.handlers(), self.clock)
         self.service.peer = name("voting")
         self.addCleanup(self.cluster.stop)
