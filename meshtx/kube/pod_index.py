@@ -7,6 +7,8 @@ address of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from meshtx.kube.objects import Pod
 from meshtx.wire.address import IP, Address
 
@@ -21,6 +23,10 @@ class PodIndex:
     def get(self, key: str) -> Pod | None:
         """Return a pod by its key."""
         return self._pods.get(key)
+
+    def all(self) -> Iterable[Pod]:
+        """Return all pods."""
+        return self._pods.values()
 
     def put(self, pod: Pod) -> None:
         """Take a pod that is not known."""
