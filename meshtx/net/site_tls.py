@@ -1,7 +1,8 @@
 """TLS for a web site of ours that others than the mesh connect to, such as an API server to a webhook.
 
-TLS 1.3 alone; the client is asked for no certificate. What is presented may change at any moment: new connections get
-the new certificate at once, and those that there are keep theirs. Before the first one, connections are closed.
+TLS 1.3 alone. A client is asked for a certificate only where the site looks at it. What is presented may change at any
+moment: new connections get the new certificate at once, and those that there are keep theirs. Before the first one,
+connections are closed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from meshtx.errors import CredentialsError
 
 @implementer(IOpenSSLServerConnectionCreator)
 class SiteTls:
-    """Makes the connections of a site."""
+    """Makes the connections of a site.
 
-    def __init__(self) -> None:
+    :param ask_client: for its certificate. None is refused here, nor is there to be one: the site judges
+        (`client_chain`), so that a client that it does not believe gets an answer.
+    """
+
+    def __init__(self, *, ask_client: bool = False) -> None:
+        self._ask_client = ask_client
         self._context: SSL.Context | None = None
 
     @property
@@ -38,6 +44,8 @@ class SiteTls:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # else a session would outlive its certificate
+        if self._ask_client:
+            context.set_verify(SSL.VERIFY_PEER, _let_the_site_judge)
         try:
             context.use_certificate(leaf)
             context.use_privatekey(key)
@@ -53,6 +61,24 @@ class SiteTls:
         connection = SSL.Connection(self._context, None)
         connection.set_accept_state()
         return connection
+
+
+def _let_the_site_judge(*_: object) -> bool:
+    return True
+
+
+def client_chain(transport: object) -> tuple[x509.Certificate, ...]:
+    """Return the certificates that a client of a site has shown, its own first; nobody has judged them.
+
+    :param transport: of the site's protocol.
+    """
+    if not isinstance(transport, TLSMemoryBIOProtocol):
+        return ()
+    connection: SSL.Connection = transport.getHandle()
+    leaf = connection.get_peer_certificate(as_cryptography=True)
+    if leaf is None:
+        return ()
+    return leaf, *(connection.get_peer_cert_chain(as_cryptography=True) or ())  # a server's has no leaf
 
 
 class SiteFactory(TLSMemoryBIOFactory):

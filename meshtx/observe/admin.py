@@ -64,6 +64,11 @@ class SeatedChannel(HTTPChannel):
             self._seat.idle()  # from now on
         super().dataReceived(data)
 
+    def working(self) -> None:
+        """Keep the place until the peer speaks again: what it asked for takes its time."""
+        if self._seat is not None:
+            self._seat.busy()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the place up."""
         if self._seat is not None:
@@ -101,7 +106,7 @@ class AdminSite(Site):
         root = _Pages({b"GET": pages, b"HEAD": pages, b"POST": posts})
         self.connections = Connections(MAX_CONNECTIONS)
         super().__init__(
-            root, requestFactory=_Request, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
+            root, requestFactory=BodilessRequest, parsePOSTFormSubmission=False, timeout=IDLE_TIMEOUT, reactor=reactor
         )
 
     def startFactory(self) -> None:
@@ -150,12 +155,13 @@ class _Pages(Resource):
         return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, f"only {b', '.join(allowed).decode()}\n")
 
 
-class _Request(Request):
+class BodilessRequest(Request):
     """A request whose body is bounded and thrown away, and whose answer does not name the software."""
 
     _refused = False
 
     def gotLength(self, length: int | None) -> None:
+        """Refuse a body that is too long."""
         super().gotLength(0)
         if length is None or length > MAX_BODY:
             self._refused = True
@@ -163,13 +169,15 @@ class _Request(Request):
             self.channel.loseConnection()
 
     def handleContentChunk(self, data: bytes) -> None:
-        pass
+        """Keep nothing of it."""
 
     def process(self) -> None:
+        """Answer, unless that was done."""
         if not self._refused:
             super().process()
 
     def write(self, data: bytes) -> None:
+        """Send a part of the answer."""
         self.responseHeaders.removeHeader(b"Server")
         super().write(data)
 
