@@ -31,24 +31,25 @@ class TapClient:
         self._contexts = contexts
 
     async def observe(
-        self, address: Address, name: Name, request: ObserveRequest, on_event: Callable[[TapEvent], None]
+        self,
+        address: Address,
+        name: Name,
+        request: ObserveRequest,
+        on_event: Callable[[TapEvent], Deferred[None] | None],
     ) -> None:
         """Watch one proxy until it ends the tap; cancel to end it from here.
 
         :param name: whom the proxy must prove to be.
         :param on_event: called with each event; what it raises ends the tap and is raised here. The first event
-            is empty: the tap is open.
+            is empty: the tap is open. Nothing more is read while a Deferred that it returned has not fired: the
+            proxy counts what it loses.
         :raises meshtx.net.dial.DialFailed: nobody answers there.
         :raises meshtx.net.failures.TlsError: it is not who it should be.
         :raises meshtx.rpc.status.RpcError: it refuses, or the connection was lost.
         """
-
-        def consume(event: TapEvent) -> None:
-            on_event(event)
-
         client = await self._connect(address, name)
         try:
-            await client.stream(TAP_OBSERVE, request, consume)
+            await client.stream(TAP_OBSERVE, request, on_event)
         finally:
             client.close()
 
