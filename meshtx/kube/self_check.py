@@ -95,6 +95,7 @@ class SelfCheck(Service):
     """Asks until everything is allowed.
 
     :param rules: what the program needs.
+    :param lacking: what the program is, or has not, without.
     :param jitter: a number in [0, 1), drawn anew each time.
     """
 
@@ -106,8 +107,10 @@ class SelfCheck(Service):
         rules: Sequence[Rule],
         clock: IReactorTime,
         *,
+        lacking: str = "not ready",
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._lacking = lacking
         self.problem: str | None = "its permissions are not checked yet"
         """Why the program cannot do its work, ``None`` once it can."""
         self._api = api
@@ -152,5 +155,5 @@ class SelfCheck(Service):
 
     def _say(self, problem: str) -> None:
         if problem != self.problem:
-            self.log.error("not ready: {problem}", problem=problem)
+            self.log.error("{lacking}: {problem}", lacking=self._lacking, problem=problem)
         self.problem = problem
