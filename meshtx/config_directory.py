@@ -25,6 +25,7 @@ class DirectoryConfig(CredentialsConfig):
     prefix: ClassVar[str] = "MESHTX_DIRECTORY_"
 
     listen: Address = setting(ADDRESS, "0.0.0.0:8086", "Where sidecars ask, over mutual TLS.")
+    tap_listen: Address = setting(ADDRESS, "0.0.0.0:8089", "Where the API server asks for taps, over TLS.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
 
     kubernetes_folder: Path = setting(
@@ -50,4 +51,4 @@ class DirectoryConfig(CredentialsConfig):
         """Judge the values together."""
         check_credentials(self)
         needs(self, "the directory, to know which mesh is its own,", "name")
-        check_distinct([self.listen, self.admin_listen])
+        check_distinct([self.listen, self.tap_listen, self.admin_listen])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from http import HTTPMethod
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, ensureDeferred
 
+from meshtx.cli.kubeconfig import load, namespace_of
 from meshtx.cli.options import KindType
+from meshtx.cli.tap_cluster import ClusterTap
 from meshtx.cli.tap_session import (
     ByToken,
     Enough,
@@ -20,16 +22,17 @@ from meshtx.cli.tap_session import (
     ProxyTarget,
     TapPlan,
     TapSession,
-    complete_name,
 )
 from meshtx.config_values import ENDPOINT, NAME
 from meshtx.errors import MeshtxError
+from meshtx.kube.api import KubeApi
+from meshtx.kube.tap_target import NoTarget, TapTarget
 from meshtx.observe.flow import Direction
 from meshtx.observe.tap_lines import json_line, text_line
-from meshtx.observe.tap_match import Place, TapMatch
-from meshtx.observe.tap_messages import match_message
-from meshtx.pki.name import MeshScope, Name
-from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
+from meshtx.observe.tap_match import Place
+from meshtx.observe.tap_query import TapQuery
+from meshtx.pki.name import Name
+from meshtx.rpc.messages.tap_pb2 import TapEvent
 
 _FILE = click.Path(path_type=Path)
 
@@ -54,12 +57,13 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.argument(
-    "targets", metavar="[NAME@]HOST[:PORT]...", nargs=-1, required=True, callback=_parsed(ProxyTarget.parse)
-)
+@click.argument("targets", metavar="(KIND/NAME | [NAME@]HOST[:PORT])...", nargs=-1, required=True)
+@click.option("-n", "--namespace", help="Of KIND/NAME; default: that of the kubeconfig's context.")
+@click.option("--context", help="Of the kubeconfig; default: its current one.")
+@click.option("--kubeconfig", type=_FILE, help="Instead of $KUBECONFIG or ~/.kube/config.")
 @_option("--proxy-name", env="PROXY_NAME", help="The name that a proxy without NAME@ must prove, e.g. web.emojivoto.")
 @_option("--directory-file", env="DIRECTORY_FILE", type=_FILE, help="The mesh's file: it names the others.")
-@_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=_FILE, required=True, help="The mesh's trust anchors.")
+@_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=_FILE, help="The mesh's trust anchors.")
 @_option("--name", env="NAME", type=KindType(NAME), help="The own name; the proxies' tap_identity must have it.")
 @_option("--token-file", env="TOKEN_FILE", type=_FILE, help="The token that proves it to the identity service.")
 @_option("--identity-address", env="IDENTITY_ADDRESS", type=KindType(ENDPOINT), help="The identity service.")
@@ -75,7 +79,12 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("--path", default="", help="Requests whose path starts so.")
 @click.option("--authority", default="", help="Requests to this authority.")
 @click.option("--peer", default="", help="Connections with this workload: its name, or ACCOUNT.NAMESPACE.")
-@click.option("--proxy", type=click.Choice([each.value for each in Direction]), help="Connections this way only.")
+@click.option(
+    "--proxy",
+    type=click.Choice([each.value for each in Direction]),
+    callback=_parsed(Direction),
+    help="Connections this way only.",
+)
 @click.option(
     "--src",
     "sources",
@@ -89,25 +98,67 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("-o", "--output", type=click.Choice(["text", "wide", "json"]), default="text", help="The form of a line.")
 @click.option("--headers", is_flag=True, help="With -o json: headers too. They may hold secrets of the applications.")
 @click.option("--max-lines", type=click.IntRange(min=1), help="End after as many lines.")
-def command(
-    targets: tuple[ProxyTarget, ...], output: str, headers: bool, max_lines: int | None, **options: Any
-) -> None:
-    """Show connections and requests as they happen, as the proxies at these places see them.
+def command(targets: tuple[str, ...], output: str, max_lines: int | None, **options: Any) -> None:
+    """Show connections and requests as they happen, as the proxies of these see them.
 
-    Each proxy is asked over mutual TLS, and must prove the name that is expected of it. Without filters all is
-    shown; all filters that are given must hold. Ends by Ctrl-C, or when every proxy has ended its tap.
+    In a cluster: deploy/web, pod/web-1, ns/emojivoto and the like, by the rights that kubectl has. Elsewhere: the
+    places of proxies, each asked over mutual TLS, and to prove the name that is expected of it. Without filters all is
+    shown; all filters that are given must hold. Ends by Ctrl-C, or when every tap was ended from the other side.
     """
-    if headers and output != "json":
+    asked = {key: options.pop(key) for key in _QUERY}
+    if asked["headers"] and output != "json":
         raise click.UsageError("--headers needs -o json: a line has no place for them")
-    plan = _plan(targets, **{key: options.pop(key) for key in _PLAN})
-    printer = Printer(output, max_lines, several=len(targets) > 1)
+    query = TapQuery(**asked)
+    in_cluster = [text for text in targets if "/" in text]
+    if in_cluster and len(in_cluster) < len(targets):
+        raise click.UsageError("name things of a cluster, or places of proxies; not both at once")
+    _insist_on_its_own(_PLAN if in_cluster else _CLUSTER, targets[0])
+    if in_cluster:
+        _tap_cluster(targets, query, output, max_lines, **{key: options[key] for key in _CLUSTER})
+    else:
+        plan = _plan(_proxies(targets), **{key: options[key] for key in _PLAN})
+        printer = Printer(output, max_lines, several=len(targets) > 1)
+        _react(lambda reactor: TapSession(reactor, plan, query.request, printer.show, _say).run())
 
-    def request(scope: MeshScope) -> ObserveRequest:
-        return ObserveRequest(match=match_message(tap_match(scope, **options)), headers=headers)
 
-    _react(lambda reactor: TapSession(reactor, plan, request, printer.show, _say).run())
+def _tap_cluster(
+    targets: tuple[str, ...],
+    query: TapQuery,
+    output: str,
+    max_lines: int | None,
+    *,
+    namespace: str | None,
+    context: str | None,
+    kubeconfig: Path | None,
+) -> None:
+    if len(targets) > 1:
+        raise click.UsageError("one thing of a cluster at a time; ns/NAMESPACE is all of a namespace")
+    config = load(kubeconfig, context)
+    try:
+        target = TapTarget.written(targets[0], namespace or namespace_of(kubeconfig, context))
+    except NoTarget as error:
+        raise click.UsageError(str(error)) from error
+    printer = Printer(output, max_lines, several=target.resource != "pods")
+    _react(lambda reactor: ClusterTap(KubeApi(reactor, config), target, query, printer.show, _say).run())
 
 
+def _insist_on_its_own(others: tuple[str, ...], target: str) -> None:
+    """Refuse options that nothing would read; those that only the environment gives may be for other calls."""
+    context = click.get_current_context()
+    for key in others:
+        if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{key.replace('_', '-')} says nothing of {target!r}")
+
+
+def _proxies(targets: tuple[str, ...]) -> tuple[ProxyTarget, ...]:
+    try:
+        return tuple(map(ProxyTarget.parse, targets))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_QUERY = ("methods", "path", "authority", "peer", "proxy", "sources", "destinations", "headers")
+_CLUSTER = ("namespace", "context", "kubeconfig")
 _PLAN = (
     "proxy_name",
     "directory_file",
@@ -126,9 +177,11 @@ def _plan(
     *,
     proxy_name: str | None,
     directory_file: Path | None,
-    trust_anchors_file: Path,
+    trust_anchors_file: Path | None,
     **own: Any,
 ) -> TapPlan:
+    if trust_anchors_file is None:
+        raise click.UsageError("--trust-anchors-file is missing: whom to believe that a proxy is who it should be")
     if proxy_name:
         targets = tuple(target if target.name else replace(target, name=proxy_name) for target in targets)
     return TapPlan(targets, _own(**own), trust_anchors_file, directory_file)
@@ -157,32 +210,6 @@ def _own(
     )
 
 
-def tap_match(
-    scope: MeshScope,
-    *,
-    methods: tuple[str, ...],
-    path: str,
-    authority: str,
-    peer: str,
-    proxy: str | None,
-    sources: tuple[Place, ...],
-    destinations: tuple[Place, ...],
-) -> TapMatch:
-    """Return the filters; a method of HTTP may be written small, a peer of the own mesh short.
-
-    :raises meshtx.pki.name.InvalidName: the peer is no name.
-    """
-    return TapMatch(
-        methods=frozenset(each.upper() if each.upper() in HTTPMethod.__members__ else each for each in methods),
-        path_prefix=path,
-        authority=authority,
-        peer=complete_name(peer, scope) if peer else None,
-        direction=Direction(proxy) if proxy else None,
-        sources=sources,
-        destinations=destinations,
-    )
-
-
 class Printer:
     """Prints each event as a line.
 
@@ -195,9 +222,10 @@ class Printer:
         self._left = max_lines
         self._several = several
 
-    def show(self, target: ProxyTarget, event: TapEvent) -> None:
+    def show(self, target: object, event: TapEvent) -> None:
         """Print one.
 
+        :param target: what it is about, in words.
         :raises Enough: it was the last, or nobody reads any more.
         """
         if self._left == 0:

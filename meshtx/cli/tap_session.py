@@ -113,17 +113,6 @@ class TapPlan:
     directory: Path | None
 
 
-def complete_name(text: str, scope: MeshScope) -> Name:
-    """Return a name that may be written short: ``ACCOUNT.NAMESPACE``, in the own mesh.
-
-    :raises meshtx.pki.name.InvalidName: it is neither.
-    """
-    account, dot, namespace = text.partition(".")
-    if dot and "." not in namespace:
-        return scope.name(namespace, account)
-    return Name.parse(text)
-
-
 NameOf = Callable[[ProxyTarget, Address], Awaitable[Name]]
 
 
@@ -262,7 +251,7 @@ class _Names:
         :raises MeshtxError: it is none, or the directory has none for this address.
         """
         if target.name or self._directory is None:
-            return complete_name(target.name, scope)
+            return scope.complete(target.name)
         security = (await self._directory.find(Address(address.ip, ANY_PORT))).security
         if isinstance(security, Meshed):
             return security.name

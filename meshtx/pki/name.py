@@ -57,6 +57,16 @@ class MeshScope:
         """
         return Name(service_account, namespace, self)
 
+    def complete(self, text: str) -> Name:
+        """Return a name that may be written short: ``ACCOUNT.NAMESPACE``, in this mesh.
+
+        :raises InvalidName: it is neither.
+        """
+        account, dot, namespace = text.partition(".")
+        if dot and "." not in namespace:
+            return self.name(namespace, account)
+        return Name.parse(text)
+
 
 @dataclass(frozen=True, slots=True)
 class Name:

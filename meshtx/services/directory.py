@@ -1,13 +1,15 @@
 """``twistd meshdirectory``: tells sidecars who is behind an address in a cluster.
 
-Two listeners: gRPC over mutual TLS for whoever has a name of this mesh, and the admin site. It follows the API server,
-and is ready once it knows the cluster whole; from then on it answers from what it knows, whatever becomes of the API.
+Three listeners: gRPC over mutual TLS for whoever has a name of this mesh; the tap API, on a certificate of the
+program's own making, for API servers; and the admin site. It follows the API server, and is ready once it knows the
+cluster whole; from then on it answers from what it knows, whatever becomes of the API.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -21,7 +23,11 @@ from meshtx.kube.cluster import Cluster, Settings
 from meshtx.kube.cluster_watch import RULES, ClusterWatch
 from meshtx.kube.directory_metrics import DirectoryMetrics
 from meshtx.kube.directory_service import MAX_SESSIONS, DirectoryService
+from meshtx.kube.objects import Kept
 from meshtx.kube.self_check import SelfCheck
+from meshtx.kube.tap_api import MAX_TAPS, TapApi
+from meshtx.kube.tap_api import rules as tap_rules
+from meshtx.kube.tap_relay import MAX_PODS
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.flow import Direction, Refusal
@@ -40,8 +46,8 @@ GRACE = 1.0
 MAX_REQUEST = 2**20
 """Bytes of a request: 11,000 addresses that a sidecar knows take a third of it."""
 
-_SPARE_DESCRIPTORS = 200
-"""For the API, the admin site, files and handshakes."""
+_SPARE_DESCRIPTORS = 200 + MAX_TAPS * MAX_PODS
+"""For the API, the other sites, files and handshakes, and a connection for each pod that is tapped."""
 
 Options = options_class(DirectoryConfig)
 
@@ -63,8 +69,8 @@ def make(reactor: Any, config: DirectoryConfig, environ: Mapping[str, str]) -> D
     :param reactor: Any: a reactor has no one type.
     :raises MeshtxError: it could not do its work.
     """
-    for key, address in (("listen", config.listen), ("admin_listen", config.admin_listen)):
-        check_free(key, address)
+    for key in ("listen", "tap_listen", "admin_listen"):
+        check_free(key, getattr(config, key))
     return DirectoryProgram(reactor, config, environ)
 
 
@@ -85,6 +91,16 @@ class DirectoryProgram(MultiService):
         self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
         cluster = Cluster(config.name.scope, settings_of(config))
         self.directory = DirectoryService(cluster, reactor, lambda: self.watch.followed())
+        namespace = config.name.scope.control_namespace
+        self.taps = TapApi(
+            self.api,
+            namespace,
+            cluster,
+            lambda: self.tls.contexts,
+            reactor=reactor,
+            now=self.now,
+            registry=self.metrics.registry,
+        )
         self.rpc = RpcServer(
             self.directory.handlers(),
             reactor,
@@ -92,21 +108,32 @@ class DirectoryProgram(MultiService):
             max_connections=MAX_SESSIONS,
             limited=lambda: self.metrics.refused(Direction.IN, Refusal.LIMIT),
         )
-        self.watch = ClusterWatch(
-            self.api, self.directory.changed, self.directory.known, reactor, self._directory_metrics()
-        )
+        self.watch = ClusterWatch(self.api, self._changed, self.directory.known, reactor, self._directory_metrics())
         self.permissions = SelfCheck(self.api, RULES, reactor)
+        tap_permissions = SelfCheck(self.api, tap_rules(namespace), reactor, lacking="no taps by kubectl's rights")
         failed = FailedHandshakes("a follower is refused", self.metrics, reactor).failed
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
             reactor,
             config.program,
-            [Listener("listen", config.listen, rpc), Listener("admin_listen", config.admin_listen, admin)],
+            [
+                Listener("listen", config.listen, rpc),
+                Listener("tap_listen", config.tap_listen, self.taps.factory),
+                Listener("admin_listen", config.admin_listen, admin),
+            ],
             sockets,
         )
-        for part in (self.source, self.permissions, self.watch, self.listeners):
+        for part in (self.source, self.permissions, tap_permissions, self.watch, self.taps, self.listeners):
             part.setServiceParent(self)
+
+    def now(self) -> datetime:
+        """Return the time of day."""
+        return datetime.now(UTC)
+
+    def _changed(self, before: Kept | None, after: Kept | None) -> None:
+        self.directory.changed(before, after)
+        self.taps.changed(before, after)
 
     def ready_reason(self) -> str | None:
         """Return why sidecars get no answers now, ``None`` where they do; an API that went away is no reason."""

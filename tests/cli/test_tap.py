@@ -14,8 +14,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.cli.tap import Printer, command, tap_match
-from meshtx.cli.tap_session import Enough, ProxyTarget, complete_name
+from meshtx.cli.tap import Printer, command
+from meshtx.cli.tap_session import Enough, ProxyTarget
 from meshtx.config_values import Endpoint
 from meshtx.identity import ca_folder
 from meshtx.identity.issuer_files import IssuerFiles
@@ -23,7 +23,6 @@ from meshtx.identity.local_tokens import LocalValidator
 from meshtx.identity.own_certificate import OwnCertificate
 from meshtx.identity.service import CertifyService
 from meshtx.net.contexts import Contexts
-from meshtx.observe.flow import Direction
 from meshtx.observe.tap import FlowOpened, Lost, TapEvent
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from tests.net.certificates import Ca, make_ca, make_leaf
@@ -54,33 +53,10 @@ class TargetTests(SynchronousTestCase):
             self.assertRaises(ValueError, ProxyTarget.parse, text)
 
     def test_names_of_the_own_mesh_may_be_short(self) -> None:
-        self.assertEqual(complete_name("web.emojivoto", SCOPE), WEB)
-        self.assertEqual(complete_name(str(WEB), SCOPE), WEB)
+        self.assertEqual(SCOPE.complete("web.emojivoto"), WEB)
+        self.assertEqual(SCOPE.complete(str(WEB)), WEB)
         for text in ("", "web", "web.", ".emojivoto", "web.emojivoto.x", "*.emojivoto"):
-            self.assertRaises(InvalidName, complete_name, text, SCOPE)
-
-
-class MatchTests(SynchronousTestCase):
-    def match(self, **options: object) -> object:
-        default: dict[str, object] = {
-            "methods": (),
-            "path": "",
-            "authority": "",
-            "peer": "",
-            "proxy": None,
-            "sources": (),
-            "destinations": (),
-        }
-        return tap_match(SCOPE, **(default | options))
-
-    def test_a_method_of_http_may_be_written_small_and_another_stands_as_it_is(self) -> None:
-        self.assertEqual(self.match(methods=("get", "Ping")).methods, frozenset({"GET", "Ping"}))
-
-    def test_the_rest_is_taken_as_it_stands(self) -> None:
-        match = self.match(path="/api", authority="web:80", peer="web.emojivoto", proxy="out")
-        self.assertEqual(
-            (match.path_prefix, match.authority, match.peer, match.direction), ("/api", "web:80", WEB, Direction.OUT)
-        )
+            self.assertRaises(InvalidName, SCOPE.complete, text)
 
 
 class PrinterTests(SynchronousTestCase):

@@ -67,12 +67,13 @@ class DirectoryProgramCase(KubeTestCase):
             "key_file": str(self.folder / "tls.key"),
             "kubernetes_folder": str(self.folder),
             "listen": "127.0.0.1:0",
+            "tap_listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
         }
         return load(DirectoryConfig, flags | changed, {}, None)
 
     async def start(self, rules: list[dict[str, Any]] = RULES, **changed: str) -> DirectoryProgram:
-        """Start the program; its ports are `self.port` and `self.admin`."""
+        """Start the program; its ports are `self.port`, `self.tap_port` and `self.admin`."""
         if not self.prepared:
             await self.credentials(rules)
         host, _, port = self.cluster.url.removeprefix("https://").rpartition(":")
@@ -81,7 +82,7 @@ class DirectoryProgramCase(KubeTestCase):
         program.privilegedStartService()
         program.startService()
         self.addCleanup(self.stop, program)
-        self.port, self.admin = (port.getHost().port for port in program.listeners.ports)
+        self.port, self.tap_port, self.admin = (port.getHost().port for port in program.listeners.ports)
         return program
 
     async def stop(self, program: DirectoryProgram) -> None:

@@ -11,13 +11,15 @@ from meshtx.config import IdentityConfig, ProxyConfig, settings
 from meshtx.config_directory import DirectoryConfig
 from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import ProgramConfig
-from meshtx.kube import cluster_watch
+from meshtx.kube import cluster_watch, tap_api
 from meshtx.kube.annotations import Resources as SidecarResources
+from meshtx.kube.manifests.rbac import TAPPERS
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, Document
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.manifests.whole import deletions, documents
 from meshtx.kube.self_check import Rule
 from meshtx.kube.sidecar import INIT, PROXY, Family
+from meshtx.kube.tap_names import SECRET
 from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.pki.name import MeshScope
 from meshtx.services import injector
@@ -37,10 +39,13 @@ def needed(program: Program, namespace: str = "meshtx") -> tuple[Rule, ...]:
     """Return what a program asks the API for: its self-check's rules, and what it can do without."""
     return {
         Program.IDENTITY: (TOKEN_REVIEWS, *(Rule(verb, "events", namespace=namespace) for verb in ("create", "patch"))),
-        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules),
+        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules, *tap_api.rules(namespace)),
         Program.INJECTOR: tuple(injector.rules(namespace)),
     }[program]
 
+
+SERVED = {Program.IDENTITY: "8080", Program.DIRECTORY: "8086,8089", Program.INJECTOR: "8443"}
+"""The ports that a sidecar leaves to the program itself."""
 
 OTHERWISE = (
     Values(trust=None),
@@ -132,11 +137,24 @@ class WholeTests(Case):
     def test_no_key_is_shown_by_accident(self) -> None:
         self.assertNotIn("THE KEY", repr(Values(trust=TRUST)))
 
-    def test_the_injectors_secret_comes_empty(self) -> None:
-        """Applying the manifests again would take away what the injector has put into it."""
-        secret = self.of("Secret")[INJECTOR_SECRET]
-        self.assertEqual(secret["type"], "Opaque")
-        self.assertEqual(secret.keys() & {"data", "stringData"}, set())
+    def test_secrets_that_programs_fill_come_empty(self) -> None:
+        """Applying the manifests again would take away what is in them."""
+        for name in (INJECTOR_SECRET, SECRET):
+            secret = self.of("Secret")[name]
+            self.assertEqual(secret["type"], "Opaque")
+            self.assertEqual(secret.keys() & {"data", "stringData"}, set())
+
+    def test_what_keeps_others_waiting_is_deleted_first(self) -> None:
+        """Pods wait for the webhook, the end of each namespace for the discovery of every API."""
+        kinds = [each["kind"] for each in deletions("meshtx")]
+        self.assertEqual(kinds[:2], ["MutatingWebhookConfiguration", "APIService"])
+
+    def test_nobody_may_tap_by_the_installation_alone(self) -> None:
+        bound = {each["roleRef"]["name"] for each in self.of("ClusterRoleBinding").values()}
+        self.assertIn(TAPPERS, self.of("ClusterRole"))
+        self.assertNotIn(TAPPERS, bound)
+        labels = [key for each in self.of("ClusterRole").values() for key in each["metadata"]["labels"]]
+        self.assertEqual([key for key in labels if "aggregate" in key], [])
 
 
 class RightsTests(Case):
@@ -150,21 +168,22 @@ class RightsTests(Case):
                 for rule in held[name]["rules"]:
                     yield subject["name"], binding["metadata"].get("namespace", ""), rule
 
-    def test_nobody_may_read_a_secret_but_the_injector_its_own(self) -> None:
+    def test_nobody_may_read_a_secret_but_the_one_that_it_keeps_its_certificate_in(self) -> None:
         readers = [each for each in self.rules() if set(each[2]["resources"]) & {"secrets", "*"}]
         self.assertEqual(
             readers,
             [
                 (
-                    "meshtx-injector",
+                    account,
                     "meshtx",
                     {
                         "apiGroups": [""],
                         "resources": ["secrets"],
-                        "resourceNames": [INJECTOR_SECRET],
+                        "resourceNames": [secret],
                         "verbs": ["get", "update"],
                     },
                 )
+                for account, secret in (("meshtx-directory", SECRET), ("meshtx-injector", INJECTOR_SECRET))
             ],
         )
 
@@ -306,10 +325,10 @@ class MeshedTests(Case):
             self.assertEqual(self.sidecar(program).keys() & {"startupProbe", "readinessProbe"}, set(), program)
 
     def test_what_has_tls_of_its_own_passes_the_sidecar_by(self) -> None:
-        for program, port in ((Program.IDENTITY, 8080), (Program.DIRECTORY, 8086), (Program.INJECTOR, 8443)):
+        for program, ports in SERVED.items():
             annotations = self.templates()[program]["metadata"]["annotations"]
-            self.assertEqual(annotations["config.meshtx.io/skip-inbound-ports"], str(port))
-            self.assertEqual(annotations["config.meshtx.io/skip-outbound-ports"], "443,6443,8080,8086")
+            self.assertEqual(annotations["config.meshtx.io/skip-inbound-ports"], ports)
+            self.assertEqual(annotations["config.meshtx.io/skip-outbound-ports"], "443,6443,8080,8086,4190")
 
     def test_a_sidecar_asks_the_program_beside_it(self) -> None:
         """A Service leads to pods that are ready, and this one is not before its sidecar has asked."""

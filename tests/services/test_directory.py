@@ -41,6 +41,7 @@ class WithoutAClusterTests(TestCase):
             "key_file": str(self.folder / "tls.key"),
             "kubernetes_folder": str(self.folder),
             "listen": "127.0.0.1:0",
+            "tap_listen": "127.0.0.1:0",
             "admin_listen": "127.0.0.1:0",
         }
         return flags | changed

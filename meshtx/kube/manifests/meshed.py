@@ -13,6 +13,7 @@ from meshtx.kube.injection import Injected, inject
 from meshtx.kube.manifests.shapes import (
     DIRECTORY_PORT,
     IDENTITY_PORT,
+    TAP_PORT,
     TRUST_CONFIG_MAP,
     TRUST_KEY,
     WEBHOOK_PORT,
@@ -23,13 +24,17 @@ from meshtx.kube.sidecar import PROXY, ConfigMapKey, Family
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.pki.name import MeshScope
 
-SERVED = {Program.IDENTITY: IDENTITY_PORT, Program.DIRECTORY: DIRECTORY_PORT, Program.INJECTOR: WEBHOOK_PORT}
-"""The port of each program that has TLS of its own."""
+SERVED = {
+    Program.IDENTITY: (IDENTITY_PORT,),
+    Program.DIRECTORY: (DIRECTORY_PORT, TAP_PORT),
+    Program.INJECTOR: (WEBHOOK_PORT,),
+}
+"""The ports of each program that have TLS of their own; the first one is the mesh's."""
 
 LOOPBACK = {Family.IPV4: "127.0.0.1", Family.DUAL: "127.0.0.1", Family.IPV6: "[::1]"}
 
-_ASKED = "443,6443,8080,8086"
-"""Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's."""
+_ASKED = "443,6443,8080,8086,4190"
+"""Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's; taps."""
 
 _WAITED_FOR = ("startupProbe", "readinessProbe")
 
@@ -41,7 +46,7 @@ def meshed(template: Document, values: Values, program: Program) -> Document:
         "metadata": {
             **template["metadata"],
             "annotations": {
-                f"{PREFIX}{SKIP_INBOUND}": str(SERVED[program]),
+                f"{PREFIX}{SKIP_INBOUND}": ",".join(map(str, SERVED[program])),
                 f"{PREFIX}{SKIP_OUTBOUND}": _ASKED,
             },
         },
@@ -80,9 +85,9 @@ def _sidecar(values: Values, program: Program) -> SidecarValues:
 def _address(values: Values, here: Program, there: Program) -> str:
     if here is not there:
         return service_address(values, there)
-    return f"{LOOPBACK[values.family]}:{SERVED[there]}"
+    return f"{LOOPBACK[values.family]}:{SERVED[there][0]}"
 
 
 def service_address(values: Values, program: Program) -> str:
     """Return where a program's Service is, by a name that means the same in every pod."""
-    return f"{program}.{values.namespace}.svc.{values.cluster_domain}:{SERVED[program]}"
+    return f"{program}.{values.namespace}.svc.{values.cluster_domain}:{SERVED[program][0]}"

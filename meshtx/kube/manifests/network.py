@@ -6,6 +6,7 @@ from meshtx.kube.manifests.shapes import (
     ADMIN_PORT,
     DIRECTORY_PORT,
     IDENTITY_PORT,
+    TAP_PORT,
     WEBHOOK_PORT,
     Document,
     document,
@@ -14,11 +15,12 @@ from meshtx.kube.manifests.shapes import (
 )
 from meshtx.kube.manifests.values import Program, Values
 from meshtx.kube.sidecar import ADMIN, INBOUND, TAP
+from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE, VERSION
 
 _PORTS = {
-    Program.IDENTITY: ("grpc", IDENTITY_PORT, IDENTITY_PORT),
-    Program.DIRECTORY: ("grpc", DIRECTORY_PORT, DIRECTORY_PORT),
-    Program.INJECTOR: ("https", 443, WEBHOOK_PORT),
+    Program.IDENTITY: (("grpc", IDENTITY_PORT, IDENTITY_PORT),),
+    Program.DIRECTORY: (("grpc", DIRECTORY_PORT, DIRECTORY_PORT), ("tap", TAP_PORT, TAP_PORT)),
+    Program.INJECTOR: (("https", 443, WEBHOOK_PORT),),
 }
 """Name, port of the Service, port of the container."""
 
@@ -38,10 +40,12 @@ def services(values: Values) -> list[Document]:
             spec={
                 "type": "ClusterIP",
                 "selector": selector(program),
-                "ports": [{"name": name, "port": port, "targetPort": name, "protocol": "TCP"}],
+                "ports": [
+                    {"name": name, "port": port, "targetPort": name, "protocol": "TCP"} for name, port, _ in ports
+                ],
             },
         )
-        for program, (name, port, _) in _PORTS.items()
+        for program, ports in _PORTS.items()
     ]
 
 
@@ -61,11 +65,33 @@ def policies(values: Values) -> list[Document]:
             spec={
                 "podSelector": {"matchLabels": selector(program)},
                 "policyTypes": ["Ingress"],
-                "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (served, *_EVERYWHERE)]}],
+                "ingress": [
+                    {
+                        "ports": [
+                            {"port": port, "protocol": "TCP"}
+                            for port in (*(served for _, _, served in ports), *_EVERYWHERE)
+                        ]
+                    }
+                ],
             },
         )
-        for program, (_, _, served) in _PORTS.items()
+        for program, ports in _PORTS.items()
     ]
+
+
+def tap_service(values: Values) -> Document:
+    """Return what makes the API server pass requests for taps on; the directory adds the ``caBundle`` itself.
+
+    The API's priorities are of no account: nothing else is in its group.
+    """
+    spec = {
+        "group": GROUP,
+        "version": VERSION,
+        "groupPriorityMinimum": 1000,
+        "versionPriority": 100,
+        "service": {"name": SERVICE, "namespace": values.namespace, "port": TAP_PORT},
+    }
+    return document("apiregistration.k8s.io/v1", "APIService", API_SERVICE, None, labels(Program.DIRECTORY), spec=spec)
 
 
 def budgets(values: Values) -> list[Document]:

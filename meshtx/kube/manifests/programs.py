@@ -16,6 +16,7 @@ from meshtx.kube.manifests.shapes import (
     DIRECTORY_PORT,
     IDENTITY_PORT,
     ISSUER_SECRET,
+    TAP_PORT,
     TRUST_CONFIG_MAP,
     TRUST_KEY,
     UID,
@@ -46,6 +47,7 @@ class _Shape:
     port_name: str
     port: int
     environment: Mapping[str, str]
+    tap_port: int = 0
     volumes: tuple[Document, ...] = ()
     mounts: tuple[Document, ...] = ()
 
@@ -116,7 +118,7 @@ def _apart(program: Program) -> Document:
 
 def _container(values: Values, program: Program, shape: _Shape) -> Document:
     resources = values.resources.get(program, Resources())
-    environment = {**shape.environment, **_listeners(values, program, shape.port)}
+    environment = {**shape.environment, **_listeners(values, program, shape)}
     return {
         "name": program.role,
         "image": values.image,
@@ -125,6 +127,7 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
         "env": [{"name": name, "value": value} for name, value in environment.items() if value],
         "ports": [
             {"name": shape.port_name, "containerPort": shape.port, "protocol": "TCP"},
+            *([{"name": "tap", "containerPort": shape.tap_port, "protocol": "TCP"}] if shape.tap_port else []),
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
         "livenessProbe": _probe("/live", initialDelaySeconds=10),
@@ -144,12 +147,13 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
     }
 
 
-def _listeners(values: Values, program: Program, port: int) -> dict[str, str]:
+def _listeners(values: Values, program: Program, shape: _Shape) -> dict[str, str]:
     """Return where a program listens, if not at the IPv4 addresses that it takes by itself."""
     if values.family is not Family.IPV6:
         return {}
     prefix = f"MESHTX_{program.role.upper()}"
-    return {f"{prefix}_LISTEN": f"[::]:{port}", f"{prefix}_ADMIN_LISTEN": f"[::]:{ADMIN_PORT}"}
+    ports = {"LISTEN": shape.port, "TAP_LISTEN": shape.tap_port, "ADMIN_LISTEN": ADMIN_PORT}
+    return {f"{prefix}_{name}": f"[::]:{port}" for name, port in ports.items() if port}
 
 
 def _probe(path: str, **timing: int) -> Document:
@@ -209,6 +213,7 @@ def _directory(values: Values) -> _Shape:
         command="meshdirectory",
         port_name="grpc",
         port=DIRECTORY_PORT,
+        tap_port=TAP_PORT,
         environment={
             "MESHTX_DIRECTORY_NAME": _name(values, Program.DIRECTORY),
             "MESHTX_DIRECTORY_IDENTITY_ADDRESS": service_address(values, Program.IDENTITY),

@@ -1,18 +1,24 @@
 """Who may do what: one account a program, and no right that its program does not use.
 
-Nobody may read a Secret by these rules but the injector the one that it keeps its serving certificate in. The
+Nobody may read a Secret by these rules but the injector and the directory those that they keep their serving
+certificates in. The
 issuer's key is mounted into identity's pods, and into no other; so who may make pods in the control plane's
 namespace can read it too. A sidecar has no rights, and no token of its workload.
 
-`create` cannot be limited to names, which is why the injector's Secret comes empty with the manifests.
+`create` cannot be limited to names, which is why those Secrets come empty with the manifests.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from meshtx.kube.front_proxy import CONFIG_MAP as FRONT_PROXY
+from meshtx.kube.front_proxy import NAMESPACE
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, Document, document, labels
 from meshtx.kube.manifests.values import Program, Values
+from meshtx.kube.tap_names import API_SERVICE, GROUP
+from meshtx.kube.tap_names import SECRET as DIRECTORY_SECRET
+from meshtx.kube.tap_target import RESOURCES, SUBRESOURCE, VERB, WHOLE
 from meshtx.kube.webhook import NAME as WEBHOOK
 
 _API = "rbac.authorization.k8s.io/v1"
@@ -49,6 +55,8 @@ CLUSTER: dict[Program, tuple[Rule, ...]] = {
         Rule("", "nodes", _FOLLOW),
         Rule("discovery.k8s.io", "endpointslices", _FOLLOW),
         Rule("networking.k8s.io", "servicecidrs", _FOLLOW),
+        Rule("authorization.k8s.io", "subjectaccessreviews", ("create",)),
+        Rule("apiregistration.k8s.io", "apiservices", ("get", "patch"), (API_SERVICE,)),
     ),
     Program.INJECTOR: (
         Rule("", "namespaces", ("get", *_FOLLOW)),
@@ -60,10 +68,20 @@ CLUSTER: dict[Program, tuple[Rule, ...]] = {
 
 OWN: dict[Program, tuple[Rule, ...]] = {
     Program.IDENTITY: (_EVENTS,),
-    Program.DIRECTORY: (),
+    Program.DIRECTORY: (Rule("", "secrets", ("get", "update"), (DIRECTORY_SECRET,)),),
     Program.INJECTOR: (Rule("", "secrets", ("get", "update"), (INJECTOR_SECRET,)),),
 }
 """In the control plane's own namespace."""
+
+SYSTEM: dict[Program, tuple[Rule, ...]] = {
+    Program.IDENTITY: (),
+    Program.DIRECTORY: (Rule("", "configmaps", ("get",), (FRONT_PROXY,)),),
+    Program.INJECTOR: (),
+}
+"""In ``kube-system``."""
+
+TAPPERS = "meshtx-tap"
+"""A role for users, which nobody has by itself: requests may be seen by it, and their headers."""
 
 
 def accounts(values: Values) -> list[Document]:
@@ -86,21 +104,31 @@ def roles(values: Values) -> list[Document]:
     return [
         each
         for program in Program
-        for each in (*_roles(values, program, None), *_roles(values, program, values.namespace))
-    ]
+        for each in (
+            *_roles(values, program, CLUSTER[program]),
+            *_roles(values, program, OWN[program], values.namespace),
+            *_roles(values, program, SYSTEM[program], NAMESPACE),
+        )
+    ] + [_tappers()]
 
 
-def _roles(values: Values, program: Program, namespace: str | None) -> list[Document]:
-    rules = (OWN if namespace else CLUSTER)[program]
+def _tappers() -> Document:
+    resources = [f"{each}/{SUBRESOURCE}" for each in RESOURCES]
+    rule = {"apiGroups": [GROUP], "resources": [*resources, WHOLE], "verbs": [VERB]}
+    return document(_API, "ClusterRole", TAPPERS, None, labels(Program.DIRECTORY), rules=[rule])
+
+
+def _roles(values: Values, program: Program, rules: tuple[Rule, ...], namespace: str | None = None) -> list[Document]:
     if not rules:
         return []
     prefix = "" if namespace else "Cluster"
+    name = f"{program.value}-front-proxy" if namespace == NAMESPACE else program.value
     subject = {"kind": "ServiceAccount", "name": program.value, "namespace": values.namespace}
     return [
         document(
             _API,
             f"{prefix}Role",
-            program.value,
+            name,
             namespace,
             labels(program),
             rules=[rule.as_json() for rule in rules],
@@ -108,10 +136,10 @@ def _roles(values: Values, program: Program, namespace: str | None) -> list[Docu
         document(
             _API,
             f"{prefix}RoleBinding",
-            program.value,
+            name,
             namespace,
             labels(program),
-            roleRef={"apiGroup": _GROUP, "kind": f"{prefix}Role", "name": program.value},
+            roleRef={"apiGroup": _GROUP, "kind": f"{prefix}Role", "name": name},
             subjects=[subject],
         ),
     ]

@@ -16,7 +16,7 @@ TRUST_CONFIG_MAP = "meshtx-trust-roots"
 TRUST_KEY = "ca-bundle.crt"
 INJECTOR_SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
 
-IDENTITY_PORT, DIRECTORY_PORT, WEBHOOK_PORT, ADMIN_PORT = 8080, 8086, 8443, 9990
+IDENTITY_PORT, DIRECTORY_PORT, TAP_PORT, WEBHOOK_PORT, ADMIN_PORT = 8080, 8086, 8089, 8443, 9990
 
 UID = 2103
 """The user of the control plane: not the sidecar's, whose connections pass its redirect."""

@@ -1,4 +1,4 @@
-"""What the mesh's trust rests on: the issuer's Secret, the anchors' ConfigMap, the injector's empty Secret."""
+"""What trust rests on: the issuer's Secret, the anchors' ConfigMap, empty Secrets for serving certificates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from meshtx.kube.manifests.shapes import (
     labels,
 )
 from meshtx.kube.manifests.values import Program, Trust, Values
+from meshtx.kube.tap_names import SECRET as DIRECTORY_SECRET
 
 
 def trust(values: Values) -> list[Document]:
     """Return them; the first two only where there is something to put in."""
-    return [*(_given(values, values.trust) if values.trust else []), _injector(values)]
+    return [*(_given(values, values.trust) if values.trust else []), *_empty(values)]
 
 
 def _given(values: Values, given: Trust) -> list[Document]:
@@ -38,6 +39,9 @@ def _given(values: Values, given: Trust) -> list[Document]:
     ]
 
 
-def _injector(values: Values) -> Document:
-    """Return the Secret that the injector fills: no key in it, so that applying again takes none away."""
-    return document("v1", "Secret", INJECTOR_SECRET, values.namespace, labels(Program.INJECTOR), type="Opaque")
+def _empty(values: Values) -> list[Document]:
+    """Return the Secrets that programs fill: no key in them, so that applying again takes none away."""
+    return [
+        document("v1", "Secret", name, values.namespace, labels(program), type="Opaque")
+        for program, name in ((Program.DIRECTORY, DIRECTORY_SECRET), (Program.INJECTOR, INJECTOR_SECRET))
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshtx.kube.manifests.network import budgets, policies, services
+from meshtx.kube.manifests.network import budgets, policies, services, tap_service
 from meshtx.kube.manifests.programs import deployments
 from meshtx.kube.manifests.rbac import accounts, roles
 from meshtx.kube.manifests.shapes import Document, document, labels
@@ -14,7 +14,8 @@ from meshtx.kube.webhook import webhook_configuration
 def documents(values: Values) -> list[Document]:
     """Return everything: the same values, the same documents.
 
-    The webhook comes last: from then on, pods that ask for the mesh wait for the injector.
+    The webhook comes last: from then on, pods that ask for the mesh wait for the injector. So it is deleted first, and
+    then the tap API, without which, while it is registered, no namespace comes to its end.
     """
     return [
         _namespace(values),
@@ -25,6 +26,7 @@ def documents(values: Values) -> list[Document]:
         *policies(values),
         *budgets(values),
         *deployments(values),
+        tap_service(values),
         _webhook(values),
     ]
 

@@ -1,0 +1,90 @@
+"""``meshtx tap deploy/web``: a stream of the API server's, which the mesh's directory fills."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from google.protobuf.json_format import ParseDict, ParseError
+
+from meshtx.cli.tap_session import Enough
+from meshtx.errors import PeerError
+from meshtx.kube.api import ApiError, ApiForbidden, ApiRefused, KubeApi
+from meshtx.kube.tap_names import API_SERVICE, GROUP
+from meshtx.kube.tap_target import VERB, TapTarget
+from meshtx.observe.printable import printable
+from meshtx.observe.tap_query import TapQuery
+from meshtx.rpc.messages.tap_pb2 import TapEvent
+
+SILENCE = 35.0
+"""Seconds: three times as long as the directory is ever silent, and a little more."""
+
+
+class ClusterTap:
+    """One tap through the API server.
+
+    :param on_event: prints what a pod's proxy saw; raises `Enough` to end it all.
+    :param say: tells the user how it goes.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        target: TapTarget,
+        query: TapQuery,
+        on_event: Callable[[str, TapEvent], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._api = api
+        self._target = target
+        self._query = query
+        self._on_event = on_event
+        self._say = say
+
+    async def run(self) -> bool:
+        """Return once the tap was ended from the other side, or enough is printed. Cancel to end it.
+
+        :raises MeshtxError: there is no tap, or it was cut.
+        """
+        try:
+            await self._api.stream(self._target.path, self._query.query(), self._line, silence=SILENCE)
+            self._say("the directory has ended the tap")
+        except Enough:
+            pass
+        except ApiError as error:
+            raise PeerError(self._words(error)) from error
+        finally:
+            await self._api.close()
+        return True
+
+    def _line(self, line: bytes) -> None:
+        """Take a line (`meshtx.kube.tap_relay`).
+
+        :raises PeerError: it is none of the directory's.
+        """
+        try:
+            said = json.loads(line)
+            pod, event = str(said["pod"]), ParseDict(said.get("event", {}), TapEvent(), ignore_unknown_fields=True)
+        except (ValueError, TypeError, KeyError, AttributeError, ParseError) as error:
+            raise PeerError(f"a line of the API server's makes no sense: {printable(repr(line[:100]))}") from error
+        if "event" in said:
+            self._on_event(pod, event)
+        else:
+            self._say(f"{printable(pod)}: {printable(str(said.get('said')))}")
+
+    def _words(self, error: ApiError) -> str:
+        """Return what is wrong, and what to do about it."""
+        target = self._target
+        match error:
+            case ApiForbidden(status=401):
+                return f"{error}; the cluster does not know you: log in to it anew"
+            case ApiForbidden():
+                return (
+                    f"{error.message or error}; who may tap has '{VERB}' on {target.right} in {GROUP}: ask for the"
+                    f" ClusterRole meshtx-tap in namespace {target.namespace}"
+                )
+            case ApiRefused(status=404, reason="") | ApiRefused(status=404, message=""):
+                return f"the cluster has no API {GROUP}: install meshtx there ('meshtx install')"
+            case ApiRefused():
+                return error.message or str(error)
+        return f"{error}; whether the tap API works is said by: kubectl get apiservice {API_SERVICE}"
