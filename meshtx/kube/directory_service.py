@@ -85,6 +85,7 @@ class DirectoryService:
         self._woken: dict[Session, None] = {}
         self._waiting: dict[Session, Deferred[None]] = {}
         self._timer: IDelayedCall | None = None
+        self._stopped = False
         self._sparing = Sparing()
 
     def handlers(self) -> dict[AnyMethod, Handler]:
@@ -124,10 +125,14 @@ class DirectoryService:
         self._turn_in(0)
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Tell nothing more, and end all sessions: whoever follows is to follow another directory."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        waiting, self._waiting = self._waiting, {}
+        for each in waiting.values():
+            each.callback(None)
 
     # What callers ask.
 
@@ -195,13 +200,15 @@ class DirectoryService:
             else:
                 await self._woken_again(session)
 
-    def _woken_again(self, session: Session) -> Deferred[None]:
+    async def _woken_again(self, session: Session) -> None:
         def cancelled(_waiting: Deferred[None]) -> None:
             self._waiting.pop(session, None)
 
         waiting: Deferred[None] = Deferred(cancelled)
         self._waiting[session] = waiting
-        return waiting
+        await waiting
+        if self._stopped:
+            raise RpcError(Status.UNAVAILABLE, "the directory stops: follow another one")
 
     def _wake(self, sessions: Iterable[Session]) -> None:
         """Have those woken that wait; who is still sending finds by itself what there is to tell."""

@@ -226,11 +226,20 @@ class FollowTests(DirectoryCase):
         self.clock.advance(BATCH)
         self.assertEqual(there.told(), [self.answer(WEB)])
 
-    def test_stopping_leaves_no_timer(self) -> None:
+    def test_when_it_stops_all_are_told_to_follow_another(self) -> None:
+        early = self.follower()
         self.know(pod())
-        self.follower(WEB)
+        followers = [early, self.follower(WEB), self.follower(WEB)]
         self.service.changed(pod(), None)
         self.service.stop()
+        for each in followers:
+            self.refused(Status.UNAVAILABLE, each.running)
+        self.assertEqual(self.service.sessions, 0)
+
+    def test_when_it_stops_before_the_first_table_nobody_waits_on(self) -> None:
+        follower = self.follower()
+        self.service.stop()
+        self.refused(Status.UNAVAILABLE, follower.running)
 
 
 class SlowTests(DirectoryCase):
