@@ -7,7 +7,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import yaml
+from click.testing import CliRunner
 
+from meshtx.cli.inject import command
 from tests.cli.test_main import Case
 
 DEPLOYMENT = """\
@@ -153,9 +155,8 @@ class PlaceTests(InjectCase):
         self.assertEqual(self.injected(enabled, "--disable"), enabled.replace(LABEL, 'meshtx.io/inject: "disabled"'))
 
     def test_standard_input(self) -> None:
-        self.patch(sys, "stdin", Path(self.mktemp()))  # click's runner gives an empty one
-        status, out, _ = self.run_line("inject", "-")
-        self.assertEqual((status, out), (0, ""))
+        result = CliRunner().invoke(command, ["-"], input=CRON)
+        self.assertEqual((result.exit_code, result.stdout), (0, self.injected(CRON)))
 
 
 class SaidTests(InjectCase):

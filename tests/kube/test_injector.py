@@ -6,12 +6,16 @@ import json
 from base64 import b64encode
 from typing import Any
 
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from meshtx.cli.inject import command as inject
 from meshtx.config import ProxyConfig, settings
 from meshtx.kube.admission import Review, allowed
+from meshtx.kube.annotations import CONTROL_PLANE
+from meshtx.kube.sidecar import INIT
 from meshtx.kube.webhook_certificate import generate
 from meshtx.kube.webhook_site import WebhookSite
 from meshtx.net.site_tls import SiteFactory, SiteTls
@@ -126,6 +130,68 @@ class StoredTests(InjectorCase):
         _, pod = await self.create(self.a_pod(), dry_run=True)
         env = by_name(by_name(pod["spec"]["initContainers"])["meshtx-proxy"]["env"])
         self.assertEqual(env["MESHTX_PROXY_TRUST_ANCHORS"]["value"].encode(), trust.to_pem())
+
+
+class WorkloadTests(InjectorCase):
+    """The example's workloads, as controllers make pods of them."""
+
+    workloads = ("web", "emoji", "voting", "vote-bot")
+
+    def manifests(self, namespace: str) -> str:
+        """Return what the example's author has written, who knows of no mesh."""
+        return "".join(_WORKLOAD.format(name=name, namespace=namespace) for name in self.workloads)
+
+    async def meshed(self, namespace: str) -> None:
+        """See that the pods of all of them come with their proxy."""
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        pods: list[Document] = []
+
+        async def there() -> bool:
+            pods[:] = (await self.call("GET", path))["items"]
+            return len(pods) == len(self.workloads)
+
+        await self.wait_until(there, what="the pods")
+        self.assertEqual({each["spec"]["serviceAccountName"] for each in pods}, set(self.workloads))
+        for pod in pods:
+            init, proxy = pod["spec"]["initContainers"]
+            self.assertEqual((init["name"], [each["name"] for each in pod["spec"]["containers"]]), (INIT, ["server"]))
+            self.assertTrue(included(injected_proxy(), proxy), json.dumps(proxy, indent=1))
+            self.assertEqual(pod["metadata"]["labels"][CONTROL_PLANE], self.namespace)
+
+    async def test_a_labelled_namespace_comes_back_meshed(self) -> None:
+        await self.kubectl("apply", "-f", "-", input=self.manifests(self.apps))
+        await self.meshed(self.apps)
+
+    async def test_so_do_manifests_that_were_injected(self) -> None:
+        namespace = await self.new_namespace()
+        result = CliRunner().invoke(inject, ["-"], input=self.manifests(namespace))
+        self.assertEqual(result.exit_code, 0, result.stderr)
+        await self.kubectl("apply", "-f", "-", input=result.stdout)
+        await self.meshed(namespace)
+
+
+_WORKLOAD = """\
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {name}, namespace: {namespace}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      serviceAccountName: {name}
+      containers:
+        - name: server
+          image: docker.l5d.io/buoyantio/emojivoto-{name}:v11
+          ports: [{{name: http, containerPort: 8080}}]
+"""
 
 
 class RefusedTests(InjectorCase):
