@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 
 from google.protobuf.json_format import ParseDict, ParseError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 
 from meshtx.cli.tap_session import Enough
 from meshtx.errors import PeerError
@@ -40,17 +41,21 @@ class ClusterTap:
         self._query = query
         self._on_event = on_event
         self._say = say
+        self._enough = False
+        self._stream: Deferred[None] = succeed(None)
 
     async def run(self) -> bool:
         """Return once the tap was ended from the other side, or enough is printed. Cancel to end it.
 
         :raises MeshtxError: there is no tap, or it was cut.
         """
+        self._stream = self._api.stream(self._target.path, self._query.query(), self._line, silence=SILENCE)
         try:
-            await self._api.stream(self._target.path, self._query.query(), self._line, silence=SILENCE)
+            await self._stream
             self._say("the directory has ended the tap")
-        except Enough:
-            pass
+        except CancelledError:
+            if not self._enough:
+                raise
         except ApiError as error:
             raise PeerError(self._words(error)) from error
         finally:
@@ -67,10 +72,14 @@ class ClusterTap:
             pod, event = str(said["pod"]), ParseDict(said.get("event", {}), TapEvent(), ignore_unknown_fields=True)
         except (ValueError, TypeError, KeyError, AttributeError, ParseError) as error:
             raise PeerError(f"a line of the API server's makes no sense: {printable(repr(line[:100]))}") from error
-        if "event" in said:
-            self._on_event(pod, event)
-        else:
+        if "event" not in said:
             self._say(f"{printable(pod)}: {printable(str(said.get('said')))}")
+            return
+        try:
+            self._on_event(pod, event)
+        except Enough:
+            self._enough = True
+            self._stream.cancel()
 
     def _words(self, error: ApiError) -> str:
         """Return what is wrong, and what to do about it."""
