@@ -83,16 +83,22 @@ class Most:
 
 @dataclass(frozen=True)
 class Flat:
-    """What very many connections leave behind does not grow: it is at the end at most so many times what it was."""
+    """What very many connections leave behind does not grow: it is at the end at most so many times what it was.
+
+    :param per: another figure: what is followed is how many there are for each of that.
+    """
 
     number: int
     what: str
     figure: str
     most: float
+    per: str = ""
 
     def judge(self, record: Record) -> str | None:
         """See `IBar`."""
-        found = {pair: growth for pair in record.churn.values if (growth := record.churn.growth(pair, self.figure))}
+        found = {
+            pair: growth for pair in record.churn.values if (growth := record.churn.growth(pair, self.figure, self.per))
+        }
         if not found:
             return None
         grown = {pair: last / first for pair, (first, last) in found.items()}
@@ -121,7 +127,8 @@ BARS: tuple[IBar, ...] = (
     Most(4, "KiB an idle connection, HTTP observed", "meshtx-http", "idle_kib", 40),
     Flat(4, "memory under churn", "rss_mib", 1.03),
     Flat(4, "descriptors under churn", "descriptors", 1.1),
-    Flat(4, "objects of Python under churn", "objects", 1.05),
+    # As many as there are open connections at the moment: 25 to 50 a descriptor.
+    Flat(4, "objects of Python under churn, a descriptor", "objects", 1.05, per="descriptors"),
     Ratio(5, "added latency p50 at half of the own maximum", "meshtx", "half_p50_us", 2, CARRYING),
     Ratio(5, "added latency p99 at half of the own maximum", "meshtx", "half_p99_us", 2, CARRYING),
     *(

@@ -43,12 +43,16 @@ class Results:
         found = [our / their for our, their in both if their > 0 and our >= 0]
         return statistics.median(found) if found else None
 
-    def growth(self, pair: str, figure: str) -> tuple[float, float] | None:
+    def growth(self, pair: str, figure: str, per: str = "") -> tuple[float, float] | None:
         """Return what a series that grew with time was at first, its start left out, and at last.
 
         Both are medians of a fifth of it, so that a look at a bad moment does not count.
+
+        :param per: another figure, of which there must be as many; what is followed is how many times that it is.
         """
         found = self.series(pair, figure)
+        if per:
+            found = [value / of for value, of in zip(found, self.series(pair, per), strict=True)]
         fifth = len(found) // 5
         if not fifth:
             return None

@@ -110,6 +110,13 @@ class TestBars(SynchronousTestCase):
         record = Record({}, results(ours={"mib": [49, 51, 60]}))
         self.assertEqual(Most(4, "MiB", "ours", "mib", 50).judge(record), "FAIL   4  MiB: 51.0, at most 50")
 
+    def test_growth_of_what_goes_with_something_else(self) -> None:
+        values = [float(each) for each in range(1, 101)]
+        found = results(a={"objects": [40 * each for each in values], "descriptors": values})
+        self.assertEqual(found.growth("a", "objects", per="descriptors"), (40, 40))
+        line = Flat(4, "objects", "objects", 1.05, per="descriptors").judge(Record({}, churn=found))
+        self.assertTrue(line is not None and line.startswith("PASS"), line)
+
     def test_the_worst_growth_counts(self) -> None:
         churn = results(a={"rss": [10.0] * 10}, b={"rss": [10.0] * 5 + [12.0] * 5}, c={"connections": [1]})
         line = Flat(4, "memory", "rss", 1.1).judge(Record({}, churn=churn))
