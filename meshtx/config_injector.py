@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import ADDRESS, ENDPOINT, FILE, FOLDER, NAME, WORD, Endpoint, Kind, choice, listed
+from meshtx.config_values import ADDRESS, ENDPOINT, FILE, FOLDER, NAME, SECONDS, WORD, Endpoint, Kind, choice, listed
 from meshtx.errors import ConfigError
 from meshtx.kube.annotations import LOG_LEVELS, NO_LIMIT, Resources, amount
 from meshtx.kube.api_config import SERVICE_ACCOUNT
@@ -48,6 +48,12 @@ class InjectorConfig(ProgramConfig):
         str(SERVICE_ACCOUNT),
         "Where token and ca.crt for the API server are, whose address is in KUBERNETES_SERVICE_HOST and"
         " KUBERNETES_SERVICE_PORT.",
+    )
+
+    shutdown_delay: float = setting(
+        SECONDS,
+        "5s",
+        "How long API servers are still answered after a stop was asked for: in that time they learn to ask others.",
     )
 
     control_namespace: str = setting(WORD, "meshtx", "The control namespace, a part of every name in the mesh.")

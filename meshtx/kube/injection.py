@@ -19,6 +19,7 @@ from typing import Any
 from meshtx.kube import annotations as marks
 from meshtx.kube.annotations import CLASSIC, NATIVE, InvalidSetting, Settings
 from meshtx.kube.sidecar import (
+    ADMIN,
     PROXY,
     PROXY_UID,
     Json,
@@ -92,7 +93,7 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
         settings = marks.read(annotations_of(pod), namespace_annotations, named_ports(pod), values.resources)
     except InvalidSetting as error:
         return Refused(str(error))
-    warnings = (*unclear(pod), *settings.warnings)
+    warnings = (*unclear(pod), *settings.warnings, *_doubtful(pod, native=_native(values, settings)))
     if settings.kind == NATIVE and not values.native:
         warnings += (f"{marks.PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
     return Injected(_injected(pod, values, settings), warnings)
@@ -159,7 +160,7 @@ def _problem(pod: Json, namespace: str, values: Values) -> str | None:
 def _injected(pod: Json, values: Values, settings: Settings) -> Json:
     pod = deepcopy(pod)
     spec = pod.setdefault("spec", {})
-    native = values.native and settings.kind != CLASSIC
+    native = _native(values, settings)
     init, proxy = init_container(values, settings), proxy_container(values, settings, native=native)
     _mark(pod, values, settings)
     if native:
@@ -170,6 +171,19 @@ def _injected(pod: Json, values: Values, settings: Settings) -> Json:
         spec["containers"] = [proxy, *(spec.get("containers") or [])]
     spec["volumes"] = [*(spec.get("volumes") or []), *volumes()]
     return pod
+
+
+def _native(values: Values, settings: Settings) -> bool:
+    return values.native and settings.kind != CLASSIC
+
+
+def _doubtful(pod: Json, *, native: bool) -> Iterator[str]:
+    """Give a warning for what works, but hardly as its author thinks."""
+    spec = pod.get("spec") or {}
+    if spec.get("shareProcessNamespace"):
+        yield "shareProcessNamespace: a container that runs as root can read the key of the pod's proxy"
+    if not native and spec.get("restartPolicy", "Always") != "Always":
+        yield f"its proxy is no native sidecar and does not end with it: POST http://localhost:{ADMIN}/shutdown ends it"
 
 
 def _mark(pod: Json, values: Values, settings: Settings) -> None:

@@ -30,6 +30,8 @@ from meshtx.kube.webhook_certificate import Announce, Generation, Kept, Step, St
 
 EVERY = 10.0
 """Seconds between two looks: less than a sixth of the shortest time that another replica waits for us."""
+FIRST = 1.0
+"""Seconds between two looks while there is nothing to serve."""
 MAX_STEPS = 8
 """In one look; three are the most that there are to take at once."""
 
@@ -139,7 +141,7 @@ class WebhookRotation(Service):
     async def _run(self) -> None:
         while self.running:
             await self.look()
-            await deferLater(self._clock, self._every)
+            await deferLater(self._clock, FIRST if self.current is None else self._every)
 
     async def look(self) -> None:
         """Take the steps that are due; what keeps us from it is in `problem`."""

@@ -15,6 +15,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.task import deferLater
 
 from meshtx import __version__
 from meshtx.config_injector import InjectorConfig
@@ -88,6 +89,8 @@ class InjectorProgram(MultiService):
 
     def __init__(self, reactor: Any, config: InjectorConfig, api: KubeApi) -> None:
         super().__init__()
+        self._reactor = reactor
+        self._delay = config.shutdown_delay
         self.api = api
         self.metrics = Metrics()
         self._answers = Counter(
@@ -129,15 +132,18 @@ class InjectorProgram(MultiService):
 
     def ready_reason(self) -> str | None:
         """Return why pods cannot be injected now, ``None`` where they can."""
+        if not self.running:
+            return "the injector is stopping"
         unknown = None if self.namespaces.synced else "the cluster's namespaces are not known yet"
         return self.permissions.ready_reason() or self.values.ready_reason() or unknown or self.rotation.ready_reason()
 
     def stopService(self) -> Deferred[None]:
-        """Take nothing more, and let what is being answered end."""
+        """Answer until nobody asks any more, for pods would be refused meanwhile; then take nothing more."""
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
         self.running = False
+        await deferLater(self._reactor, self._delay)
         await self.listeners.stopService()
         await self.site.stop()
         await maybeDeferred(super().stopService)

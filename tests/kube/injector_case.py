@@ -67,7 +67,7 @@ class InjectorCase(KubeTestCase):
         self.anchors.write_bytes(trust.to_pem())
         return trust
 
-    async def start(self) -> InjectorProgram:
+    async def start(self, shutdown_delay: str = "0.01s") -> InjectorProgram:
         """Return an injector that is ready, and whom the API server has heard of."""
         settings = {
             "listen": f"{self.address}:{PORT}",
@@ -76,6 +76,7 @@ class InjectorCase(KubeTestCase):
             "trust_anchors_file": str(self.anchors),
             "kubernetes_folder": str(self.anchors.parent),
             "image": "example.org/meshtx:1",
+            "shutdown_delay": shutdown_delay,
         }
         api = await self.api_as(self.namespace, NAME)
         program = InjectorProgram(reactor, load(InjectorConfig, settings, {}), api)

@@ -196,6 +196,20 @@ class EnvironmentTests(Case):
         self.assertEqual(anchors["valueFrom"], {"configMapKeyRef": {"name": "m", "key": "k"}})
 
 
+class DoubtfulTests(Case):
+    def test_what_works_otherwise_than_its_author_may_think_is_told(self) -> None:
+        for pod, told in (
+            (a_pod(shareProcessNamespace=True), "can read the key of the pod's proxy"),
+            (
+                {**annotated(proxy_kind="classic"), "spec": {"containers": [], "restartPolicy": "Never"}},
+                "POST http://localhost:4191/shutdown ends it",
+            ),
+        ):
+            (warning,) = self.warnings(pod)
+            self.assertIn(told, warning)
+        self.assertEqual(self.warnings(a_pod(restartPolicy="Never")), ())
+
+
 class SkippedTests(Case):
     def test_what_cannot_have_a_proxy_says_why(self) -> None:
         for pod, reason in (

@@ -231,6 +231,16 @@ class RefusedTests(InjectorCase):
         await self.start()
         await self.created(self.a_pod())
 
+    async def test_one_that_stops_answers_until_nobody_asks_it(self) -> None:
+        await self.program.stopService()
+        program = await self.start(shutdown_delay="3s")
+        stopped = program.stopService()
+        self.assertEqual(program.ready_reason(), "the injector is stopping")
+        await self.created(self.a_pod())
+        self.assertFalse(stopped.called)
+        await stopped
+        self.assertIn("failed calling webhook", await self.refusal(self.a_pod("late")))
+
     async def test_trouble_of_ours_is_no_answer(self) -> None:
         self.anchors.unlink()
         message = await self.refusal(self.a_pod())
