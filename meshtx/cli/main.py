@@ -20,6 +20,7 @@ from meshtx.errors import ConfigError, MeshtxError
 
 COMMANDS = {
     "ca": "Make the mesh's certificate authority, and its next issuer.",
+    "check": "Look whether the mesh of a cluster is as it should be.",
     "demo": "Run a whole mesh of example services on this machine.",
     "inject": "Mark the pods of manifests, so that the cluster meshes them.",
     "install": "Print the manifests of the control plane, for kubectl apply.",

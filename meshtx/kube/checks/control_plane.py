@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from meshtx.kube.api_errors import Object
 from meshtx.kube.checks.install import ENFORCE, REFUSING, rules_of
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed, Warned
-from meshtx.kube.checks.snapshot import TAP_SERVICE, Absent, Found, Key, Snapshot, Unread, expected
+from meshtx.kube.checks.snapshot import Absent, Found, Key, Snapshot, Unread, expected
 from meshtx.kube.injection import labels_of
+from meshtx.kube.manifests.values import Program
 from meshtx.kube.self_check import Rule
+from meshtx.kube.tap_names import API_SERVICE
 
 VERSION = "app.kubernetes.io/version"
 
@@ -154,19 +156,27 @@ def version_of(snapshot: Snapshot, key: Key) -> str:
 
 
 def _tap(snapshot: Snapshot) -> Outcome:
-    match snapshot.objects[snapshot.key("APIService", TAP_SERVICE)]:
-        case Absent():
-            raise NotKnown("there is none: tap goes to proxies alone")
-        case Unread(why):
-            raise NotKnown(why)
-        case Found(found):
-            conditions = (found.get("status") or {}).get("conditions") or ()
-            available = [each for each in conditions if each.get("type") == "Available"]
-            if any(each.get("status") == "True" for each in available):
-                return Passed()
-            said = available[0].get("message", "") if available else "the API server has not looked at it yet"
-            hint = f"kubectl describe apiservice {TAP_SERVICE}; kubectl logs -n {snapshot.namespace} deploy/"
-            return Failed(said, f"{hint}meshtx-directory", may_pass=True)
+    key = snapshot.key("APIService", API_SERVICE)
+    if isinstance(snapshot.objects[key], Absent):
+        return Failed("there is none: nobody can tap by the API", _APPLY, (str(key),))
+    conditions = (snapshot.object(*key[:2]).get("status") or {}).get("conditions") or ()
+    available = [each for each in conditions if each.get("type") == "Available"]
+    if any(each.get("status") == "True" for each in available):
+        return Passed()
+    needs_a_pod(snapshot, Program.DIRECTORY)
+    said = available[0].get("message", "") if available else "the API server has not looked at it yet"
+    log = f"kubectl logs -n {snapshot.namespace} deploy/{Program.DIRECTORY} -c directory"
+    return Failed(said, f"kubectl describe apiservice {API_SERVICE}; {log}", may_pass=True)
+
+
+def needs_a_pod(snapshot: Snapshot, program: Program) -> None:
+    """Let only who has a pod that is ready be judged further: without one, nothing else can be well.
+
+    :raises NotKnown: no pod is.
+    """
+    deployment = snapshot.object("Deployment", program)
+    if not (deployment.get("status") or {}).get("availableReplicas"):
+        raise NotKnown(f"no pod of {program} is ready")
 
 
 CONTROL_PLANE = Group(

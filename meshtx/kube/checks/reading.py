@@ -13,7 +13,7 @@ from meshtx.errors import MeshtxError
 from meshtx.kube.api_errors import ApiForbidden, ApiRefused, ApiUnavailable, Object
 from meshtx.kube.checks.install import needed_rights
 from meshtx.kube.checks.resources import RESOURCES, Resource
-from meshtx.kube.checks.snapshot import TAP_SERVICE, Absent, Found, Key, Read, Server, Snapshot, Unread, expected
+from meshtx.kube.checks.snapshot import Absent, Found, Key, Read, Server, Snapshot, Unread, expected
 from meshtx.kube.injected_values import server_version
 from meshtx.kube.self_check import Rule, missing
 
@@ -102,8 +102,6 @@ class Reader:
 
     async def _objects(self) -> Mapping[Key, Read[Object]]:
         keys = [*expected(self._namespace)]
-        tap = Key("APIService", TAP_SERVICE)
-        keys += [tap] if tap not in keys else []
         found = await self._several(self._object, keys)
         return dict(zip(keys, found, strict=True))
 
@@ -155,7 +153,7 @@ class Reader:
         except FirstError as error:
             for each in running:
                 each.cancel()
-            raise error.subFailure.value from error
+            error.subFailure.raiseException()
 
 
 async def _awaited(answer: Awaitable[B]) -> B:

@@ -18,9 +18,6 @@ from meshtx.kube.sidecar import INIT, PROXY
 
 T = TypeVar("T")
 
-TAP_SERVICE = "v1alpha1.tap.meshtx.io"
-"""The APIService that tap is asked by, where it is installed."""
-
 _LIVE = {"Pending", "Running"}
 
 
@@ -143,11 +140,15 @@ class Snapshot:
         ]
 
     def namespaces_by_name(self) -> dict[str, Object]:
-        """Return the namespaces.
+        """Return the namespaces that are not about to go.
 
         :raises NotKnown: they may not be read.
         """
-        return {each["metadata"]["name"]: each for each in known(self.namespaces, "namespaces")}
+        return {
+            each["metadata"]["name"]: each
+            for each in known(self.namespaces, "namespaces")
+            if "deletionTimestamp" not in each["metadata"]
+        }
 
 
 def known(read: Read[T], what: str) -> T:

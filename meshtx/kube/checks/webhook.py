@@ -10,6 +10,7 @@ from cryptography import x509
 
 from meshtx.errors import CredentialsError
 from meshtx.kube.api_errors import Object
+from meshtx.kube.checks.control_plane import needs_a_pod
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed
 from meshtx.kube.checks.snapshot import Absent, Snapshot, expected, known
 from meshtx.kube.checks.trust import certificates_in, said_of_end, within
@@ -135,9 +136,7 @@ def _lasts(snapshot: Snapshot) -> Outcome:
 
 
 def _endpoints(snapshot: Snapshot) -> Outcome:
-    deployment = snapshot.object("Deployment", NAME)
-    if not (deployment.get("status") or {}).get("availableReplicas"):
-        raise NotKnown("no pod of the injector is ready")
+    needs_a_pod(snapshot, Program.INJECTOR)
     ready = [
         endpoint
         for each in known(snapshot.slices, "EndpointSlices")

@@ -1,0 +1,90 @@
+"""``meshtx check``: whether the mesh of a cluster is as it should be, and what to do where it is not."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet import task
+from twisted.internet.defer import CancelledError, ensureDeferred
+
+from meshtx.cli import check_report, kubeconfig
+from meshtx.cli.main import FAILED
+from meshtx.cli.options import DURATION, OUTPUT
+from meshtx.errors import MeshtxError
+from meshtx.kube.api import KubeApi
+from meshtx.kube.api_config import ApiConfig
+from meshtx.kube.checks.outcomes import Report
+from meshtx.kube.checks.reading import AT_ONCE, Reader
+from meshtx.kube.checks.whole import look, look_until_passed
+
+
+@click.command()
+@click.option("--pre", is_flag=True, help="Before the installation: whether there can be one.")
+@click.option("-n", "--namespace", default="meshtx", show_default=True, help="The control plane's namespace.")
+@click.option("--kubeconfig", "file", type=click.Path(path_type=Path), help="Instead of $KUBECONFIG or ~/.kube/config.")
+@click.option("--context", help="Of the kubeconfig; default: its current one.")
+@click.option(
+    "--wait",
+    type=DURATION,
+    default=timedelta(0),
+    show_default="0s",
+    help="How long to look again where what fails may pass by itself.",
+)
+@OUTPUT
+def command(*, pre: bool, namespace: str, file: Path | None, context: str | None, wait: timedelta, output: str) -> None:
+    """Look whether the mesh of a cluster is as it should be; exit with 1 where something fails.
+
+    Says of each thing whether it passed, warned or failed, and then what to do. Nothing is changed. It needs no more
+    than to read: what the user may not read is skipped, with the right that is missing.
+    """
+    report = _looked(kubeconfig.load(file, context), namespace, wait, before=pre)
+    if output == "json":
+        click.echo(check_report.as_json(report))
+    else:
+        _show(report)
+    click.get_current_context().exit(0 if report.passed else FAILED)
+
+
+def _show(report: Report) -> None:
+    """Print the lines; ticks only where the terminal can show them."""
+    terminal = sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower()
+    for line in check_report.lines(report, terminal=terminal):
+        click.echo(line)
+
+
+def _looked(config: ApiConfig, namespace: str, wait: timedelta, *, before: bool) -> Report:
+    """Run the reactor until there is a report.
+
+    :raises MeshtxError: the configuration cannot be used.
+    """
+    ends: list[Report | MeshtxError] = []
+
+    async def main(reactor: Any) -> None:  # Any: many interfaces
+        try:
+            api = KubeApi(reactor, config, kept=AT_ONCE)
+        except MeshtxError as error:
+            ends.append(error)
+            return
+        reader = Reader(api, config.server, namespace, lambda: datetime.now(UTC))
+        looking = ensureDeferred(look_until_passed(lambda: look(reader, before=before), wait.total_seconds(), reactor))
+        reactor.addSystemEventTrigger("before", "shutdown", looking.cancel)
+        try:
+            ends.append(await looking)
+        except CancelledError:  # the user has interrupted it
+            return
+        await api.close()
+
+    try:
+        task.react(lambda reactor: ensureDeferred(main(reactor)))
+    except SystemExit as end:
+        if end.code:
+            raise click.exceptions.Exit(FAILED) from end
+    if not ends:
+        raise click.Abort
+    if isinstance(ends[0], MeshtxError):
+        raise ends[0]
+    return ends[0]

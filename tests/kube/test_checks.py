@@ -1,0 +1,349 @@
+"""The checks alone: a snapshot in, an outcome out; and how a snapshot is read."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Passed, Report, Skipped, Warned, run
+from meshtx.kube.checks.snapshot import Absent, Found, Snapshot, Unread
+from meshtx.kube.checks.trust import ANCHORS_LEFT, ISSUER_EARLY, ISSUER_LEFT
+from meshtx.kube.checks.webhook import LEFT
+from meshtx.kube.checks.whole import AFTER, BEFORE, BETWEEN, look_until_passed
+from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP
+from meshtx.kube.sidecar import API_TOKEN_FOLDER, PROXY
+from meshtx.kube.tap_names import API_SERVICE
+from meshtx.kube.webhook import NAME as WEBHOOK
+from meshtx.kube.webhook_certificate import LIFETIME as LEAF
+from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME
+from tests.kube.snapshots import NOW, SERVER, Json, bare_pod, changed, healthy, meshed_pod, namespace, outcomes
+
+MOMENT = timedelta(seconds=1)
+
+
+class Case(SynchronousTestCase):
+    maxDiff = None
+
+    def only(self, snapshot: Snapshot) -> tuple[str, Any]:  # Any: the outcome, of whatever kind
+        """Return the only check that did not pass, and what came of it; what was skipped counts too."""
+        others = [(name, found) for name, found in outcomes(snapshot).items() if not isinstance(found, Passed)]
+        self.assertEqual(len(others), 1, others)
+        return others[0]
+
+
+class RunTests(Case):
+    def test_a_healthy_mesh_passes_every_check(self) -> None:
+        self.assertEqual({type(each) for each in outcomes(healthy()).values()}, {Passed})
+
+    def test_names_are_unique(self) -> None:
+        for groups in (BEFORE, AFTER):
+            names = [check.name for group in groups for check in group.checks]
+            self.assertEqual(len(set(names)), len(names))
+
+    def test_nothing_is_looked_at_behind_what_is_fatal(self) -> None:
+        def fails(_: Snapshot) -> Failed:
+            return Failed("p", "h")
+
+        def unknown(_: Snapshot) -> Passed:
+            raise NotKnown("why")
+
+        first, second = Check("a", "", unknown, fatal=True), Check("b", "", fails, fatal=True)
+        report = run([Group("g", (first, second)), Group("h", (first,))], healthy())
+        self.assertEqual([each.outcome for each in report.results], [Skipped("why"), Failed("p", "h")])
+
+    def test_it_may_pass_by_itself_if_everything_that_fails_may(self) -> None:
+        def report(*outcomes: Failed | Passed | Warned) -> Report:
+            return run([Group("g", tuple(Check("a", "", lambda _, each=each: each) for each in outcomes))], healthy())
+
+        passing, lasting = Failed("", "", may_pass=True), Failed("", "")
+        self.assertEqual(
+            [report(*each).may_pass for each in ((), (Passed(),), (passing, Passed()), (passing, lasting))],
+            [False, False, True, False],
+        )
+        self.assertEqual([report(each).passed for each in (Warned("", ""), passing)], [True, False])
+
+
+class ClusterTests(Case):
+    def test_servers_without_native_sidecars_are_too_old(self) -> None:
+        old = replace(SERVER, version=(1, 28), release="v1.28.15")
+        hint = "upgrade the cluster to 1.29 or newer, which knows native sidecars"
+        self.assertEqual(self.only(healthy(server=old)), ("api-version", Failed("it is v1.28.15", hint)))
+        self.assertIsInstance(outcomes(healthy(server=replace(SERVER, version=(1, 29))))["api-version"], Passed)
+
+    def test_clocks_that_differ_are_a_warning_and_beyond_what_certificates_forgive_a_failure(self) -> None:
+        for ahead, kind in ((60.0, Passed), (-61.0, Warned), (300.0, Warned), (301.0, Failed), (-301.0, Failed)):
+            self.assertIsInstance(outcomes(healthy(server=replace(SERVER, ahead=ahead)))["clock"], kind, ahead)
+        self.assertIsInstance(outcomes(healthy(server=replace(SERVER, ahead=None)))["clock"], Skipped)
+
+
+class ControlPlaneTests(Case):
+    def test_each_object_that_is_gone_is_named_by_one_check(self) -> None:
+        for key in healthy().objects:
+            found = outcomes(changed(key.kind, key.name, Absent()))
+            failed = {name: each for name, each in found.items() if isinstance(each, Failed)}
+            self.assertEqual(len(failed), 1, (key, failed))
+
+    def test_what_may_not_be_read_is_skipped_and_fails_nothing(self) -> None:
+        for key in healthy().objects:
+            found = outcomes(changed(key.kind, key.name, Unread("the user may not")))
+            self.assertEqual({name for name, each in found.items() if isinstance(each, Failed | Warned)}, set(), key)
+            self.assertIn(Skipped("the user may not"), found.values(), key)
+
+    def test_deployments_are_ready_when_all_of_their_last_change_is(self) -> None:
+        for status, said in (
+            ({"observedGeneration": 0}, "its change is not taken up yet"),
+            ({"observedGeneration": 1}, "0 of 1 pods are of its last change"),
+            ({"observedGeneration": 1, "updatedReplicas": 1}, "0 of 1 pods are ready"),
+        ):
+            snapshot = changed("Deployment", "meshtx-identity", lambda each, status=status: each.update(status=status))
+            name, failed = self.only(snapshot)
+            self.assertEqual(
+                (name, failed.objects, failed.may_pass), ("deployments", (f"meshtx-identity: {said}",), True)
+            )
+        none = changed("Deployment", "meshtx-identity", lambda each: each["spec"].update(replicas=0))
+        self.assertEqual(self.only(none)[1].objects, ("meshtx-identity: scaled to 0 pods",))
+
+    def test_who_has_no_pod_is_not_blamed_for_what_it_does_not_do(self) -> None:
+        snapshot = changed("APIService", API_SERVICE, lambda each: each.pop("status"))
+        name, failed = self.only(snapshot)
+        self.assertEqual((name, failed.problem), ("tap", "the API server has not looked at it yet"))
+        snapshot.object("Deployment", "meshtx-directory").pop("status")
+        found = outcomes(snapshot)
+        self.assertEqual(found["tap"], Skipped("no pod of meshtx-directory is ready"))
+        self.assertIsInstance(found["deployments"], Failed)
+
+    def test_a_role_may_say_it_in_other_words(self) -> None:
+        def joined(role: Json) -> None:
+            role["rules"] = [{**rule, "verbs": rule["verbs"][::-1]} for rule in reversed(role["rules"])]
+
+        self.assertIsInstance(outcomes(changed("ClusterRole", "meshtx-directory", joined))["roles"], Passed)
+
+    def test_a_wildcard_covers_and_is_too_much(self) -> None:
+        def wide(role: Json) -> None:
+            role["rules"] = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
+
+        name, warned = self.only(changed("ClusterRole", "meshtx-directory", wide))
+        self.assertEqual((name, warned.objects), ("roles", ("ClusterRole meshtx-directory: * *.*",)))
+
+
+class TrustTests(Case):
+    def outcome(self, check: str, lifetime: timedelta, left: timedelta) -> type:
+        """Return what comes of a check when this much is left of what lives for so long."""
+        return type(outcomes(healthy(now=NOW + lifetime - left))[check])
+
+    def test_everything_is_told_at_its_time(self) -> None:
+        for check, lifetime, left, before, after in (
+            ("anchors", ROOT_LIFETIME, ANCHORS_LEFT, Passed, Failed),
+            ("issuer", ISSUER_LIFETIME, ISSUER_EARLY, Passed, Warned),
+            ("issuer", ISSUER_LIFETIME, ISSUER_LEFT, Warned, Failed),
+            ("webhook-certificate", LEAF, LEFT, Passed, Failed),
+        ):
+            self.assertIs(self.outcome(check, lifetime, left + MOMENT), before, check)
+            self.assertIs(self.outcome(check, lifetime, left - MOMENT), after, check)
+            self.assertIs(self.outcome(check, lifetime, -timedelta(days=1)), Failed, check)
+
+    def test_what_has_expired_is_not_called_a_stranger_too(self) -> None:
+        found = outcomes(healthy(now=NOW + ISSUER_LIFETIME + timedelta(days=10)))
+        self.assertEqual(
+            {name for name, each in found.items() if isinstance(each, Failed)}, {"issuer", "webhook-certificate"}
+        )
+
+    def test_an_issuer_whose_validity_has_not_begun_is_named(self) -> None:
+        failed = outcomes(healthy(now=NOW - timedelta(days=1)))["issuer"]
+        self.assertEqual(failed, Failed("the issuer is not valid yet", "set the clocks right"))
+
+    def test_a_leaf_in_the_place_of_the_issuer_is_none(self) -> None:
+        def leaf(secret: Json) -> None:
+            secret["data"]["tls.crt"] = healthy().object("Secret", INJECTOR_SECRET)["data"]["tls.crt"]
+
+        def its_authority(each: Json) -> None:
+            each["data"]["ca-bundle.crt"] = _text(healthy().object("Secret", INJECTOR_SECRET)["data"]["ca.crt"])
+
+        snapshot = changed("Secret", ISSUER_SECRET, leaf)
+        its_authority(snapshot.object("ConfigMap", TRUST_CONFIG_MAP))
+        failed = outcomes(snapshot)["issuer-verifies"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual(failed.problem, "the issuer is no certificate authority")
+
+    def test_an_older_kind_of_secret_is_understood(self) -> None:
+        """That of ``linkerd.io/tls``."""
+
+        def renamed(secret: Json) -> None:
+            secret["data"] = {"crt.pem": secret["data"]["tls.crt"]}
+
+        self.assertEqual(outcomes(changed("Secret", ISSUER_SECRET, renamed)), outcomes(healthy()))
+
+    def test_nonsense_is_named_by_one_check(self) -> None:
+        for text in ("%", b64encode(b"nonsense").decode(), ""):
+            name, failed = self._only_failed("Secret", ISSUER_SECRET, {"tls.crt": text})
+            self.assertEqual(name, "issuer-verifies", failed)
+        self.assertEqual(self._only_failed("ConfigMap", TRUST_CONFIG_MAP, {})[0], "anchors")
+
+    def _only_failed(self, kind: str, name: str, data: dict[str, str]) -> tuple[str, object]:
+        found = outcomes(changed(kind, name, lambda each: each.update(data=data)))
+        ((name, failed),) = [(name, each) for name, each in found.items() if isinstance(each, Failed)]
+        return name, failed
+
+
+class WebhookTests(Case):
+    def test_what_the_server_adds_is_no_difference(self) -> None:
+        def defaulted(each: Json) -> None:
+            each["webhooks"][2]["matchConditions"] = []
+            each["webhooks"][0]["rules"][0]["more"] = "x"
+
+        self.assertIsInstance(outcomes(changed("MutatingWebhookConfiguration", WEBHOOK, defaulted))["webhook"], Passed)
+
+    def test_an_entry_that_is_missing_is_named(self) -> None:
+        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, lambda each: each["webhooks"].pop(1)))
+        self.assertEqual((name, failed.objects), ("webhook", ("pods.injector.meshtx.io: is missing",)))
+
+    def test_a_certificate_for_another_name_is_named(self) -> None:
+        found = outcomes(replace(healthy(), namespace="meshtx"))
+        self.assertIsInstance(found["webhook-believed"], Passed)
+        other = healthy()
+        secret = other.object("Secret", INJECTOR_SECRET)
+        secret["data"]["tls.crt"] = other.object("Secret", ISSUER_SECRET)["data"]["tls.crt"]
+        for entry in other.object("MutatingWebhookConfiguration", WEBHOOK)["webhooks"]:
+            anchors = other.object("ConfigMap", TRUST_CONFIG_MAP)["data"]["ca-bundle.crt"]
+            entry["clientConfig"]["caBundle"] = b64encode(anchors.encode()).decode()
+        failed = outcomes(other)["webhook-believed"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual(failed.problem, "the injector's certificate does not name meshtx-injector.meshtx.svc")
+
+    def test_without_a_pod_of_the_injector_its_endpoints_say_nothing_more(self) -> None:
+        snapshot = changed("Deployment", WEBHOOK, lambda each: each.pop("status"))
+        self.assertIsInstance(outcomes(snapshot)["webhook-endpoints"], Skipped)
+
+    def test_endpoints_that_are_not_ready_are_none(self) -> None:
+        unready = {
+            "metadata": {"labels": {"kubernetes.io/service-name": WEBHOOK}},
+            "endpoints": [{"conditions": {"ready": False}}],
+        }
+        self.assertEqual(self.only(healthy(slices=Found([unready])))[0], "webhook-endpoints")
+
+
+class DataPlaneTests(Case):
+    def with_pods(self, *pods: Json) -> Snapshot:
+        return healthy(pods=Found([meshed_pod("good"), *pods]))
+
+    def test_pods_that_end_or_are_not_asked_for_are_none(self) -> None:
+        ended, ending, elsewhere = bare_pod("a"), bare_pod("b"), bare_pod("c", where="other")
+        ended["status"]["phase"] = "Succeeded"
+        ending["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
+        system, own = bare_pod("d", where="kube-system"), bare_pod("e", where="meshtx")
+        snapshot = self.with_pods(ended, ending, elsewhere, system, own)
+        spaces = [namespace(), namespace("kube-system"), namespace("meshtx")]
+        found = outcomes(replace(snapshot, namespaces=Found(spaces)))
+        self.assertEqual({type(each) for each in found.values()}, {Passed})
+
+    def test_another_control_planes_pods_are_not_ours(self) -> None:
+        pod = meshed_pod("other")
+        pod["metadata"]["labels"]["meshtx.io/control-plane-ns"] = "other"
+        pod["metadata"]["annotations"]["meshtx.io/trust-root-sha256"] = "x"
+        self.assertEqual({type(each) for each in outcomes(self.with_pods(pod)).values()}, {Passed})
+
+    def test_a_token_of_the_api_in_our_containers_is_named(self) -> None:
+        pod = meshed_pod()
+        for container in pod["spec"]["initContainers"]:
+            if container["name"] == PROXY:
+                container["volumeMounts"][-1] = {"name": "kube-api-access-x", "mountPath": f"{API_TOKEN_FOLDER}/"}
+        name, failed = self.only(self.with_pods(pod))
+        self.assertEqual((name, failed.objects), ("proxies-tokens", ("emojivoto/web",)))
+
+    def test_a_proxy_that_has_not_begun_is_not_unready(self) -> None:
+        pod = meshed_pod()
+        pod["status"] = {"phase": "Pending"}
+        self.assertIsInstance(outcomes(self.with_pods(pod))["proxies-ready"], Passed)
+
+    def test_every_reason_to_leave_a_pod_out_is_told(self) -> None:
+        reasons = (
+            bare_pod("a", hostNetwork=True),
+            bare_pod("b", containers=[{"name": "istio-proxy"}]),
+            bare_pod("c", os={"name": "windows"}),
+        )
+        name, warned = self.only(self.with_pods(*reasons))
+        self.assertEqual((name, len(warned.objects)), ("pods-possible", 3))
+
+    def test_words_of_namespaces_are_looked_at_too(self) -> None:
+        wrong = namespace(**{"meshtx.io/inject": "true"})
+        wrong["metadata"]["annotations"] = {
+            "config.meshtx.io/proxy-log-levels": "debug",
+            "config.meshtx.io/skip-inbound-ports": "mysql",
+        }
+        name, warned = self.only(healthy(namespaces=Found([wrong])))
+        self.assertEqual(name, "annotations")
+        self.assertEqual(
+            [each.partition(";")[0] for each in warned.objects],
+            [
+                "emojivoto: meshtx.io/inject: 'true' is neither enabled nor disabled",
+                "emojivoto: config.meshtx.io/proxy-log-levels: unknown annotation",
+            ],
+        )
+
+    def test_an_annotation_that_refuses_the_pod_is_told(self) -> None:
+        pod = meshed_pod()
+        pod["metadata"]["annotations"]["config.meshtx.io/inbound-policy"] = "nobody"
+        self.assertEqual(self.only(self.with_pods(pod))[0], "annotations")
+
+    def test_namespaces_that_are_about_to_go_are_not_looked_at(self) -> None:
+        going = namespace("going", **{"pod-security.kubernetes.io/enforce": "baseline"})
+        self.assertEqual(self.only(healthy(namespaces=Found([namespace(), going])))[0], "pod-security")
+        going["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
+        self.assertIsInstance(outcomes(healthy(namespaces=Found([namespace(), going])))["pod-security"], Passed)
+
+
+class BalancerTests(Case):
+    def told(self, **spec: object) -> bool:
+        service = {"metadata": {"name": "s", "namespace": "emojivoto"}, "spec": {"selector": {"app": "web"}, **spec}}
+        return isinstance(outcomes(healthy(services=Found([service])))["clients-seen"], Warned)
+
+    def test_only_services_from_outside_that_hide_clients_are_told(self) -> None:
+        self.assertTrue(self.told(type="LoadBalancer"))
+        self.assertTrue(self.told(type="NodePort", externalTrafficPolicy="Cluster"))
+        self.assertTrue(self.told(type="ClusterIP", externalIPs=["192.0.2.1"]))
+        self.assertFalse(self.told(type="LoadBalancer", externalTrafficPolicy="Local"))
+        self.assertFalse(self.told(type="ClusterIP"))
+        self.assertFalse(self.told(type="LoadBalancer", selector={"app": "other"}))
+        self.assertFalse(self.told(type="LoadBalancer", selector={}))
+
+
+class UntilPassedTests(Case):
+    def until(self, *outcomes: Failed | Passed, patience: float) -> tuple[Deferred[Report], Clock]:
+        left = list(outcomes)
+
+        async def once() -> Report:
+            outcome = left.pop(0)
+            return run([Group("g", (Check("a", "", lambda _: outcome),))], healthy())
+
+        clock = Clock()
+        return ensureDeferred(look_until_passed(once, patience, clock)), clock
+
+    def test_it_is_looked_at_again_until_it_passes(self) -> None:
+        unready = Failed("", "", may_pass=True)
+        looking, clock = self.until(unready, unready, Passed(), patience=60)
+        clock.advance(BETWEEN)
+        self.assertNoResult(looking)
+        clock.advance(BETWEEN)
+        self.assertTrue(self.successResultOf(looking).passed)
+
+    def test_what_does_not_pass_by_itself_is_not_waited_for(self) -> None:
+        looking, _ = self.until(Failed("", ""), patience=60)
+        self.assertFalse(self.successResultOf(looking).passed)
+
+    def test_the_time_is_kept(self) -> None:
+        unready = Failed("", "", may_pass=True)
+        looking, clock = self.until(unready, unready, patience=BETWEEN)
+        clock.advance(BETWEEN)
+        self.assertFalse(self.successResultOf(looking).passed)
+        at_once, _ = self.until(unready, patience=0)
+        self.assertFalse(self.successResultOf(at_once).passed)
+
+
+def _text(encoded: str) -> str:
+    return b64decode(encoded).decode()
