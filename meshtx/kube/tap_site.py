@@ -178,7 +178,9 @@ class _Api(Resource):
         if not isinstance(refused, TapRefused):
             self.log.failure("a tap was not opened", failure)
             refused = TapRefused(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect of the directory; its log has it")
-        request.write(self._refuse(request, refused))
+        body = self._refuse(request, refused)
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        request.write(body)
         request.finish()
 
     def _refuse(self, request: Request, refused: TapRefused) -> bytes:
