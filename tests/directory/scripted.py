@@ -80,20 +80,22 @@ class Wire:
 
     def flush(self) -> None:
         """Move bytes until both sides are silent; end the connection if one of them wants it."""
-        moved = True
-        while moved and not self.lost:
-            moved = False
-            for (_, ours), (theirs, _) in (self._ends, self._ends[::-1]):
-                data = bytes(ours.written)
-                ours.written.clear()
-                if data:
-                    moved = True
-                    theirs.dataReceived(data)
+        while self.step(from_client=True) or self.step(from_client=False):
+            pass
+
+    def step(self, *, from_client: bool) -> bool:
+        """Move what one side has said; return whether it had said something."""
+        (_, ours), (theirs, _) = self._ends[::-1] if from_client else self._ends
+        data = b"" if self.lost else bytes(ours.written)
+        ours.written.clear()
+        if data:
+            theirs.dataReceived(data)
         for _, transport in self._ends:
             if transport.aborted:
                 self.lose(ConnectionAborted())
-            elif transport.disconnecting:
+            elif transport.disconnecting and not any(each.written for _, each in self._ends):
                 self.lose(ConnectionDone())
+        return bool(data)
 
     def lose(self, why: Exception) -> None:
         if not self.lost:
@@ -109,6 +111,7 @@ class Service:
     :ivar answers: by address; others are answered by hand.
     :ivar refuses: what connecting raises.
     :ivar peer: who the sidecar proves to be.
+    :ivar slow: bytes move only when they are told to.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -119,6 +122,7 @@ class Service:
         self.answers: dict[str, pb.Answer | RpcError] = {}
         self.refuses: Exception | None = None
         self.peer: Name | None = None
+        self.slow = False
         self.silent: Deferred[Connection] | None = None
         self.contexts: list[Contexts] = []
         self.streams: list[Stream] = []
@@ -141,7 +145,8 @@ class Service:
             raised.errback(self.refuses)
             return raised
         wire = Wire(self)
-        self.clock.callLater(0, wire.flush)  # once there is a call on it
+        if not self.slow:
+            self.clock.callLater(0, wire.flush)  # once there is a call on it
         return succeed(Connection(wire.client, LOCAL))
 
     def flush(self) -> None:
