@@ -36,10 +36,7 @@ def load(file: Path | None = None, context: str | None = None) -> ApiConfig:
             package.load_kube_config(_named(file), context, found, persist_config=False, temp_file_path=folder)
         except Exception as error:  # its own, YAML's, those of files
             raise _unusable(str(error)) from error
-        try:
-            return _copied(found)
-        finally:
-            package._cleanup_temp_files()  # or it would believe its copies of keys to be there, the next time
+        return _copied(found)
 
 
 def namespace_of(file: Path | None = None, context: str | None = None) -> str:

@@ -131,6 +131,10 @@ class TapTarget:
 
 
 def api_resources() -> list[dict[str, object]]:
-    """Return what discovery says of all this."""
-    names = [*(f"{resource}/{SUBRESOURCE}" for resource in RESOURCES), WHOLE]
+    """Return what discovery says of all this.
+
+    kubectl knows no subresource of what is not there itself, so ``deployments`` stands there too, as ``pods`` do among
+    metrics. None can be listed or deleted: who looks into all APIs for what there is passes them by.
+    """
+    names = [*RESOURCES, *(f"{resource}/{SUBRESOURCE}" for resource in RESOURCES), WHOLE]
     return [{"name": name, "singularName": "", "namespaced": True, "kind": "Tap", "verbs": [VERB]} for name in names]

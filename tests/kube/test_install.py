@@ -11,9 +11,11 @@ from click.testing import CliRunner
 
 from meshtx.cli import main
 from meshtx.kube.api import KubeApi
+from meshtx.kube.manifests.rbac import TAPPERS
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.self_check import Rule, missing
+from meshtx.kube.tap_names import SECRET as DIRECTORY_SECRET
 from meshtx.kube.webhook import NAME as WEBHOOK
 from tests.kube.case import KubeTestCase
 from tests.kube.plain_api import Document
@@ -23,7 +25,7 @@ OURS = "app.kubernetes.io/part-of=meshtx"
 
 KINDS = (
     "serviceaccounts,secrets,configmaps,services,deployments,roles,rolebindings,networkpolicies,poddisruptionbudgets,"
-    "clusterroles,clusterrolebindings,mutatingwebhookconfigurations"
+    "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,apiservices"
 )
 """Of what is installed, but the namespace."""
 
@@ -159,17 +161,18 @@ class RightsTests(InstallCase):
         allowed: bool = review["status"]["allowed"]
         return allowed
 
-    async def test_no_account_can_read_a_secret_but_the_injector_its_own(self) -> None:
+    async def test_no_account_can_read_a_secret_but_the_one_that_it_keeps_its_certificate_in(self) -> None:
         await self.install()
         readable = [
             (account, verb, namespace, name)
             for account in (*Program, "default")
             for verb in ("get", "list", "watch")
             for namespace in (self.mesh, "kube-system", "")
-            for name in (ISSUER_SECRET, INJECTOR_SECRET, "")
+            for name in (ISSUER_SECRET, INJECTOR_SECRET, DIRECTORY_SECRET, "")
             if await self.allowed(account, verb=verb, resource="secrets", namespace=namespace, name=name)
         ]
-        self.assertEqual(readable, [(Program.INJECTOR, "get", self.mesh, INJECTOR_SECRET)])
+        own = {Program.DIRECTORY: DIRECTORY_SECRET, Program.INJECTOR: INJECTOR_SECRET}
+        self.assertEqual(readable, [(program, "get", self.mesh, name) for program, name in own.items()])
 
     async def test_no_account_can_become_more(self) -> None:
         await self.install()
@@ -189,10 +192,10 @@ class RightsTests(InstallCase):
     async def test_a_right_that_is_taken_away_is_named_by_the_program(self) -> None:
         """And none is in the roles that no program names."""
         await self.install()
-        for prefix, namespace, account, rules in _roles(self.manifests()):
+        for prefix, namespace, name, account, rules in _roles(self.manifests()):
             api = await self.api_as(self.mesh, account)
             place = f"namespaces/{namespace}/" if namespace else ""
-            path = f"/apis/rbac.authorization.k8s.io/v1/{place}{prefix}roles/{account}"
+            path = f"/apis/rbac.authorization.k8s.io/v1/{place}{prefix}roles/{name}"
             for less, taken in _each_taken_away(rules, namespace):
                 await self.call("PATCH", path, {"rules": less}, kind="merge")
                 await self.wait_until(partial(self.is_missing, api, account, [taken]), what=f"{account} misses {taken}")
@@ -204,12 +207,14 @@ class RightsTests(InstallCase):
         return await missing(api, needed(Program(account), self.mesh)) == rules
 
 
-def _roles(manifests: str) -> Iterator[tuple[str, str, str, list[Document]]]:
-    """Yield of each role: ``cluster`` or nothing, its namespace or nothing, its account, its rules."""
+def _roles(manifests: str) -> Iterator[tuple[str, str, str, str, list[Document]]]:
+    """Yield of programs' roles: ``cluster`` or nothing, namespace or nothing, the role's name, account, rules."""
     for each in yaml.safe_load_all(manifests):
-        if each["kind"] in {"ClusterRole", "Role"}:
+        name = each["metadata"]["name"]
+        if each["kind"] in {"ClusterRole", "Role"} and name != TAPPERS:
             namespace = each["metadata"].get("namespace", "")
-            yield "" if namespace else "cluster", namespace, each["metadata"]["name"], each["rules"]
+            account = next(program for program in Program if name.startswith(program))
+            yield "" if namespace else "cluster", namespace, name, account, each["rules"]
 
 
 def _each_taken_away(rules: list[Document], namespace: str) -> Iterator[tuple[list[Document], Rule]]:
