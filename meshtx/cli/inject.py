@@ -149,9 +149,13 @@ def _verify(edited: str, before: Text, marked: list[tuple[int, tuple[str, ...]]]
     expected = [before.value(node) for node in _objects(before)]
     for number, path in marked:
         _label(expected[number], path, wanted)
-    after = Text(edited, name)
+    odd = ConfigError(name, "its spelling does not let a label in", "write it as kubectl prints it")
+    try:
+        after = Text(edited, name)
+    except ConfigError as error:
+        raise odd from error
     if expected != [after.value(node) for node in _objects(after)]:
-        raise ConfigError(name, "its spelling does not let a label in", "write it as kubectl prints it")
+        raise odd
 
 
 def _label(thing: dict[str, Any], path: tuple[str, ...], wanted: str) -> None:

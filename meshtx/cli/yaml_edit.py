@@ -108,13 +108,21 @@ class Text:
             place = self._text.index("{", node.start_mark.index) + 1
             self._edits[place] = (place, f'"{key}": {_flow(rest, value)}')
             return
-        mark = node.value[0][0].start_mark
+        place, column = self._first(node)
         if node.flow_style:
             new = f'"{key}": {_flow(rest, value)}, '
         else:
             lines = _block((key, *rest), value)
-            new = "".join(f"{line}{self._newline}{' ' * mark.column}" for line in lines)
-        self._edits[mark.index] = (mark.index, new)
+            new = "".join(f"{line}{self._newline}{' ' * column}" for line in lines)
+        self._edits[place] = (place, new)
+
+    def _first(self, node: Node) -> tuple[int, int]:
+        """Return index and column of the first key of a mapping, or of the ``?`` before it."""
+        mark = node.value[0][0].start_mark
+        before = self._text[: mark.index].rstrip(" ")
+        if not before.endswith("?"):
+            return mark.index, mark.column
+        return len(before) - 1, mark.column - (mark.index - len(before) + 1)
 
 
 def _flow(path: tuple[str, ...], value: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import yaml
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from meshtx.cli.inject import command
 from tests.cli.test_main import Case
@@ -157,6 +160,48 @@ class PlaceTests(InjectCase):
     def test_standard_input(self) -> None:
         result = CliRunner().invoke(command, ["-"], input=CRON)
         self.assertEqual((result.exit_code, result.stdout), (0, self.injected(CRON)))
+
+
+TEXTS = st.text(st.sampled_from("ab: #'\"{}[]&*!|>-?\n\t~ü"), max_size=6)
+VALUES = st.recursive(
+    TEXTS | st.none() | st.booleans() | st.integers(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+LABELS = st.none() | st.dictionaries(TEXTS, TEXTS, max_size=3)
+WORKLOADS = st.fixed_dictionaries(
+    {"apiVersion": st.just("apps/v1"), "kind": st.just("Deployment"), "extra": VALUES},
+    optional={
+        "spec": st.fixed_dictionaries(
+            {"extra": VALUES},
+            optional={
+                "template": st.fixed_dictionaries(
+                    {"extra": VALUES},
+                    optional={"metadata": st.fixed_dictionaries({"extra": VALUES}, optional={"labels": LABELS})},
+                )
+            },
+        )
+    },
+)
+
+
+class SpellingTests(InjectCase):
+    @settings(deadline=None, max_examples=60)
+    @given(st.lists(WORKLOADS, max_size=3), st.sampled_from([None, True, False]), st.integers(2, 6), st.booleans())
+    def test_whatever_is_written_and_however_it_means_the_same_with_a_label(
+        self, workloads: list[dict[str, Any]], flow: bool | None, indent: int, explicit: bool
+    ) -> None:
+        text = yaml.safe_dump_all(
+            workloads, default_flow_style=flow, indent=indent, explicit_start=explicit, allow_unicode=True, width=20
+        )
+        expected = list(yaml.safe_load_all(text))  # the dumper folds some texts so that they are others
+        for workload in expected:
+            part = workload
+            for key in ("spec", "template", "metadata", "labels"):
+                part[key] = part.get(key) or {}
+                part = part[key]
+            part["meshtx.io/inject"] = "enabled"
+        self.assertEqual(list(yaml.safe_load_all(self.injected(text))), expected)
 
 
 class SaidTests(InjectCase):
