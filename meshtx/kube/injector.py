@@ -100,6 +100,9 @@ class Injector:
         :raises MeshtxError: it cannot be answered now.
         """
         marks = await self._marks(review.namespace)
+        if not self._asks(review, marks) and not self._asks(review, marks := await self._fresh(review.namespace)):
+            self._answered(Result.SKIPPED)  # an API server that knows no matchConditions (before 1.28) shows every pod
+            return allowed(review)
         outcome = inject(review.object, review.namespace, marks.annotations, await self._values())
         match outcome:
             case Injected(pod, warnings):
@@ -138,7 +141,13 @@ class Injector:
     async def _marks(self, namespace: str) -> Marks:
         """Return a namespace's marks; one that was made a moment ago may not have come to us yet."""
         known = self._namespaces.store.get(namespace) if self._namespaces.problem is None else None
-        return known or Marks.read(await self._api.get(f"{PATH}/{namespace}"))
+        return known or await self._fresh(namespace)
+
+    async def _fresh(self, namespace: str) -> Marks:
+        return Marks.read(await self._api.get(f"{PATH}/{namespace}"))
+
+    def _asks(self, review: Review, marks: Marks) -> bool:
+        return is_wanted(labels_of(review.object), annotations_of(review.object), marks.labels)
 
 
 def template_of(workload: Json) -> Json:

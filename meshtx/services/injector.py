@@ -83,7 +83,6 @@ def _allowing(rule: Rule, verb: str) -> Rule:
 class InjectorProgram(MultiService):
     """All of the program.
 
-    :param now: the time of day, aware, by which the certificate is renewed.
     :raises MeshtxError: a file that it needs cannot be used.
     """
 

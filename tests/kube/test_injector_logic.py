@@ -23,6 +23,7 @@ from meshtx.pki.issuer import make_root
 from meshtx.pki.name import MeshScope
 from tests.kube.injection_case import VALUES, a_pod
 
+ENABLED = {"meshtx.io/inject": "enabled"}
 HOST_NETWORK = "not meshed by meshtx: hostNetwork: it shares the network of its node"
 
 
@@ -67,7 +68,7 @@ class InjectorTests(Case):
     def setUp(self) -> None:
         self.api, self.namespaces, self.events = Api(), Namespaces(), Events()
         self.results: list[Result] = []
-        self.namespaces.store["ns"] = Marks({"meshtx.io/inject": "enabled"}, {})
+        self.namespaces.store["ns"] = Marks(ENABLED, {})
         self.injector = Injector(
             self.api,  # type: ignore[arg-type]  # what it uses of it
             self.namespaces,  # type: ignore[arg-type]  # likewise
@@ -113,7 +114,7 @@ class InjectorTests(Case):
         del self.namespaces.store["ns"]
         self.failureResultOf(Deferred.fromCoroutine(self.injector.pod(self.review(a_pod()))), ApiUnavailable)
         annotations = {"config.meshtx.io/proxy-log-level": "loud", "other": "x"}
-        self.api.answers["/api/v1/namespaces/ns"] = {"metadata": {"annotations": annotations}}
+        self.api.answers["/api/v1/namespaces/ns"] = {"metadata": {"annotations": annotations, "labels": ENABLED}}
         self.assertIn("'loud' is none of", self.pod(a_pod())["warnings"][0])
 
     def test_so_is_one_when_they_are_not_followed_now(self) -> None:
@@ -121,8 +122,22 @@ class InjectorTests(Case):
         self.failureResultOf(Deferred.fromCoroutine(self.injector.pod(self.review(a_pod()))), ApiUnavailable)
         self.assertEqual(self.api.asked, ["/api/v1/namespaces/ns"])
 
+    def test_a_label_that_has_not_come_to_us_yet_counts(self) -> None:
+        self.namespaces.store["ns"] = Marks({}, {})
+        self.api.answers["/api/v1/namespaces/ns"] = {"metadata": {"labels": ENABLED}}
+        self.assertIn("patch", self.pod(a_pod()))
+
+    def test_who_does_not_ask_for_it_is_left_alone_by_whatever_server_it_comes(self) -> None:
+        """Servers that know no matchConditions show every pod."""
+        self.namespaces.store["ns"] = Marks({}, {})
+        self.api.answers["/api/v1/namespaces/ns"] = {"metadata": {}}
+        self.assertEqual(self.pod(a_pod()), {"uid": "u", "allowed": True})
+        self.assertEqual(self.results, [Result.SKIPPED])
+        asking = {**a_pod(), "metadata": {"annotations": {"linkerd.io/inject": "enabled"}}}
+        self.assertIn("patch", self.pod(asking))
+
     def test_pod_security_that_forbids_it_is_told(self) -> None:
-        self.namespaces.store["ns"] = Marks({"pod-security.kubernetes.io/enforce": "baseline"}, {})
+        self.namespaces.store["ns"] = Marks({**ENABLED, "pod-security.kubernetes.io/enforce": "baseline"}, {})
         (warning,) = self.pod(a_pod())["warnings"]
         self.assertLessEqual(len(warning), 256)
         self.assertIn("label the namespace pod-security.kubernetes.io/enforce=privileged", warning)
