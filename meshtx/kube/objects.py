@@ -140,8 +140,8 @@ class Service:
 
     @property
     def ips(self) -> tuple[IP, ...]:
-        """All addresses."""
-        return self.cluster_ips + self.others
+        """All addresses, each once: one's own may be named as an external one as well."""
+        return tuple(dict.fromkeys(self.cluster_ips + self.others))
 
     @classmethod
     def read(cls, json: Json) -> Service:

@@ -245,6 +245,14 @@ class ServiceTests(ClusterCase):
         self.answers(made, "10.96.0.1:8080")
         self.is_at(made, at(WEB))
 
+    def test_one_whose_external_address_is_its_own_leaves_nothing(self) -> None:
+        twice = service("a", "10.96.0.9", "10.96.0.9 10.1.0.1")
+        made = cluster(pod(), twice)
+        made.apply(twice, None)
+        self.is_at(made, at(WEB))
+        self.is_at(made, plain("10.96.0.9:80"))
+        self.assertEqual(made.ranges, cluster(pod()).ranges)
+
     def test_of_two_that_claim_an_address_the_first_has_it(self) -> None:
         for order in ((service("a"), service("b")), (service("b"), service("a"))):
             self.assertEqual(cluster(*order).answer(address(VIP)).authority, "a.shop.svc.cluster.local:80")

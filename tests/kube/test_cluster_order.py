@@ -36,7 +36,7 @@ SERVICES = st.builds(
     service,
     names,
     st.sampled_from(["", "10.96.0.1", "10.1.0.2"]),
-    st.sampled_from(["", "203.0.113.1"]),
+    st.sampled_from(["", "203.0.113.1", "10.96.0.1 203.0.113.1"]),
     st.sampled_from([(ServicePort("http", 80, 8080),), (ServicePort("http", 81, None), ServicePort("db", 3306, 80))]),
 )
 ENDPOINTS = st.builds(endpoint, some_ips, st.sampled_from(["", *NAMES]), ready=flags, serving=flags, terminating=flags)
