@@ -186,6 +186,10 @@ WORKLOADS = st.fixed_dictionaries(
 
 
 class SpellingTests(InjectCase):
+    def test_an_explicit_key(self) -> None:
+        text = DEPLOYMENT.replace("        app: web # to be found\n", "        ? app\n        : web\n")
+        self.assertEqual(self.added(text), [f"        {LABEL}\n"])
+
     @settings(deadline=None, max_examples=60)
     @given(st.lists(WORKLOADS, max_size=3), st.sampled_from([None, True, False]), st.integers(2, 6), st.booleans())
     def test_whatever_is_written_and_however_it_means_the_same_with_a_label(
