@@ -41,6 +41,7 @@ class MeshTests(SynchronousTestCase):
         self._populate()
         self._a_scaled_deployment_is_known_at_once()
         self._a_deleted_pod_is_forgotten_at_once()
+        self._requests_are_seen_by_the_clusters_rights()
         self._traffic_goes_on_without_the_api_server()
         self._all_was_mutual_tls()
 
@@ -95,6 +96,15 @@ class MeshTests(SynchronousTestCase):
         late = [when - written for when, _, who in self._lines() if who == gone.name and when > written + AT_ONCE]
         self.assertEqual(late, [])
         gone.stop()
+
+    def _requests_are_seen_by_the_clusters_rights(self) -> None:
+        process, said = self.town.tap("deploy/server", "--namespace", APPLICATIONS)
+        self.addCleanup(process.kill)
+        seen = r"(?m)^req .*proxy=in .* tls=true .*:path=/who"
+        try:
+            wait_until(lambda: re.search(seen, said.read_text()) is not None, "a request in the tap", 30)
+        except Exception as error:
+            raise AssertionError(f"{error}:\n{said.read_text()[-2000:]}") from None
 
     def _traffic_goes_on_without_the_api_server(self) -> None:
         begun = time.time()

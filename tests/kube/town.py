@@ -1,7 +1,7 @@
 """A cluster whose pods run: a real control plane, a namespace for each pod, our containers as their objects say.
 
     API server (on this machine's loopback) ◀── passage ── 10.96.0.1:443 in the pods' network
-    API server ──▶ 198.18.x.y ── passage ──▶ the injector's pod
+    API server ──▶ 198.18.x.y ── passage ──▶ the pods of injector and directory
 
 Applications are programs of the tests: a container named ``app`` runs the command that its object has, with ``python``
 for this interpreter. There is no kube-proxy: connections to a Service reach a pod only by the pod's own proxy.
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from meshtx.demo import capture
@@ -33,6 +34,8 @@ POD_NETWORK = "10.1.0.0/24"
 NODE, NODE_ADDRESS = "node", "10.1.0.253"
 CONTROL_PLANE = "meshtx"
 PROGRAMS = ("identity", "directory", "injector")
+ASKED = {"injector": 8443, "directory": 8089}
+"""The programs that the API server asks, as a webhook and as an aggregated API, and where."""
 INIT, PROXY = "meshtx-init", "meshtx-proxy"
 
 
@@ -71,7 +74,7 @@ class KubeTown:
         self.cluster = cluster
         self.pods: dict[str, Running] = {}
         self._last = 1
-        self._webhook: subprocess.Popen[bytes] | None = None
+        self._outside: dict[str, str] = {}
         self._lab = Lab()
         self._lab.__enter__()
         try:
@@ -131,8 +134,8 @@ class KubeTown:
     def remove(self) -> None:
         """Take everything away."""
         self._lab.__exit__(None, None, None)
-        if self._webhook is not None:
-            remove_address(self._outside)
+        for address in self._outside.values():
+            remove_address(address)
 
     def apply(self, manifest: str) -> None:
         """Apply a manifest."""
@@ -152,6 +155,12 @@ class KubeTown:
         for name in PROGRAMS:
             (pod,) = self.wait_for_pods(CONTROL_PLANE, {"app.kubernetes.io/name": f"meshtx-{name}"}, 1)
             self.run(pod, self._addresses[name])
+
+    def tap(self, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start ``meshtx tap`` as a user of kubectl would; return it and the file that it writes."""
+        env = {**environment(), "KUBECONFIG": str(self.cluster.admin_kubeconfig)}
+        process = self._lab.start([sys.executable, "-m", "meshtx", "tap", *arguments], log="tap", env=env)
+        return process, self._lab.folder / "tap.log"
 
     # Pods.
 
@@ -219,14 +228,14 @@ class KubeTown:
         self.cluster.api.call("PATCH", f"{running.path}/status", {"status": status}, kind="merge")
 
     def _known_as(self, running: Running) -> str:
-        """Return a pod's address in the API; that of the injector is where the API server finds a way to it."""
-        if running.ip != self._addresses["injector"]:
+        """Return a pod's address in the API; of whom the API server asks, one where it finds a way to it."""
+        port = next((port for name, port in ASKED.items() if self._addresses[name] == running.ip), None)
+        if port is None:
             return running.ip
-        if self._webhook is None:
-            self._outside = add_address()
-            namespace = f"/proc/{running.host.pid}/ns/net"
-            self._webhook = self._passage(None, self._outside, 8443, namespace, running.ip, 8443)
-        return self._outside
+        if running.ip not in self._outside:
+            self._outside[running.ip] = address = add_address()
+            self._passage(None, address, port, f"/proc/{running.host.pid}/ns/net", running.ip, port)
+        return self._outside[running.ip]
 
     def _start(self, running: Running) -> None:
         """Start the containers in their order, each waited for as a kubelet does."""
