@@ -14,7 +14,6 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 
 from meshtx.cli.kubeconfig import load, namespace_of
 from meshtx.cli.options import KindType
-from meshtx.cli.tap_cluster import ClusterTap
 from meshtx.cli.tap_session import (
     ByToken,
     Enough,
@@ -25,7 +24,6 @@ from meshtx.cli.tap_session import (
 )
 from meshtx.config_values import ENDPOINT, NAME
 from meshtx.errors import MeshtxError
-from meshtx.kube.api import KubeApi
 from meshtx.kube.tap_target import NoTarget, TapTarget
 from meshtx.observe.flow import Direction
 from meshtx.observe.tap_lines import json_line, text_line
@@ -131,6 +129,9 @@ def _tap_cluster(
     context: str | None,
     kubeconfig: Path | None,
 ) -> None:
+    from meshtx.cli.tap_cluster import ClusterTap
+    from meshtx.kube.api import KubeApi
+
     if len(targets) > 1:
         raise click.UsageError("one thing of a cluster at a time; ns/NAMESPACE is all of a namespace")
     config = load(kubeconfig, context)

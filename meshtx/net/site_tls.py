@@ -75,10 +75,12 @@ def client_chain(transport: object) -> tuple[x509.Certificate, ...]:
     if not isinstance(transport, TLSMemoryBIOProtocol):
         return ()
     connection: SSL.Connection = transport.getHandle()
-    leaf = connection.get_peer_certificate(as_cryptography=True)
-    if leaf is None:
+    try:
+        leaf = connection.get_peer_certificate(as_cryptography=True)
+        others = connection.get_peer_cert_chain(as_cryptography=True) or []  # a server's has no leaf
+    except ValueError:  # what OpenSSL lets through and cryptography cannot read proves nothing
         return ()
-    return leaf, *(connection.get_peer_cert_chain(as_cryptography=True) or ())  # a server's has no leaf
+    return (leaf, *others) if leaf else ()
 
 
 class SiteFactory(TLSMemoryBIOFactory):

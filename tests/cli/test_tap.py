@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.cli.tap import Printer, command
 from meshtx.cli.tap_session import Enough, ProxyTarget
 from meshtx.config_values import Endpoint
+from meshtx.errors import ConfigError
 from meshtx.identity import ca_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.local_tokens import LocalValidator
@@ -115,6 +116,17 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("no port", self.error("web:x", "--trust-anchors-file", "ca.crt"))
         self.assertIn("needs -o json", self.error("web", "--trust-anchors-file", "ca.crt", "--headers"))
         self.assertIn("--trust-anchors-file", self.error("web"))
+
+    def test_a_cluster_and_places_are_asked_for_apart(self) -> None:
+        self.assertIn("not both at once", self.error("deploy/web", "10.1.0.2"))
+        self.assertIn("one thing of a cluster at a time", self.error("deploy/web", "deploy/emoji"))
+        self.assertIn("--proxy-name says nothing of 'deploy/web'", self.error("deploy/web", "--proxy-name", "a.b"))
+        self.assertIn("--namespace says nothing of '10.1.0.2'", self.error("10.1.0.2", "-n", "emojivoto"))
+
+    def test_what_only_the_environment_gives_may_be_for_other_calls(self) -> None:
+        environment = {"MESHTX_TAP_PROXY_NAME": "a.b", "KUBECONFIG": "/nonexistent"}
+        result = CliRunner().invoke(command, ["deploy/web"], env=environment)
+        self.assertIsInstance(result.exception, ConfigError)
 
     def test_help_names_the_environment(self) -> None:
         self.assertIn("MESHTX_TAP_TOKEN_FILE", CliRunner().invoke(command, ["--help"]).output)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
+from twisted.internet.task import deferLater
 
 from meshtx.net.dial import DialFailed
 from meshtx.net.failures import TlsError, TlsFailure
@@ -62,6 +64,30 @@ class TapClientTests(TapCase):
         self.exchange("/b")
         yield self.received.until(4)
         self.assertEqual(self.received.events[1].request.path, "/b")
+        yield self.ended(tap)
+
+    @inlineCallbacks
+    def test_who_takes_his_time_makes_the_proxy_lose_and_count(self):
+        waiting: Deferred[None] = Deferred()
+
+        def slowly(event: TapEvent) -> Deferred[None]:
+            self.received.take(event)
+            return waiting
+
+        tap = self.observe(on_event=slowly)
+        yield self.received.until(1)
+        turns = 60
+        for _ in range(turns):
+            for _ in range(QUEUE_BOUND // 10):
+                self.exchange()
+            yield deferLater(reactor, 0.001)
+        self.assertEqual(self.received.events, [EMPTY])
+        waiting.callback(None)
+        while not self.received.events[-1].HasField("lost"):
+            yield self.received.until(len(self.received.events) + 1)
+        lost = self.received.events[-1].lost.count
+        self.assertGreater(lost, 0)
+        self.assertLessEqual(lost, 3 * turns * QUEUE_BOUND // 10)
         yield self.ended(tap)
 
     @inlineCallbacks
