@@ -47,18 +47,19 @@ class InjectorCase(KubeTestCase):
 
     async def setUp(self) -> None:
         await super().setUp()
-        self.address = self.reachable_address()
         self.anchors = Path(self.mktemp())
         self.trust = self.new_anchors()
         await self.apply(manifests(self.namespace))
-        await self.pod(
-            "injector",
-            self.address,
-            {"app.kubernetes.io/name": NAME},
-            ports=[{"name": "https", "containerPort": PORT}],
-        )
+        self.address = await self.place("injector")
         self.apps = await self.new_namespace(**{INJECT: "enabled"})
         self.program = await self.start()
+
+    async def place(self, name: str) -> str:
+        """Return the address of a new pod behind the webhook's Service, where an injector may listen."""
+        address = self.reachable_address()
+        ports = [{"name": "https", "containerPort": PORT}]
+        await self.pod(name, address, {"app.kubernetes.io/name": NAME}, ports=ports)
+        return address
 
     def new_anchors(self) -> TrustBundle:
         """Return other anchors of the mesh, which the injector finds from now on."""
@@ -67,11 +68,16 @@ class InjectorCase(KubeTestCase):
         self.anchors.write_bytes(trust.to_pem())
         return trust
 
-    async def start(self, shutdown_delay: str = "0.01s") -> InjectorProgram:
-        """Return an injector that is ready, and whom the API server has heard of."""
+    async def start(self, shutdown_delay: str = "0.01s", address: str = "") -> InjectorProgram:
+        """Return an injector that is ready, and whom the API server has asked.
+
+        :param address: of its pod, if it is not the first; then it is asked when the other one's connections end.
+        """
+        first = not address
+        address = address or self.address
         settings = {
-            "listen": f"{self.address}:{PORT}",
-            "admin_listen": f"{self.address}:0",
+            "listen": f"{address}:{PORT}",
+            "admin_listen": f"{address}:0",
             "control_namespace": self.namespace,
             "trust_anchors_file": str(self.anchors),
             "kubernetes_folder": str(self.anchors.parent),
@@ -84,7 +90,8 @@ class InjectorCase(KubeTestCase):
         program.startService()
         self.addCleanup(self.stop, program)
         await self.wait_until(lambda: program.ready_reason() is None, what="a ready injector")
-        await self.wait_until(lambda: self.is_asked(program), what="the API server's first question")
+        if first:
+            await self.wait_until(lambda: self.is_asked(program), what="the API server's first question")
         return program
 
     async def stop(self, program: InjectorProgram) -> None:
