@@ -4,7 +4,8 @@
                                                    has not been told, as fast as its stream takes it
 
 Before the cluster is known whole nobody is told anything: a follower waits for its first table. When the API is away,
-what was known last is what is answered; of an address that nobody had then it is not known who has it now.
+what was known last is what is answered; of an address that nobody had then it is not known who has it now: it is
+not answered, and a follower that knows more, from another directory, keeps what it knows.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ from meshtx.wire.address import Address
 
 BATCH = 0.01
 """Seconds in which changes are collected before followers are told."""
+
+LOOK = 1.0
+"""Seconds between two looks whether changes come again, while something is withheld from followers."""
 
 A_TURN = 200
 """Addresses that are looked at, and followers that are woken, in one turn of the reactor."""
@@ -85,6 +89,7 @@ class DirectoryService:
         self._woken: dict[Session, None] = {}
         self._waiting: dict[Session, Deferred[None]] = {}
         self._timer: IDelayedCall | None = None
+        self._looking: IDelayedCall | None = None
         self._stopped = False
         self._sparing = Sparing()
 
@@ -127,9 +132,10 @@ class DirectoryService:
     def stop(self) -> None:
         """Tell nothing more, and end all sessions: whoever follows is to follow another directory."""
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._looking = None
         waiting, self._waiting = self._waiting, {}
         for each in waiting.values():
             each.callback(None)
@@ -151,7 +157,9 @@ class DirectoryService:
             while not self.synced:
                 await self._woken_again(session)
             with _bounded():
-                self._subscriptions.begin(session, known)
+                self._subscriptions.begin(session, known, self._is_sure)
+            if session.withheld:
+                self._look_later()
             await self._tell(session, call)
         finally:
             self._woken.pop(session, None)
@@ -161,7 +169,7 @@ class DirectoryService:
         """Return the answer for an address; its changes come on the session's stream."""
         session = self._session(request.session, call)
         (address,) = _addresses([request.address])
-        if not self._followed() and not self._cluster.has(address):
+        if not self._is_sure(address):
             raise RpcError(Status.UNAVAILABLE, f"the API server is away: who has {address} is not known")
         with _bounded():
             return self._subscriptions.ask(session, address)
@@ -179,6 +187,10 @@ class DirectoryService:
         if session is None or session.peer != peer or session.table is None:
             raise RpcError(Status.FAILED_PRECONDITION, "there is no such session: follow anew")
         return session
+
+    def _is_sure(self, address: Address) -> bool:
+        """Tell whether what the cluster says of an address is an answer, and not that it has not heard of it."""
+        return self._followed() or self._cluster.has(address)
 
     def _permitted(self, peer: Name | None) -> Name:
         if peer is not None and peer.scope == self._cluster.scope:
@@ -213,6 +225,19 @@ class DirectoryService:
     def _wake(self, sessions: Iterable[Session]) -> None:
         """Have those woken that wait; who is still sending finds by itself what there is to tell."""
         self._woken.update((session, None) for session in sessions if session in self._waiting)
+
+    def _look_later(self) -> None:
+        if self._looking is None:
+            self._looking = self._clock.callLater(LOOK, self._look)
+
+    def _look(self) -> None:
+        """Tell what was withheld once changes come again."""
+        self._looking = None
+        if self._followed():
+            self._wake(self._subscriptions.release())
+            self._turn_in(0)
+        elif any(session.withheld for session in self._subscriptions.sessions.values()):
+            self._look_later()
 
     def _turn_in(self, seconds: float) -> None:
         if self._timer is None:

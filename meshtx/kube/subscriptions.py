@@ -35,6 +35,8 @@ class Session:
         self.own_ips = frozenset(own_ips)
         self.asked: set[Address] = set()
         self.pending: dict[Address, None] = {}
+        self.withheld: set[Address] = set()
+        """What it knows of these it knows better than the directory does now."""
         self.table: bytes | None = None
         """The last table that it was told, or is to be told next, encoded."""
         self.table_pending = False
@@ -81,15 +83,27 @@ class Subscriptions:
         for ip in session.own_ips:
             self._own.setdefault(ip, set()).add(session)
 
-    def begin(self, session: Session, known: Collection[Address]) -> None:
+    def begin(self, session: Session, known: Collection[Address], is_sure: Callable[[Address], bool]) -> None:
         """Have a session told the table and the answers for these first.
 
+        :param is_sure: tells of which there is an answer; the others are withheld until they change, or `release`.
         :raises TooMany: it asks for too many.
         """
         session.table, session.table_pending = _encoded(Update(table=self._table(session))), True
         for address in known:
             self._subscribe(session, address)
-            session.pending[address] = None
+            if is_sure(address):
+                session.pending[address] = None
+            else:
+                session.withheld.add(address)
+
+    def release(self) -> list[Session]:
+        """Have all told what was withheld from them; return who they are."""
+        waiting = [session for session in self.sessions.values() if session.withheld]
+        for session in waiting:
+            session.pending.update(dict.fromkeys(session.withheld))
+            session.withheld.clear()
+        return waiting
 
     def close(self, session: Session) -> None:
         """Forget a session."""
@@ -114,6 +128,7 @@ class Subscriptions:
             if address in session.asked:
                 session.asked.discard(address)
                 session.pending.pop(address, None)
+                session.withheld.discard(address)
                 self.count -= 1
                 self._leave(session, address)
 
@@ -176,14 +191,13 @@ class Subscriptions:
         return asked.encoded
 
     def _refresh(self, asked: _Asked) -> set[Session]:
-        if asked.encoded is None:
-            return set()
         encoded = _encoded(Update(answer=self._answer(asked.address)))
         if encoded == asked.encoded:
             return set()
         asked.encoded = encoded
         for session in asked.sessions:
             session.pending[asked.address] = None
+            session.withheld.discard(asked.address)
         return asked.sessions
 
     def _subscribe(self, session: Session, address: Address) -> _Asked:
