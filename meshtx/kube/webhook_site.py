@@ -59,6 +59,8 @@ class WebhookSite(Site):
         self.connections = Connections(MAX_CONNECTIONS)
         self.held = 0
         """Bytes of bodies that are here."""
+        self.closing = False
+        """Whether each connection ends with its next answer: who asked comes to another replica then."""
         self._working = _Working()
         self._clock = reactor
         root = Resource()
@@ -134,8 +136,12 @@ class _Request(Request):
             super().handleContentChunk(data)
 
     def process(self) -> None:
-        if not self._ended:
-            super().process()
+        if self._ended:
+            return
+        if self._site.closing:
+            self.channel.persistent = 0
+            self.setHeader(b"Connection", b"close")
+        super().process()
 
     def write(self, data: bytes) -> None:
         self.responseHeaders.removeHeader(b"Server")

@@ -142,6 +142,7 @@ class InjectorProgram(MultiService):
 
     async def _stop(self) -> None:
         self.running = False
+        self.site.closing = True
         await deferLater(self._reactor, self._delay)
         await self.listeners.stopService()
         await self.site.stop()

@@ -168,6 +168,15 @@ class StopTests(SiteCase):
         self.successResultOf(stopped)
         self.assertEqual((idle.aborted, busy.aborted), (True, True))
 
+    def test_before_that_each_connection_ends_with_its_next_answer(self) -> None:
+        kept = self.ask("/pods")
+        self.assertFalse(kept.disconnecting)
+        self.site.closing = True
+        ended = self.ask("/pods")
+        self.assertEqual(self.status(ended), 200)
+        self.assertIn(b"\r\nConnection: close\r\n", ended.value())
+        self.assertTrue(ended.disconnecting)
+
     def test_but_not_for_ever(self) -> None:
         busy = self.ask("/later")
         stopped = self.stop()
