@@ -277,7 +277,12 @@ class Watched(Service, Generic[T]):
         await self._api.stream(self._path, asked, self._line, silence=life + GRACE, begun=self._begun)
 
     def _begun(self) -> None:
-        """The server has taken the request."""
+        """The server has taken the request; while it lists anew, what is not in the store may come yet."""
+        if self._seen is None:
+            self._follows()
+
+    def _follows(self) -> None:
+        """Everything there is was told, or is about to be."""
         if self.problem:
             self.log.info("{path} is followed again", path=self._path)
         self.problem = None
@@ -298,6 +303,7 @@ class Watched(Service, Generic[T]):
         if event.ends_the_list:
             seen, self._seen = self._seen, None
             self._complete(seen, event.version)
+            self._follows()
 
     def _apply(self, event: Event, seen: set[Key]) -> None:
         """Take what an event says about its object into the store."""

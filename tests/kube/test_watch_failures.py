@@ -97,6 +97,14 @@ class TestTrouble(WatchedCase):
         self.waits()
         self.assertEqual((self.api.last.query["resourceVersion"], self.watched.problem), ("10", None))
 
+    def test_listing_again_it_is_over_once_the_list_is_complete(self) -> None:
+        self.api.last.send(error(410))
+        self.waits()
+        self.api.last.send(added("one", 1))
+        self.assertIsNotNone(self.watched.problem)
+        self.api.last.send(end_of_list(12))
+        self.assertIsNone(self.watched.problem)
+
     def test_the_problem_is_over_once_the_server_takes_the_request(self) -> None:
         self.api.last.fail(TROUBLE)
         self.assertEqual(self.watched.problem, str(TROUBLE))
