@@ -10,6 +10,7 @@ alone. What goes wrong with us is no answer: HTTP 500, and that policy decides.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ API_VERSION, KIND = "admission.k8s.io/v1", "AdmissionReview"
 
 MAX_WARNING = 256
 """Characters; the API server cuts longer ones off."""
+
+
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""A DNS label (RFC 1123): it becomes a part of paths in the API, and anybody may send us a question."""
 
 
 class MalformedReview(PeerError):
@@ -60,7 +65,7 @@ def parse(body: bytes) -> Review:
             uid=request["uid"],
             group=request["kind"]["group"],
             kind=request["kind"]["kind"],
-            namespace=request.get("namespace") or "",
+            namespace=request["namespace"],
             object=request["object"],
             dry_run=request.get("dryRun") is True,
         )
@@ -69,6 +74,8 @@ def parse(body: bytes) -> Review:
     texts = (found.uid, found.group, found.kind, found.namespace)
     if not all(isinstance(text, str) for text in texts) or not found.uid or not isinstance(found.object, dict):
         raise MalformedReview(f"no {KIND}: a part of the request is of another type")
+    if not _NAMESPACE.fullmatch(found.namespace):
+        raise MalformedReview(f"no {KIND}: the object is in no namespace")
     return found
 
 

@@ -45,6 +45,10 @@ class ParseTests(SynchronousTestCase):
             question(uid=""),
             question(uid=7),
             question(kind="Pod"),
+            question(namespace=None),
+            question(namespace="../../api/v1/secrets"),
+            question(namespace="a?b"),
+            question(namespace="x" * 64),
             question(object=None),
             question(object=[]),
         ):

@@ -24,7 +24,12 @@ from meshtx.kube.webhook_site import GRACE, IDLE, MAX_BODY, WebhookSite
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
     "kind": "AdmissionReview",
-    "request": {"uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "object": {}},
+    "request": {
+        "uid": "u",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "namespace": "shop",
+        "object": {},
+    },
 }
 BODY = json.dumps(REVIEW).encode()
 
