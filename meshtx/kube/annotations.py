@@ -61,6 +61,9 @@ LISTED = "listed"
 NO_LIMIT = "none"
 """The value that takes a default limit away."""
 
+MOST_WARNINGS = 10
+"""Of one pod's annotations: each becomes an event, and one annotation may have 100,000 mistakes."""
+
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,2})?")
 _SCALES = {
     "m": Decimal("0.001"),
@@ -151,7 +154,7 @@ def read(
         allow=reader.allowed(policy),
         kind=reader.word(KIND, (NATIVE, CLASSIC)),
         copied=reader.copied,
-        warnings=tuple(reader.warnings),
+        warnings=_some(reader.warnings),
     )
 
 
@@ -269,6 +272,11 @@ def _by_setting(annotations: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         if key.startswith(PREFIX):
             found[key.removeprefix(PREFIX)] = (key, text)
     return found
+
+
+def _some(warnings: list[str]) -> tuple[str, ...]:
+    left_out = len(warnings) - MOST_WARNINGS
+    return (*warnings[:MOST_WARNINGS], *([f"and {left_out} more such mistakes"] if left_out > 0 else []))
 
 
 def _parts(text: str) -> Iterable[str]:

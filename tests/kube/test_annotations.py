@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshtx.kube.annotations import amount
+from meshtx.kube.annotations import MOST_WARNINGS, amount
 from meshtx.kube.injection import Injected
 from tests.kube.injection_case import Case, a_pod, annotated
 
@@ -31,6 +31,10 @@ class AnnotationTests(Case):
         outcome = self.outcome(pod)
         assert isinstance(outcome, Injected)
         self.assertIn("--skip-inbound=22", outcome.pod["spec"]["initContainers"][0]["args"])
+
+    def test_of_many_mistakes_some_are_told_and_how_many_there_are_more(self) -> None:
+        warnings = self.warnings(annotated(opaque_ports=",".join(f"port-{number}" for number in range(5000))))
+        self.assertEqual((len(warnings), warnings[-1]), (MOST_WARNINGS + 1, "and 4990 more such mistakes"))
 
     def test_the_pods_own_beat_those_of_its_namespace_which_are_copied(self) -> None:
         namespace = {
