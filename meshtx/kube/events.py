@@ -17,11 +17,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from meshtx.kube.api import ApiError, ApiRefused, KubeApi
+from meshtx.observe.sparing import Sparing
 
 QUIET = 300.0
 """Seconds in which the same is not written again."""
 MAX_KEPT = 100
 """Events that are remembered, so that a repeat is known for one."""
+MOST, WINDOW = 200, 60.0
+"""Events that are written in so many seconds; the rest is left out: what they are about may be strangers' doing."""
 MAX_MESSAGE = 1024
 """Characters; the API's own bound."""
 _NOT_FOUND = 404
@@ -92,6 +95,7 @@ class EventRecorder(Service):
         self._component = component
         self._wall = wall
         self._kept: OrderedDict[_Said, _Kept] = OrderedDict()
+        self._sparing = Sparing(MOST, WINDOW)
         self._writing: set[Deferred[None]] = set()
 
     def tell(self, involved: Involved, reason: str, message: str, type: Type) -> None:  # noqa: A002  # the API's word
@@ -114,10 +118,18 @@ class EventRecorder(Service):
             kept.count += 1
             if self._wall() < kept.written + QUIET:
                 return
+        if not self._may_write():
+            return
         try:
             await self._write(said, kept)
         except ApiError as error:
             self.log.warn("event {reason} was not written: {problem}", reason=reason, problem=str(error))
+
+    def _may_write(self) -> bool:
+        left_out = self._sparing.left_out("event", self._wall())
+        if left_out:
+            self.log.warn("{left_out} events were not written: there were too many", left_out=left_out)
+        return left_out is not None
 
     async def _write(self, said: _Said, kept: _Kept | None) -> None:
         """Raise the count of the first one, or write it where there is none, or none any more."""

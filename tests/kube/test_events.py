@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.kube.api import ApiForbidden, ApiRefused
-from meshtx.kube.events import MAX_KEPT, QUIET, EventRecorder, Involved, Type
+from meshtx.kube.events import MAX_KEPT, MOST, QUIET, WINDOW, EventRecorder, Involved, Type
 from tests.kube.answering_api import AnsweringApi
 
 DEPLOYMENT = Involved("apps/v1", "Deployment", "meshtx", "meshtx-identity")
@@ -94,6 +94,15 @@ class EventsTests(SynchronousTestCase):
         for number in range(MAX_KEPT + 50):
             self.tell(MADE, message=str(number))
         self.assertEqual(len(self.recorder._kept), MAX_KEPT)
+
+    def test_so_is_what_is_written_in_a_minute(self) -> None:
+        for number in range(MOST + 7):
+            self.tell(MADE, message=str(number))
+        self.assertEqual(len(self.api.asked), MOST)
+        self.now += WINDOW
+        said = self.tell(MADE, message="another")
+        self.assertEqual(said, ["7 events were not written: there were too many"])
+        self.assertEqual(len(self.api.asked), MOST + 1)
 
     def test_a_long_message_is_cut(self) -> None:
         self.tell(MADE, message="x" * 5000)
