@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from meshtx.errors import MeshtxError, nearest
+from meshtx.kube.ports import MOST
 from meshtx.net.redirect import PortRange
 from meshtx.pki.name import InvalidName, Name
 
@@ -216,7 +217,10 @@ class _Reader:
                 found.append(str(PortRange.parse(str(names.get(part, part)))))
             except ValueError as error:
                 self.warnings.append(f"{key}: {error}, nor the name of a port of the pod; it is ignored")
-        return tuple(dict.fromkeys(found))
+        ranges = tuple(dict.fromkeys(found))
+        if len(ranges) > MOST:
+            self.warnings.append(f"{key}: {len(ranges)} ports and ranges; those after the first {MOST} are ignored")
+        return ranges[:MOST]
 
     def resources(self, defaults: Resources) -> Resources:
         cpu = self._amounts(CPU_REQUEST, CPU_LIMIT, defaults.cpu_request, defaults.cpu_limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 
 from meshtx.net.redirect import OWN_PORTS, PortRange
 
@@ -16,20 +17,29 @@ PROXY_PORTS: Ports = tuple(range(each.first, each.last + 1) for each in OWN_PORT
 DEFAULT_OPAQUE = "25,587,3306,4444,5432,6379,9300,11211"
 """Protocols in which nobody looks for HTTP; Linkerd's list."""
 
+MOST = 100
+"""Ranges of one list: an annotation has room for 40,000, and there may be many pods. What is beyond is passed over."""
+
 
 def parse_ports(text: str, named: Mapping[str, int] | None = None) -> Ports:
-    """Read a list; what is no port, no range and no name of one is passed over, as the redirect does.
+    """Read a list; what is no port, no range and no name of one is passed over, as is what is beyond `MOST`.
+
+    The redirect does the same.
 
     :param named: the ports of containers by their names.
     """
-    return _parse(text, tuple(sorted((named or {}).items())))
+    names = tuple(sorted((named or {}).items()))
+    usual = len(text) <= 1000 and len(names) <= MOST  # others would fill the cache
+    return (_parse_once if usual else _parse)(text, names)
 
 
-@lru_cache(maxsize=1024)
 def _parse(text: str, named: tuple[tuple[str, int], ...]) -> Ports:
     names = dict(named)
-    parsed = [_range(part.strip(), names) for part in text.split(",")]
-    return tuple(dict.fromkeys(each for each in parsed if each))
+    parsed = (_range(part.strip(), names) for part in text.split(","))
+    return tuple(islice(dict.fromkeys(each for each in parsed if each), MOST))
+
+
+_parse_once = lru_cache(maxsize=1024)(_parse)
 
 
 def _range(part: str, names: Mapping[str, int]) -> range:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from meshtx.kube.annotations import MOST_WARNINGS, amount
 from meshtx.kube.injection import Injected
+from meshtx.kube.ports import MOST, parse_ports
 from tests.kube.injection_case import Case, a_pod, annotated
 
 
@@ -35,6 +36,16 @@ class AnnotationTests(Case):
     def test_of_many_mistakes_some_are_told_and_how_many_there_are_more(self) -> None:
         warnings = self.warnings(annotated(opaque_ports=",".join(f"port-{number}" for number in range(5000))))
         self.assertEqual((len(warnings), warnings[-1]), (MOST_WARNINGS + 1, "and 4990 more such mistakes"))
+
+    def test_a_list_is_read_as_far_as_the_directory_reads_it(self) -> None:
+        ports = ",".join(map(str, range(1, 2 * MOST + 20, 2)))
+        pod = annotated(skip_inbound_ports=ports)
+        (warning,) = self.warnings(pod)
+        self.assertIn("110 ports and ranges; those after the first 100 are ignored", warning)
+        outcome = self.outcome(pod)
+        assert isinstance(outcome, Injected)
+        (skipped,) = outcome.pod["spec"]["initContainers"][0]["args"][2:]
+        self.assertEqual(parse_ports(skipped.partition("=")[2]), parse_ports(ports))
 
     def test_the_pods_own_beat_those_of_its_namespace_which_are_copied(self) -> None:
         namespace = {

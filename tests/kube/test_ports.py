@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.kube.ports import among, parse_ports
+from meshtx.kube.ports import MOST, among, parse_ports
 
 
 class PortsTests(SynchronousTestCase):
@@ -23,6 +23,12 @@ class PortsTests(SynchronousTestCase):
     def test_a_range_holds_both_its_ends(self) -> None:
         ports = parse_ports("4567-4569")
         self.assertEqual([among(port, ports) for port in (4566, 4567, 4569, 4570)], [False, True, True, False])
+
+    def test_they_are_so_many_at_most(self) -> None:
+        self.assertEqual(
+            parse_ports(",".join(map(str, range(1, 60001, 2)))), parse_ports(",".join(map(str, range(1, 2 * MOST, 2))))
+        )
+        self.assertEqual(len(parse_ports("80," * 1000 + "81")), 2)
 
     @given(st.text(alphabet="0123456789-, ab٣"))
     def test_any_text_is_a_list_of_ports(self, text: str) -> None:
