@@ -24,8 +24,8 @@ C = TypeVar("C", bound="ProgramConfig")
 
 _KIND, _HELP, _DEFAULT = "meshtx.kind", "meshtx.help", "meshtx.default"
 
-_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
-"""What Kubernetes puts behind ``MESHTX_IDENTITY_`` for a Service called meshtx-identity."""
+_SERVICE_LINK = re.compile(r"(.+?_)(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
+"""What Kubernetes says of a Service in its namespace's pods: ``MESHTX_IDENTITY_SERVICE_HOST`` of meshtx-identity."""
 
 
 def setting(kind: Kind[T], default: str, text: str) -> T:
@@ -146,13 +146,15 @@ def _from_environment(
     for variable, text in environ.items():
         if variable in variables:
             found[variables[variable]] = (variable, text)
-        elif variable.startswith(config.prefix) and not _not_ours(variable.removeprefix(config.prefix)):
+        elif variable.startswith(config.prefix) and not _not_ours(config, variable, environ):
             raise ConfigError(variable, "unknown environment variable", nearest(variable, variables))
     return found
 
 
-def _not_ours(rest: str) -> bool:
-    return rest == "CONFIG" or bool(_SERVICE_LINK.fullmatch(rest))
+def _not_ours(config: type[ProgramConfig], variable: str, environ: Mapping[str, str]) -> bool:
+    """Say whether it is not a setting: where the file is, or Kubernetes' word on a Service, whose host is there too."""
+    link = _SERVICE_LINK.fullmatch(variable)
+    return variable == f"{config.prefix}CONFIG" or (link is not None and f"{link[1]}SERVICE_HOST" in environ)
 
 
 def _value(each: Setting, place: str, text: str) -> object:

@@ -135,6 +135,14 @@ class TestUnknown(ConfigCase):
         }
         self.assertEqual(load(IdentityConfig, self.identity(), environ).listen, Address.of("0.0.0.0", 8080))
 
+    def test_nor_is_what_it_says_of_one_whose_name_begins_like_ours(self) -> None:
+        """Anybody may call a Service so in a namespace whose pods have sidecars."""
+        link = {"MESHTX_PROXY_X_SERVICE_HOST": "10.0.0.1", "MESHTX_PROXY_X_PORT_80_TCP": "tcp://10.0.0.1:80"}
+        load(ProxyConfig, self.proxy(), link)
+        self.assertMistake(
+            ProxyConfig, {}, "MESHTX_PROXY_X_PORT_80_TCP", "unknown environment variable", dict([link.popitem()])
+        )
+
     def test_no_setting_is_taken_for_a_service(self) -> None:
         """Else a misspelt one would pass unseen, or a real one be Kubernetes' to set."""
         for config in (ProxyConfig, IdentityConfig):

@@ -90,7 +90,7 @@ class DirectoryProgram(MultiService):
         self.tls = MeshTls(self.source, config.name)
         self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
         cluster = Cluster(config.name.scope, settings_of(config))
-        self.directory = DirectoryService(cluster, reactor, lambda: self.watch.followed())
+        self.directory = DirectoryService(cluster, reactor, lambda: self.watch.followed())  # noqa: PLW0108 - there later
         namespace = config.name.scope.control_namespace
         self.taps = TapApi(
             self.api,
