@@ -18,6 +18,11 @@ from meshtx.wire.address import IP
 _AROUND = {4: 24, 6: 64}
 """Bits of the prefix of a network that stands for an address outside the mesh's networks, by version of IP."""
 
+MOST_OUTSIDE = 1000
+"""Such networks that are told; with more, everything is: who may make Services may name any addresses, and each sidecar
+is sent what comes of it."""
+_EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterRanges:
@@ -74,7 +79,7 @@ class RangeBook:
         """Note addresses of pods or Services, once for each that has one."""
         for network in self._around(ips):
             self._outside[network] += 1
-            if self._outside[network] == 1:
+            if self._outside[network] == 1 and len(self._outside) <= MOST_OUTSIDE + 1:
                 self._ranges = None
 
     def leave(self, ips: Iterable[IP]) -> None:
@@ -83,7 +88,8 @@ class RangeBook:
             self._outside[network] -= 1
             if not self._outside[network]:
                 del self._outside[network]
-                self._ranges = None
+                if len(self._outside) <= MOST_OUTSIDE:
+                    self._ranges = None
 
     def _around(self, ips: Iterable[IP]) -> list[Network]:
         return [ip_network((ip, _AROUND[ip.version]), strict=False) for ip in ips if ip not in self._inside]
@@ -91,8 +97,9 @@ class RangeBook:
     def _make(self) -> ClusterRanges:
         pods = [network for node in self._nodes.values() for network in node.pod_networks]
         services = [network for each in self._services.values() for network in each.networks]
+        outside = self._outside if len(self._outside) <= MOST_OUTSIDE else _EVERYTHING
         return ClusterRanges(
-            mesh=_collapsed([*self._mesh, *pods, *services, *self._outside]),
+            mesh=_collapsed([*self._mesh, *pods, *services, *outside]),
             nodes=_collapsed(network for node in self._nodes.values() for network in _node(node)),
             pods=_collapsed(pods),
             balancers=_collapsed(self._balancers),

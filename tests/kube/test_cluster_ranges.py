@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.ranges import Network, parse_network
-from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
+from meshtx.kube.cluster_ranges import MOST_OUTSIDE, ClusterRanges, RangeBook
 from meshtx.kube.objects import ServiceNetwork
+from meshtx.wire.address import parse_ip
 from tests.kube.objects import ips, node
 
 
@@ -56,3 +57,10 @@ class RangeBookTests(SynchronousTestCase):
         self.assertEqual(self.book.ranges.mesh, networks("10.0.0.0/8 203.0.113.0/24"))
         self.book.leave(ips("10.1.0.1", "203.0.113.8"))
         self.assertEqual(self.book.ranges.mesh, networks("10.0.0.0/8"))
+
+    def test_around_more_of_them_than_are_told_all_is_asked_about(self) -> None:
+        many = [parse_ip(f"100.{number // 256}.{number % 256}.1") for number in range(MOST_OUTSIDE + 1)]
+        self.book.enter(many)
+        self.assertEqual(self.book.ranges.mesh, networks("0.0.0.0/0 ::/0"))
+        self.book.leave(many[:1])
+        self.assertEqual(sum(each.num_addresses for each in self.book.ranges.mesh), 2**24 + 2**8 * MOST_OUTSIDE)
