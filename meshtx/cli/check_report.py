@@ -14,6 +14,8 @@ from meshtx.kube.checks.outcomes import Failed, Outcome, Passed, Report, Result,
 
 SHOWN, TOLD = 5, 100
 """Objects of one result, for people and for programs; of the others, how many there are."""
+MAX_LENGTH = 512
+"""Characters of one text: much of it is whatever somebody has written into an object."""
 
 _WORDS: dict[type[Outcome], str] = {Passed: "passed", Skipped: "skipped", Warned: "warned", Failed: "failed"}
 _TICKS: dict[type[Outcome], str] = {Passed: "√", Skipped: "-", Warned: "‼", Failed: "×"}
@@ -44,16 +46,25 @@ def _said(result: Result) -> str:
         case Passed("") | Warned() | Failed():
             return f"{result.check.name}: {result.check.says}"
         case Passed(more) | Skipped(more):
-            return f"{result.check.name}: {result.check.says} ({more})"
+            return f"{result.check.name}: {result.check.says} ({_shown(more)})"
 
 
 def _details(outcome: Outcome) -> Iterator[str]:
     if isinstance(outcome, Warned | Failed):
-        yield outcome.problem + (":" if outcome.objects else "")
-        yield from (f"  {each}" for each in outcome.objects[:SHOWN])
+        yield _shown(outcome.problem) + (":" if outcome.objects else "")
+        yield from (f"  {_shown(each)}" for each in outcome.objects[:SHOWN])
         if len(outcome.objects) > SHOWN:
             yield f"  and {len(outcome.objects) - SHOWN} more; -o json names them"
         yield f"hint: {outcome.hint}"
+
+
+def _shown(text: str) -> str:
+    """Return a text for a terminal, to which nothing in it is a command."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in _cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH - 1]}…"
 
 
 def _whole(report: Report) -> str:
@@ -83,11 +94,11 @@ def _object(result: Result) -> dict[str, Any]:
         case Skipped(note):
             return {**told, "note": note}
         case Warned() | Failed():
-            objects = list(outcome.objects)
+            objects = [_cut(each) for each in outcome.objects[:TOLD]]
             return {
                 **told,
-                "problem": outcome.problem,
+                "problem": _cut(outcome.problem),
                 "hint": outcome.hint,
-                "objects": objects[:TOLD],
-                "more_objects": max(len(objects) - TOLD, 0),
+                "objects": objects,
+                "more_objects": max(len(outcome.objects) - TOLD, 0),
             }

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx import __version__
 from meshtx.cli import check, check_report, kubeconfig
-from meshtx.cli.check_report import SHOWN, TOLD
+from meshtx.cli.check_report import MAX_LENGTH, SHOWN, TOLD
 from meshtx.kube.api_config import ApiConfig
 from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, Report, Skipped, Warned, run
 from meshtx.pki.issuer import make_root
@@ -96,6 +96,15 @@ class CheckTests(Case):
         self.assertIn(f"        and {TOLD + 7 - SHOWN} more; -o json names them\n", out)
         (told,) = json.loads(self.outcome(found, "-o", "json")[1])["groups"][0]["checks"]
         self.assertEqual((len(told["objects"]), told["more_objects"]), (TOLD, 7))
+
+    def test_no_text_of_an_object_is_a_command_to_the_terminal_or_without_end(self) -> None:
+        found = report(Warned("odd\n", "mend it", ("web: \x1b[2J\x9b", "x" * 1000)), Skipped("\r"))
+        _, out, _ = self.outcome(found)
+        self.assertIn("      odd\\n:\n        web: \\x1b[2J\\x9b\n", out)
+        self.assertIn(f"        {'x' * (MAX_LENGTH - 1)}…\n", out)
+        self.assertIn("(\\r)", out)
+        told = json.loads(self.outcome(found, "-o", "json")[1])["groups"][0]["checks"][0]
+        self.assertEqual(len(told["objects"][1]), MAX_LENGTH)
 
     def test_programs_get_one_object(self) -> None:
         found = report(Passed("v1.36.3"), Passed(), Skipped("why"), Failed("bad", "do this", ("a",)))
