@@ -11,6 +11,7 @@ import click
 
 from meshtx import __version__
 from meshtx.kube.checks.outcomes import Failed, Outcome, Passed, Report, Result, Skipped, Warned
+from meshtx.observe.printable import printable
 
 SHOWN, TOLD = 5, 100
 """Objects of one result, for people and for programs; of the others, how many there are."""
@@ -59,8 +60,7 @@ def _details(outcome: Outcome) -> Iterator[str]:
 
 
 def _shown(text: str) -> str:
-    """Return a text for a terminal, to which nothing in it is a command."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in _cut(text))
+    return printable(_cut(text))
 
 
 def _cut(text: str) -> str:

@@ -100,9 +100,9 @@ class CheckTests(Case):
     def test_no_text_of_an_object_is_a_command_to_the_terminal_or_without_end(self) -> None:
         found = report(Warned("odd\n", "mend it", ("web: \x1b[2J\x9b", "x" * 1000)), Skipped("\r"))
         _, out, _ = self.outcome(found)
-        self.assertIn("      odd\\n:\n        web: \\x1b[2J\\x9b\n", out)
+        self.assertIn("      odd\\x0a:\n        web: \\x1b[2J\\x9b\n", out)
         self.assertIn(f"        {'x' * (MAX_LENGTH - 1)}…\n", out)
-        self.assertIn("(\\r)", out)
+        self.assertIn("(\\x0d)", out)
         told = json.loads(self.outcome(found, "-o", "json")[1])["groups"][0]["checks"][0]
         self.assertEqual(len(told["objects"][1]), MAX_LENGTH)
 

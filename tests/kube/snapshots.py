@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from meshtx import __version__
-from meshtx.kube.checks.outcomes import Outcome, run
+from meshtx.kube.checks.outcomes import Outcome, Passed, run
 from meshtx.kube.checks.snapshot import Found, Key, Read, Server, Snapshot
 from meshtx.kube.checks.whole import AFTER
 from meshtx.kube.injection import Injected, inject
@@ -108,3 +110,13 @@ def changed(kind: str, name: str, change: Callable[[Json], object] | Read[Json])
 def outcomes(snapshot: Snapshot) -> dict[str, Outcome]:
     """Return what came of each check."""
     return {each.check.name: each.outcome for each in run(AFTER, snapshot).results}
+
+
+class CheckedCase(SynchronousTestCase):
+    maxDiff = None
+
+    def only(self, snapshot: Snapshot) -> tuple[str, Any]:  # Any: the outcome, of whatever kind
+        """Return the only check that did not pass, and what came of it; what was skipped counts too."""
+        others = [(name, found) for name, found in outcomes(snapshot).items() if not isinstance(found, Passed)]
+        self.assertEqual(len(others), 1, others)
+        return others[0]

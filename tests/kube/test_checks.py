@@ -5,39 +5,40 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Passed, Report, Skipped, Warned, run
-from meshtx.kube.checks.snapshot import Absent, Found, Snapshot, Unread
+from meshtx.kube.checks.install import ENFORCE, needed_rights, rules_of
+from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed, Report, Skipped, Warned, run
+from meshtx.kube.checks.snapshot import Absent, Found, Key, Read, Snapshot, Unread, expected
 from meshtx.kube.checks.trust import ANCHORS_LEFT, ISSUER_EARLY, ISSUER_LEFT
 from meshtx.kube.checks.webhook import LEFT
 from meshtx.kube.checks.whole import AFTER, BEFORE, BETWEEN, look_until_passed
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP
-from meshtx.kube.sidecar import API_TOKEN_FOLDER, PROXY
+from meshtx.kube.install_trust import generated
+from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
+from meshtx.kube.self_check import Rule
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME as WEBHOOK
 from meshtx.kube.webhook_certificate import LIFETIME as LEAF
+from meshtx.kube.webhook_certificate import Kept, generate, to_data
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME
-from tests.kube.snapshots import NOW, SERVER, Json, bare_pod, changed, healthy, meshed_pod, namespace, outcomes
+from meshtx.pki.name import MeshScope
+from tests.kube.snapshots import (
+    NOW,
+    SERVER,
+    CheckedCase,
+    Json,
+    changed,
+    healthy,
+    meshed_pod,
+    outcomes,
+)
 
 MOMENT = timedelta(seconds=1)
 
 
-class Case(SynchronousTestCase):
-    maxDiff = None
-
-    def only(self, snapshot: Snapshot) -> tuple[str, Any]:  # Any: the outcome, of whatever kind
-        """Return the only check that did not pass, and what came of it; what was skipped counts too."""
-        others = [(name, found) for name, found in outcomes(snapshot).items() if not isinstance(found, Passed)]
-        self.assertEqual(len(others), 1, others)
-        return others[0]
-
-
-class RunTests(Case):
+class RunTests(CheckedCase):
     def test_a_healthy_mesh_passes_every_check(self) -> None:
         self.assertEqual({type(each) for each in outcomes(healthy()).values()}, {Passed})
 
@@ -69,7 +70,7 @@ class RunTests(Case):
         self.assertEqual([report(each).passed for each in (Warned("", ""), passing)], [True, False])
 
 
-class ClusterTests(Case):
+class ClusterTests(CheckedCase):
     def test_servers_without_native_sidecars_are_too_old(self) -> None:
         old = replace(SERVER, version=(1, 28), release="v1.28.15")
         hint = "upgrade the cluster to 1.29 or newer, which knows native sidecars"
@@ -82,7 +83,7 @@ class ClusterTests(Case):
         self.assertIsInstance(outcomes(healthy(server=replace(SERVER, ahead=None)))["clock"], Skipped)
 
 
-class ControlPlaneTests(Case):
+class ControlPlaneTests(CheckedCase):
     def test_each_object_that_is_gone_is_named_by_one_check(self) -> None:
         for key in healthy().objects:
             found = outcomes(changed(key.kind, key.name, Absent()))
@@ -124,6 +125,22 @@ class ControlPlaneTests(Case):
 
         self.assertIsInstance(outcomes(changed("ClusterRole", "meshtx-directory", joined))["roles"], Passed)
 
+    def test_each_right_that_is_missing_is_named(self) -> None:
+        for key in expected("meshtx"):
+            if key.kind in {"Role", "ClusterRole"}:
+                name, failed = self.only(changed(key.kind, key.name, lambda each: each.update(rules=[])))
+                rights = tuple(f"{key}: {rule}" for rule in rules_of(expected("meshtx")[key]))
+                self.assertEqual((name, failed.objects), ("roles", rights))
+
+    def test_a_right_on_one_object_is_not_the_right_on_all(self) -> None:
+        def narrow(role: Json) -> None:
+            role["rules"][0]["resourceNames"] = ["one"]
+
+        failed = outcomes(changed("ClusterRole", "meshtx-directory", narrow))["roles"]
+        assert isinstance(failed, Failed), failed
+        what = "ClusterRole meshtx-directory"
+        self.assertEqual(failed.objects, (f"{what}: list pods", f"{what}: watch pods"))
+
     def test_a_wildcard_covers_and_is_too_much(self) -> None:
         def wide(role: Json) -> None:
             role["rules"] = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]
@@ -132,7 +149,36 @@ class ControlPlaneTests(Case):
         self.assertEqual((name, warned.objects), ("roles", ("ClusterRole meshtx-directory: * *.*",)))
 
 
-class TrustTests(Case):
+class InstallTests(CheckedCase):
+    def before(self, *lacking: Rule, labels: dict[str, str] | None = None) -> dict[str, Outcome]:
+        """Return what is said of an empty cluster whose user lacks these rights."""
+        rights = dict.fromkeys(needed_rights(expected("meshtx").values()), True) | dict.fromkeys(lacking, False)
+        objects: dict[Key, Read[Json]] = dict.fromkeys(expected("meshtx"), Absent())
+        if labels is not None:
+            objects[Key("Namespace", "meshtx")] = Found({"metadata": {"name": "meshtx", "labels": labels}})
+        found = run(BEFORE, healthy(objects=objects, rights=rights)).results
+        return {each.check.name: each.outcome for each in found}
+
+    def test_an_empty_cluster_passes(self) -> None:
+        for labels in (None, {}, {ENFORCE: "privileged"}):
+            self.assertEqual({type(each) for each in self.before(labels=labels).values()}, {Passed})
+
+    def test_a_right_that_is_missing_is_named(self) -> None:
+        create = Rule("create", "secrets", namespace="meshtx")
+        failed = self.before(create)["may-apply"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual(failed.objects, ("create secrets in namespace meshtx",))
+        pods, escalate = Rule("list", "pods"), Rule("escalate", "clusterroles", "rbac.authorization.k8s.io")
+        self.assertIsInstance(self.before(pods)["may-grant"], Passed)  # who may escalate need not have it
+        failed = self.before(pods, escalate)["may-grant"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual(failed.objects, ("list pods",))
+
+    def test_a_level_of_pod_security_is_told(self) -> None:
+        self.assertIsInstance(self.before(labels={ENFORCE: "baseline"})["namespace-pod-security"], Warned)
+
+
+class TrustTests(CheckedCase):
     def outcome(self, check: str, lifetime: timedelta, left: timedelta) -> type:
         """Return what comes of a check when this much is left of what lives for so long."""
         return type(outcomes(healthy(now=NOW + lifetime - left))[check])
@@ -153,6 +199,19 @@ class TrustTests(Case):
         self.assertEqual(
             {name for name, each in found.items() if isinstance(each, Failed)}, {"issuer", "webhook-certificate"}
         )
+
+    def test_an_issuer_below_another_anchor_is_named(self) -> None:
+        other = generated(MeshScope(), NOW).trust.anchors
+        snapshot = changed("ConfigMap", TRUST_CONFIG_MAP, lambda each: each.update(data={TRUST_KEY: other}))
+        failed = outcomes(snapshot)["issuer-verifies"]
+        assert isinstance(failed, Failed), failed
+        self.assertIn("does not verify against the trust anchors", failed.problem)
+
+    def test_pods_with_other_anchors_are_named(self) -> None:
+        old = meshed_pod("old")
+        old["metadata"]["annotations"]["meshtx.io/trust-root-sha256"] = "another"
+        name, warned = self.only(healthy(pods=Found([meshed_pod(), old])))
+        self.assertEqual((name, warned.objects), ("pods-anchors", ("emojivoto/old",)))
 
     def test_an_issuer_whose_validity_has_not_begun_is_named(self) -> None:
         failed = outcomes(healthy(now=NOW - timedelta(days=1)))["issuer"]
@@ -191,7 +250,7 @@ class TrustTests(Case):
         return name, failed
 
 
-class WebhookTests(Case):
+class WebhookTests(CheckedCase):
     def test_what_the_server_adds_is_no_difference(self) -> None:
         def defaulted(each: Json) -> None:
             each["webhooks"][2]["matchConditions"] = []
@@ -202,6 +261,31 @@ class WebhookTests(Case):
     def test_an_entry_that_is_missing_is_named(self) -> None:
         name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, lambda each: each["webhooks"].pop(1)))
         self.assertEqual((name, failed.objects), ("webhook", ("pods.injector.meshtx.io: is missing",)))
+
+    def test_another_selector_is_named(self) -> None:
+        def every(each: Json) -> None:
+            each["webhooks"][0]["objectSelector"] = {}
+
+        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, every))
+        self.assertEqual(
+            (name, failed.objects), ("webhook", ("namespaces.injector.meshtx.io: objectSelector differs",))
+        )
+
+    def test_a_webhook_that_lets_pods_by_is_named(self) -> None:
+        def opened(each: Json) -> None:
+            each["webhooks"][1]["failurePolicy"] = "Ignore"
+
+        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, opened))
+        self.assertEqual((name, failed.objects), ("webhook-closed", ("pods.injector.meshtx.io",)))
+
+    def test_another_authority_is_named(self) -> None:
+        other = to_data(Kept(generate(f"{WEBHOOK}.meshtx.svc", NOW)))["ca.crt"]
+
+        def replaced(each: Json) -> None:
+            each["webhooks"][2]["clientConfig"]["caBundle"] = other
+
+        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, replaced))
+        self.assertEqual((name, len(failed.objects), failed.may_pass), ("webhook-believed", 1, True))
 
     def test_a_certificate_for_another_name_is_named(self) -> None:
         found = outcomes(replace(healthy(), namespace="meshtx"))
@@ -228,92 +312,7 @@ class WebhookTests(Case):
         self.assertEqual(self.only(healthy(slices=Found([unready])))[0], "webhook-endpoints")
 
 
-class DataPlaneTests(Case):
-    def with_pods(self, *pods: Json) -> Snapshot:
-        return healthy(pods=Found([meshed_pod("good"), *pods]))
-
-    def test_pods_that_end_or_are_not_asked_for_are_none(self) -> None:
-        ended, ending, elsewhere = bare_pod("a"), bare_pod("b"), bare_pod("c", where="other")
-        ended["status"]["phase"] = "Succeeded"
-        ending["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
-        system, own = bare_pod("d", where="kube-system"), bare_pod("e", where="meshtx")
-        snapshot = self.with_pods(ended, ending, elsewhere, system, own)
-        spaces = [namespace(), namespace("kube-system"), namespace("meshtx")]
-        found = outcomes(replace(snapshot, namespaces=Found(spaces)))
-        self.assertEqual({type(each) for each in found.values()}, {Passed})
-
-    def test_another_control_planes_pods_are_not_ours(self) -> None:
-        pod = meshed_pod("other")
-        pod["metadata"]["labels"]["meshtx.io/control-plane-ns"] = "other"
-        pod["metadata"]["annotations"]["meshtx.io/trust-root-sha256"] = "x"
-        self.assertEqual({type(each) for each in outcomes(self.with_pods(pod)).values()}, {Passed})
-
-    def test_a_token_of_the_api_in_our_containers_is_named(self) -> None:
-        pod = meshed_pod()
-        for container in pod["spec"]["initContainers"]:
-            if container["name"] == PROXY:
-                container["volumeMounts"][-1] = {"name": "kube-api-access-x", "mountPath": f"{API_TOKEN_FOLDER}/"}
-        name, failed = self.only(self.with_pods(pod))
-        self.assertEqual((name, failed.objects), ("proxies-tokens", ("emojivoto/web",)))
-
-    def test_a_proxy_that_has_not_begun_is_not_unready(self) -> None:
-        pod = meshed_pod()
-        pod["status"] = {"phase": "Pending"}
-        self.assertIsInstance(outcomes(self.with_pods(pod))["proxies-ready"], Passed)
-
-    def test_every_reason_to_leave_a_pod_out_is_told(self) -> None:
-        reasons = (
-            bare_pod("a", hostNetwork=True),
-            bare_pod("b", containers=[{"name": "istio-proxy"}]),
-            bare_pod("c", os={"name": "windows"}),
-        )
-        name, warned = self.only(self.with_pods(*reasons))
-        self.assertEqual((name, len(warned.objects)), ("pods-possible", 3))
-
-    def test_words_of_namespaces_are_looked_at_too(self) -> None:
-        wrong = namespace(**{"meshtx.io/inject": "true"})
-        wrong["metadata"]["annotations"] = {
-            "config.meshtx.io/proxy-log-levels": "debug",
-            "config.meshtx.io/skip-inbound-ports": "mysql",
-        }
-        name, warned = self.only(healthy(namespaces=Found([wrong])))
-        self.assertEqual(name, "annotations")
-        self.assertEqual(
-            [each.partition(";")[0] for each in warned.objects],
-            [
-                "emojivoto: meshtx.io/inject: 'true' is neither enabled nor disabled",
-                "emojivoto: config.meshtx.io/proxy-log-levels: unknown annotation",
-            ],
-        )
-
-    def test_an_annotation_that_refuses_the_pod_is_told(self) -> None:
-        pod = meshed_pod()
-        pod["metadata"]["annotations"]["config.meshtx.io/inbound-policy"] = "nobody"
-        self.assertEqual(self.only(self.with_pods(pod))[0], "annotations")
-
-    def test_namespaces_that_are_about_to_go_are_not_looked_at(self) -> None:
-        going = namespace("going", **{"pod-security.kubernetes.io/enforce": "baseline"})
-        self.assertEqual(self.only(healthy(namespaces=Found([namespace(), going])))[0], "pod-security")
-        going["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
-        self.assertIsInstance(outcomes(healthy(namespaces=Found([namespace(), going])))["pod-security"], Passed)
-
-
-class BalancerTests(Case):
-    def told(self, **spec: object) -> bool:
-        service = {"metadata": {"name": "s", "namespace": "emojivoto"}, "spec": {"selector": {"app": "web"}, **spec}}
-        return isinstance(outcomes(healthy(services=Found([service])))["clients-seen"], Warned)
-
-    def test_only_services_from_outside_that_hide_clients_are_told(self) -> None:
-        self.assertTrue(self.told(type="LoadBalancer"))
-        self.assertTrue(self.told(type="NodePort", externalTrafficPolicy="Cluster"))
-        self.assertTrue(self.told(type="ClusterIP", externalIPs=["192.0.2.1"]))
-        self.assertFalse(self.told(type="LoadBalancer", externalTrafficPolicy="Local"))
-        self.assertFalse(self.told(type="ClusterIP"))
-        self.assertFalse(self.told(type="LoadBalancer", selector={"app": "other"}))
-        self.assertFalse(self.told(type="LoadBalancer", selector={}))
-
-
-class UntilPassedTests(Case):
+class UntilPassedTests(CheckedCase):
     def until(self, *outcomes: Failed | Passed, patience: float) -> tuple[Deferred[Report], Clock]:
         left = list(outcomes)
 

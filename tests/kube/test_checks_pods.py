@@ -1,0 +1,99 @@
+"""The checks of pods, and of what leads to them: a snapshot in, an outcome out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from meshtx.kube.checks.outcomes import Passed, Warned
+from meshtx.kube.checks.snapshot import Found, Snapshot
+from meshtx.kube.sidecar import API_TOKEN_FOLDER, PROXY
+from tests.kube.snapshots import CheckedCase, Json, bare_pod, healthy, meshed_pod, namespace, outcomes
+
+
+class DataPlaneTests(CheckedCase):
+    def with_pods(self, *pods: Json) -> Snapshot:
+        return healthy(pods=Found([meshed_pod("good"), *pods]))
+
+    def test_pods_that_end_or_are_not_asked_for_are_none(self) -> None:
+        ended, ending, elsewhere = bare_pod("a"), bare_pod("b"), bare_pod("c", where="other")
+        ended["status"]["phase"] = "Succeeded"
+        ending["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
+        system, own = bare_pod("d", where="kube-system"), bare_pod("e", where="meshtx")
+        snapshot = self.with_pods(ended, ending, elsewhere, system, own)
+        spaces = [namespace(), namespace("kube-system"), namespace("meshtx")]
+        found = outcomes(replace(snapshot, namespaces=Found(spaces)))
+        self.assertEqual({type(each) for each in found.values()}, {Passed})
+
+    def test_a_pod_without_a_proxy_is_named(self) -> None:
+        name, failed = self.only(self.with_pods(bare_pod("a"), bare_pod("b")))
+        self.assertEqual((name, failed.objects), ("pods-injected", ("emojivoto/a", "emojivoto/b")))
+
+    def test_another_control_planes_pods_are_not_ours(self) -> None:
+        pod = meshed_pod("other")
+        pod["metadata"]["labels"]["meshtx.io/control-plane-ns"] = "other"
+        pod["metadata"]["annotations"]["meshtx.io/trust-root-sha256"] = "x"
+        self.assertEqual({type(each) for each in outcomes(self.with_pods(pod)).values()}, {Passed})
+
+    def test_a_token_of_the_api_in_our_containers_is_named(self) -> None:
+        pod = meshed_pod()
+        for container in pod["spec"]["initContainers"]:
+            if container["name"] == PROXY:
+                container["volumeMounts"][-1] = {"name": "kube-api-access-x", "mountPath": f"{API_TOKEN_FOLDER}/"}
+        name, failed = self.only(self.with_pods(pod))
+        self.assertEqual((name, failed.objects), ("proxies-tokens", ("emojivoto/web",)))
+
+    def test_a_proxy_that_has_not_begun_is_not_unready(self) -> None:
+        pod = meshed_pod()
+        pod["status"] = {"phase": "Pending"}
+        self.assertIsInstance(outcomes(self.with_pods(pod))["proxies-ready"], Passed)
+
+    def test_every_reason_to_leave_a_pod_out_is_told(self) -> None:
+        reasons = (
+            bare_pod("a", hostNetwork=True),
+            bare_pod("b", containers=[{"name": "istio-proxy"}]),
+            bare_pod("c", os={"name": "windows"}),
+        )
+        name, warned = self.only(self.with_pods(*reasons))
+        self.assertEqual((name, len(warned.objects)), ("pods-possible", 3))
+
+    def test_words_of_namespaces_are_looked_at_too(self) -> None:
+        wrong = namespace(**{"meshtx.io/inject": "true"})
+        wrong["metadata"]["annotations"] = {
+            "config.meshtx.io/proxy-log-levels": "debug",
+            "config.meshtx.io/skip-inbound-ports": "mysql",
+        }
+        name, warned = self.only(healthy(namespaces=Found([wrong])))
+        self.assertEqual(name, "annotations")
+        self.assertEqual(
+            [each.partition(";")[0] for each in warned.objects],
+            [
+                "emojivoto: meshtx.io/inject: 'true' is neither enabled nor disabled",
+                "emojivoto: config.meshtx.io/proxy-log-levels: unknown annotation",
+            ],
+        )
+
+    def test_an_annotation_that_refuses_the_pod_is_told(self) -> None:
+        pod = meshed_pod()
+        pod["metadata"]["annotations"]["config.meshtx.io/inbound-policy"] = "nobody"
+        self.assertEqual(self.only(self.with_pods(pod))[0], "annotations")
+
+    def test_namespaces_that_are_about_to_go_are_not_looked_at(self) -> None:
+        going = namespace("going", **{"pod-security.kubernetes.io/enforce": "baseline"})
+        self.assertEqual(self.only(healthy(namespaces=Found([namespace(), going])))[0], "pod-security")
+        going["metadata"]["deletionTimestamp"] = "2026-08-01T12:00:00Z"
+        self.assertIsInstance(outcomes(healthy(namespaces=Found([namespace(), going])))["pod-security"], Passed)
+
+
+class BalancerTests(CheckedCase):
+    def told(self, **spec: object) -> bool:
+        service = {"metadata": {"name": "s", "namespace": "emojivoto"}, "spec": {"selector": {"app": "web"}, **spec}}
+        return isinstance(outcomes(healthy(services=Found([service])))["clients-seen"], Warned)
+
+    def test_only_services_from_outside_that_hide_clients_are_told(self) -> None:
+        self.assertTrue(self.told(type="LoadBalancer"))
+        self.assertTrue(self.told(type="NodePort", externalTrafficPolicy="Cluster"))
+        self.assertTrue(self.told(type="ClusterIP", externalIPs=["192.0.2.1"]))
+        self.assertFalse(self.told(type="LoadBalancer", externalTrafficPolicy="Local"))
+        self.assertFalse(self.told(type="ClusterIP"))
+        self.assertFalse(self.told(type="LoadBalancer", selector={"app": "other"}))
+        self.assertFalse(self.told(type="LoadBalancer", selector={}))
