@@ -8,6 +8,7 @@ queues, and nobody else waits.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
@@ -47,7 +48,8 @@ class Subscriptions:
 
     :param answer: makes the present answer for an address.
     :param table: makes a session's present table.
-    :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may.
+    :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may. Workloads
+        of one namespace have half of the first and the last at most: who runs there can keep out nobody elsewhere.
     """
 
     def __init__(
@@ -62,6 +64,9 @@ class Subscriptions:
         self.sessions: dict[str, Session] = {}
         self.count = 0
         """Subscriptions: addresses, once for each session that has asked."""
+        self._sessions_of: Counter[str] = Counter()
+        """By namespace; so is the next."""
+        self._count_of: Counter[str] = Counter()
         self._answer = answer
         self._table = table
         self._most_sessions = most_sessions
@@ -79,7 +84,10 @@ class Subscriptions:
         """
         if len(self.sessions) >= self._most_sessions:
             raise TooMany(f"{self._most_sessions} sidecars follow already")
+        if self._sessions_of[session.peer.namespace] >= self._most_sessions // 2:
+            raise TooMany(f"{self._most_sessions // 2} sidecars of namespace {session.peer.namespace} follow already")
         self.sessions[session.name] = session
+        self._sessions_of[session.peer.namespace] += 1
         for ip in session.own_ips:
             self._own.setdefault(ip, set()).add(session)
 
@@ -110,6 +118,7 @@ class Subscriptions:
         self.forget(session, tuple(session.asked))
         self._stale_tables.pop(session, None)
         del self.sessions[session.name]
+        _less(self._sessions_of, session.peer.namespace)
         for ip in session.own_ips:
             self._own[ip].discard(session)
             if not self._own[ip]:
@@ -130,6 +139,7 @@ class Subscriptions:
                 session.pending.pop(address, None)
                 session.withheld.discard(address)
                 self.count -= 1
+                _less(self._count_of, session.peer.namespace)
                 self._leave(session, address)
 
     def changed(self, ips: Iterable[IP]) -> None:
@@ -211,6 +221,7 @@ class Subscriptions:
         asked.sessions.add(session)
         session.asked.add(address)
         self.count += 1
+        self._count_of[session.peer.namespace] += 1
         return asked
 
     def _check_room(self, session: Session) -> None:
@@ -218,6 +229,8 @@ class Subscriptions:
             raise TooMany(f"a session may ask for {self._most_asked} addresses: forget some")
         if self.count >= self._most:
             raise TooMany(f"{self._most} addresses are asked for already")
+        if self._count_of[session.peer.namespace] >= self._most // 2:
+            raise TooMany(f"{self._most // 2} addresses are asked for by namespace {session.peer.namespace} already")
 
     def _leave(self, session: Session, address: Address) -> None:
         at_ip = self._asked[address.ip]
@@ -238,6 +251,12 @@ class _Asked:
         self.address = address
         self.encoded: bytes | None = None
         self.sessions: set[Session] = set()
+
+
+def _less(counts: Counter[str], of: str) -> None:
+    counts[of] -= 1
+    if not counts[of]:
+        del counts[of]
 
 
 def _encoded(update: Update) -> bytes:

@@ -341,43 +341,6 @@ class FindTests(DirectoryCase):
             self.refused(Status.INVALID_ARGUMENT, finding)
 
 
-class BoundTests(DirectoryCase):
-    def setUp(self) -> None:
-        self.patch(directory_service, "MAX_SESSIONS", 2)
-        self.patch(directory_service, "MAX_ASKED", 3)
-        self.patch(directory_service, "MAX_SUBSCRIPTIONS", 4)
-        super().setUp()
-        self.know()
-
-    def test_of_sessions(self) -> None:
-        first, _ = self.follower(), self.follower()
-        self.refused(Status.RESOURCE_EXHAUSTED, self.follower().running)
-        first.leave()
-        self.assertEqual(len(self.follower().call.sent), 1)
-
-    def test_of_addresses_that_a_session_asks_for(self) -> None:
-        follower = self.follower("10.1.0.1:1", "10.1.0.1:2", "10.1.0.1:3")
-        self.refused(Status.RESOURCE_EXHAUSTED, follower.find("10.1.0.1:4"))
-        follower.found("10.1.0.1:3")
-        self.successResultOf(follower.forget("10.1.0.1:1"))
-        follower.found("10.1.0.1:4")
-
-    def test_of_those_that_it_knows_when_it_begins(self) -> None:
-        follower = self.follower(*(f"10.1.0.1:{port}" for port in range(1, 5)))
-        self.refused(Status.RESOURCE_EXHAUSTED, follower.running)
-        self.assertEqual((self.service.sessions, self.service.subscriptions), (0, 0))
-
-    def test_of_all_that_are_asked_for(self) -> None:
-        self.follower("10.1.0.1:1", "10.1.0.1:2", "10.1.0.1:3")
-        follower = self.follower("10.1.0.1:1")
-        self.refused(Status.RESOURCE_EXHAUSTED, follower.find("10.1.0.1:2"))
-
-    def test_of_a_pods_own_addresses(self) -> None:
-        many = [f"10.1.0.{number}" for number in range(1, 18)]
-        follower = self.follower(own_ips=many)
-        self.refused(Status.INVALID_ARGUMENT, follower.running)
-
-
 class PermittedTests(DirectoryCase):
     def test_who_has_no_name_or_one_of_another_mesh_is_told_nothing(self) -> None:
         self.know()
