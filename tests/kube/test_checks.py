@@ -126,10 +126,11 @@ class ControlPlaneTests(CheckedCase):
         self.assertIsInstance(outcomes(changed("ClusterRole", "meshtx-directory", joined))["roles"], Passed)
 
     def test_each_right_that_is_missing_is_named(self) -> None:
-        for key in expected("meshtx"):
-            if key.kind in {"Role", "ClusterRole"}:
-                name, failed = self.only(changed(key.kind, key.name, lambda each: each.update(rules=[])))
-                rights = tuple(f"{key}: {rule}" for rule in rules_of(expected("meshtx")[key]))
+        for key, rendered in expected("meshtx").items():
+            for place, rule in enumerate(rendered.get("rules") or ()):
+                snapshot = changed(key.kind, key.name, lambda role, place=place: role["rules"].pop(place))
+                rights = tuple(f"{key}: {each}" for each in rules_of({**rendered, "rules": [rule]}))
+                name, failed = self.only(snapshot)
                 self.assertEqual((name, failed.objects), ("roles", rights))
 
     def test_a_right_on_one_object_is_not_the_right_on_all(self) -> None:
