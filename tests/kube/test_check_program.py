@@ -6,13 +6,20 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import deferToThread
 
+from meshtx.kube.checks.data_plane import DATA_PLANE
+from meshtx.kube.checks.outcomes import Passed, Skipped, run
+from meshtx.kube.checks.reading import Reader
+from meshtx.kube.checks.snapshot import path_of
+from meshtx.kube.checks.webhook import WEBHOOK
 from meshtx.kube.manifests.shapes import ISSUER_SECRET
 from tests.kube.check_case import CheckCase
+from tests.kube.injector_case import InjectorCase
 
 
 class ProgramTests(CheckCase):
@@ -84,6 +91,27 @@ class ProgramTests(CheckCase):
 
     async def is_alone(self) -> bool:
         return not await self.endpoints("meshtx-injector", self.mesh)
+
+
+class InjectorTests(InjectorCase):
+    """With an injector that runs, and writes its certificate and its authorities itself."""
+
+    async def test_the_api_server_believes_the_injector(self) -> None:
+        reader = Reader(self.api, self.cluster.url, self.namespace, lambda: datetime.now(UTC))
+        snapshot = await reader.installed()
+        found = {each.check.name: each.outcome for each in run([WEBHOOK], snapshot).results}
+        self.assertIsInstance(found.pop("webhook-endpoints"), Skipped)  # it has no Deployment here
+        self.assertEqual({type(each) for each in found.values()}, {Passed}, found)
+
+    async def test_pods_that_it_meshes_pass(self) -> None:
+        pod = await self.created(self.a_pod())
+        await self.run_pod(pod["metadata"]["name"], "10.9.0.1", namespace=self.apps)
+        reader = Reader(self.api, self.cluster.url, self.namespace, lambda: datetime.now(UTC))
+        snapshot = await reader.installed()
+        self.assertEqual([path_of(each) for each in snapshot.meshed_pods()], [f"{self.apps}/web"])
+        found = {each.check.name: each.outcome for each in run([DATA_PLANE], snapshot).results}
+        self.assertIsInstance(found.pop("proxies-version"), Skipped)  # likewise
+        self.assertEqual({type(each) for each in found.values()}, {Passed}, found)
 
 
 def _selector(name: str) -> dict[str, Any]:
