@@ -60,6 +60,8 @@ MAX_ASKED = MOST + 1000
 """Addresses of one session: what a sidecar keeps, and those that it is about to forget."""
 MAX_SUBSCRIPTIONS = 1_000_000
 """Of all sessions together; some 100 bytes each."""
+MAX_ADDRESSES = 100_000
+"""Different ones, of all sessions together; some 800 bytes each."""
 MAX_OWN_IPS = 16
 
 
@@ -85,6 +87,7 @@ class DirectoryService:
             most_sessions=MAX_SESSIONS,
             most_asked=MAX_ASKED,
             most=MAX_SUBSCRIPTIONS,
+            most_addresses=MAX_ADDRESSES,
         )
         self._woken: dict[Session, None] = {}
         self._waiting: dict[Session, Deferred[None]] = {}

@@ -48,8 +48,9 @@ class Subscriptions:
 
     :param answer: makes the present answer for an address.
     :param table: makes a session's present table.
-    :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may. Workloads
-        of one namespace have half of the first and the last at most: who runs there can keep out nobody elsewhere.
+    :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may, each
+        counted for each session; `most_addresses`: each counted once. Workloads of one namespace have half at most of
+        all but the second: who runs there can keep out nobody elsewhere.
     """
 
     def __init__(
@@ -60,18 +61,23 @@ class Subscriptions:
         most_sessions: int,
         most_asked: int,
         most: int,
+        most_addresses: int,
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self.count = 0
         """Subscriptions: addresses, once for each session that has asked."""
         self._sessions_of: Counter[str] = Counter()
-        """By namespace; so is the next."""
+        """By namespace; so are the next two."""
         self._count_of: Counter[str] = Counter()
+        self._addresses_of: Counter[str] = Counter()
+        """Of an address that several ask for, to whoever has asked first."""
+        self._addresses = 0
         self._answer = answer
         self._table = table
         self._most_sessions = most_sessions
         self._most_asked = most_asked
         self._most = most
+        self._most_addresses = most_addresses
         self._asked: dict[IP, dict[Address, _Asked]] = {}
         self._own: dict[IP, set[Session]] = {}
         self._stale: dict[Address, None] = {}
@@ -216,12 +222,21 @@ class Subscriptions:
             return asked
         self._check_room(session)
         if asked is None:
-            asked = _Asked(address)
-            self._asked.setdefault(address.ip, {})[address] = asked
+            asked = self._begin_asking(session.peer.namespace, address)
         asked.sessions.add(session)
         session.asked.add(address)
         self.count += 1
         self._count_of[session.peer.namespace] += 1
+        return asked
+
+    def _begin_asking(self, namespace: str, address: Address) -> _Asked:
+        if self._addresses >= self._most_addresses:
+            raise TooMany(f"{self._most_addresses} different addresses are asked for already")
+        if self._addresses_of[namespace] >= self._most_addresses // 2:
+            raise TooMany(f"{self._most_addresses // 2} addresses are asked for by namespace {namespace} alone")
+        self._addresses += 1
+        self._addresses_of[namespace] += 1
+        asked = self._asked.setdefault(address.ip, {})[address] = _Asked(address, namespace)
         return asked
 
     def _check_room(self, session: Session) -> None:
@@ -238,6 +253,8 @@ class Subscriptions:
         asked.sessions.discard(session)
         if not asked.sessions:
             del at_ip[address]
+            self._addresses -= 1
+            _less(self._addresses_of, asked.first)
             if not at_ip:
                 del self._asked[address.ip]
 
@@ -245,10 +262,12 @@ class Subscriptions:
 class _Asked:
     """An address that somebody has asked for, and the message of the last answer, encoded once for all who have."""
 
-    __slots__ = ("address", "encoded", "sessions")
+    __slots__ = ("address", "encoded", "first", "sessions")
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, first: str) -> None:
         self.address = address
+        self.first = first
+        """The namespace from which it was asked for first."""
         self.encoded: bytes | None = None
         self.sessions: set[Session] = set()
 

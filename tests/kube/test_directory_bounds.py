@@ -59,6 +59,16 @@ class BoundTests(DirectoryCase):
         self.successResultOf(follower.forget("10.1.0.1:1"))
         follower.found("10.1.0.1:2")
 
+    def test_of_different_addresses(self) -> None:
+        self.patch(self.service._subscriptions, "_most_addresses", 4)
+        follower = self.follower("10.1.0.1:1", "10.1.0.1:2")
+        self.refused(Status.RESOURCE_EXHAUSTED, follower.find("10.1.0.1:3"))
+        elsewhere = self.follower("10.1.0.1:1", "10.1.0.1:3", "10.1.0.1:4", peer=ELSEWHERE)
+        third = self.follower("10.1.0.1:4", peer=THIRD)
+        self.refused(Status.RESOURCE_EXHAUSTED, third.find("10.1.0.1:5"))
+        self.successResultOf(elsewhere.forget("10.1.0.1:3"))
+        third.found("10.1.0.1:5")
+
     def test_of_a_pods_own_addresses(self) -> None:
         many = [f"10.1.0.{number}" for number in range(1, 18)]
         follower = self.follower(own_ips=many)
