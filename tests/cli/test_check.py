@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
@@ -159,14 +161,12 @@ class CheckTests(Case):
 class ProcessTests(SynchronousTestCase):
     """As a process, which has a reactor, and a server that is of no use."""
 
-    def start(self, port: int) -> subprocess.Popen[str]:
+    def start(self, port: int, **settings: Any) -> subprocess.Popen[str]:
         file = Path(self.mktemp())
         file.write_text(json.dumps(_kubeconfig(f"https://127.0.0.1:{port}")))
         return subprocess.Popen(
             [sys.executable, "-m", "meshtx", "check", f"--kubeconfig={file}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **settings},
         )
 
     def test_a_server_that_is_not_there_is_the_only_check(self) -> None:
@@ -180,6 +180,14 @@ class ProcessTests(SynchronousTestCase):
         self.assertIn("GET /version: ", problem)
         self.assertIn("hint: 'kubectl version' must work", hint)
         self.assertEqual(last, "1 failed")
+
+    def test_a_terminal_is_noticed(self) -> None:
+        ours, terminal = os.openpty()
+        self.addCleanup(os.close, ours)
+        process = self.start(1, stdout=terminal, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+        os.close(terminal)
+        self.assertEqual(process.communicate(timeout=60), (None, ""))
+        self.assertIn("\x1b[31m×\x1b[0m api-reached", os.read(ours, 4096).decode())
 
     def test_who_interrupts_it_waits_no_more(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:

@@ -72,6 +72,14 @@ class DataPlaneTests(CheckedCase):
             ],
         )
 
+    def test_a_policy_may_stand_on_the_namespace_and_its_names_on_the_pod(self) -> None:
+        pod, spaces = meshed_pod(), [namespace()]
+        names = "web.emojivoto.serviceaccount.identity.meshtx.cluster.local"
+        pod["metadata"]["annotations"]["config.meshtx.io/inbound-allow"] = names
+        spaces[0]["metadata"]["annotations"] = {"config.meshtx.io/inbound-policy": "listed"}
+        found = outcomes(replace(self.with_pods(pod), namespaces=Found(spaces)))
+        self.assertIsInstance(found["annotations"], Passed)
+
     def test_an_annotation_that_refuses_the_pod_is_told(self) -> None:
         pod = meshed_pod()
         pod["metadata"]["annotations"]["config.meshtx.io/inbound-policy"] = "nobody"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from meshtx.kube import annotations as marks
 from meshtx.kube.api_errors import Object
@@ -125,18 +125,24 @@ def _of_namespace(namespace: Object) -> Iterator[str]:
     word = labels_of(namespace).get(marks.INJECT)
     if word not in {None, marks.ENABLED, marks.DISABLED}:
         yield f"{marks.INJECT}: {word!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"
-    yield from _read(lambda: marks.read({}, _except_ports(annotations_of(namespace)), {}, marks.Resources()))
+    yield from _read(lambda: marks.read({}, _alone(_except_ports(annotations_of(namespace))), {}, marks.Resources()))
 
 
-def _except_ports(annotations: dict[str, str]) -> dict[str, str]:
+def _except_ports(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return a namespace's annotations without those whose names of ports only a pod knows."""
     lists = {prefix + name for name in marks.PORT_LISTS for prefix in (marks.PREFIX, marks.LINKERD_PREFIX)}
     return {key: text for key, text in annotations.items() if key not in lists}
 
 
+def _alone(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return one object's annotations without the names whose policy may stand on the other one."""
+    policy, names = (marks.PREFIX + setting for setting in (marks.POLICY, marks.ALLOW))
+    return {key: text for key, text in annotations.items() if key != names or policy in annotations}
+
+
 def _of_pod(pod: Object) -> Iterator[str]:
     yield from unclear(pod)
-    yield from _read(lambda: marks.read(annotations_of(pod), {}, named_ports(pod), marks.Resources()))
+    yield from _read(lambda: marks.read(_alone(annotations_of(pod)), {}, named_ports(pod), marks.Resources()))
 
 
 def _read(settings: Callable[[], marks.Settings]) -> tuple[str, ...]:
