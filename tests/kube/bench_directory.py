@@ -154,6 +154,7 @@ class Program:
             "key_file": folder / "tls.key",
             "kubernetes_folder": folder,
             "listen": f"127.0.0.1:{PORT}",
+            "tap_listen": "127.0.0.1:0",
             "admin_listen": f"127.0.0.1:{ADMIN}",
         }
         host, _, port = plane.url.removeprefix("https://").rpartition(":")
