@@ -72,6 +72,7 @@ class TapApi(MultiService):
     """Serves while it runs; `factory` is what to listen with.
 
     :param contexts: returns those of the directory's own credentials, ``None`` while it has none.
+    :param known: whether the cluster is known whole.
     :param now: the time of day, aware.
     :param reactor: (Any: a reactor has no one type.)
     """
@@ -83,6 +84,7 @@ class TapApi(MultiService):
         cluster: Cluster,
         contexts: Callable[[], Contexts | None],
         *,
+        known: Callable[[], bool],
         reactor: Any,
         now: Callable[[], datetime],
         registry: CollectorRegistry,
@@ -91,6 +93,7 @@ class TapApi(MultiService):
         self._api = api
         self._cluster = cluster
         self._contexts = contexts
+        self._known = known
         self._reactor = reactor
         self._dialler = Dialler(reactor, SocketOptions(), CONNECT_TIMEOUT)
         self._taps: set[TapRelay] = set()
@@ -138,6 +141,8 @@ class TapApi(MultiService):
         await self._authorize(user, target)
         if len(self._taps) >= MAX_TAPS:
             raise TapRefused(HTTPStatus.TOO_MANY_REQUESTS, f"{MAX_TAPS} taps are open, and there may be no more")
+        if not self._known():  # that there is nothing would be no fact
+            raise TapRefused(HTTPStatus.SERVICE_UNAVAILABLE, "the directory does not know the cluster yet: try again")
         pods = self._pods(target)
 
         def reached(pod: Pod) -> Meshed | None:

@@ -97,6 +97,7 @@ class DirectoryProgram(MultiService):
             namespace,
             cluster,
             lambda: self.tls.contexts,
+            known=lambda: self.directory.synced,
             reactor=reactor,
             now=self.now,
             registry=self.metrics.registry,

@@ -53,11 +53,13 @@ class OpenTests(SynchronousTestCase):
         self.api = Api()
         self.cluster = Cluster(SCOPE)
         self.registry = CollectorRegistry()
+        self.known = True
         self.taps = TapApi(
             self.api,  # type: ignore[arg-type]  # what it uses of it
             "meshtx",
             self.cluster,
             lambda: None,
+            known=lambda: self.known,
             reactor=self.clock,
             now=lambda: datetime.now(UTC),
             registry=self.registry,
@@ -117,6 +119,11 @@ class OpenTests(SynchronousTestCase):
         for error in (ApiUnavailable("away"), ApiForbidden("not you", 403)):
             self.api.status = error
             self.assertEqual(self.refused()[0], HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def test_what_is_not_known_yet_is_not_said_to_be_missing(self) -> None:
+        self.known = False
+        for target in (WEB, TapTarget(SHOP, "deployments", "none")):
+            self.assertEqual(self.refused(target)[0], HTTPStatus.SERVICE_UNAVAILABLE)
 
     def test_a_workload_without_pods_is_not_found(self) -> None:
         code, text = self.refused(TapTarget(SHOP, "deployments", "none"))
