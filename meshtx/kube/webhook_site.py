@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -59,6 +60,8 @@ class WebhookSite(Site):
         self.connections = Connections(MAX_CONNECTIONS)
         self.held = 0
         """Bytes of bodies that are here."""
+        self.receiving: dict[_Request, None] = {}
+        """Whose bodies are still coming, in the order in which they began."""
         self.closing = False
         """Whether each connection ends with its next answer: who asked comes to another replica then."""
         self._working = _Working()
@@ -123,6 +126,7 @@ class _Request(Request):
     def gotLength(self, length: int | None) -> None:
         super().gotLength(0)  # the base class would put a large one on a disk
         self._site: WebhookSite = self.channel.site  # type: ignore[attr-defined]  # a `SeatedChannel` of ours
+        self._site.receiving[self] = None
         self.notifyFinish().addBoth(self._release)
         if length is not None:
             self._check(length)
@@ -136,6 +140,7 @@ class _Request(Request):
             super().handleContentChunk(data)
 
     def process(self) -> None:
+        self._site.receiving.pop(self, None)
         if self._ended:
             return
         if self._site.closing:
@@ -152,8 +157,21 @@ class _Request(Request):
         if size > MAX_BODY:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif self._site.held > MAX_HELD:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            self._make_room()
         return not self._ended
+
+    def _make_room(self) -> None:
+        """Cut off who has been sending longest: API servers send in an instant, who would keep them out does not."""
+        oldest = next(iter(self._site.receiving), self)
+        if oldest is self:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        else:
+            oldest._cut_off()
+
+    def _cut_off(self) -> None:
+        self._ended = True
+        self._release(None)
+        cast("SeatedChannel", self.channel).transport.abortConnection()
 
     def _refuse(self, status: HTTPStatus) -> None:
         self._ended = True
@@ -162,6 +180,7 @@ class _Request(Request):
         self.channel.loseConnection()
 
     def _release(self, _: object) -> None:
+        self._site.receiving.pop(self, None)
         self._site.held -= self._size
         self._size = 0
 

@@ -133,12 +133,21 @@ class BoundTests(SiteCase):
         transport.abortConnection()
         self.assertEqual(self.site.held, 0)
 
-    def test_all_bodies_together_are_bounded(self) -> None:
+    def test_all_bodies_together_are_bounded_and_who_sends_longest_makes_room(self) -> None:
         self.patch(webhook_site, "MAX_HELD", 3 * len(BODY))
         held = [self.ask("/pods", BODY[:-1], Content_Length=str(len(BODY))) for _ in range(3)]
+        self.assertEqual(self.status(self.ask("/pods")), 200)
+        self.assertEqual([each.aborted for each in held], [True, False, False])
+        self.assertEqual(self.site.held, 2 * len(BODY) - 2)
+        held[2].channel.dataReceived(BODY[-1:])
+        self.assertEqual(self.status(held[2]), 200)
+
+    def test_where_nobody_else_is_sending_there_is_no_room(self) -> None:
+        self.patch(webhook_site, "MAX_HELD", len(BODY))
+        busy = self.ask("/later")
         refused = self.ask("/pods")
         self.assertEqual(self.status(refused), 503)
-        for each in (refused, held[0]):
+        for each in (refused, busy):
             each.abortConnection()
         self.assertEqual(self.status(self.ask("/pods")), 200)
 
