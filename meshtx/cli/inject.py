@@ -148,6 +148,8 @@ def _verify(edited: str, before: Text, marked: list[tuple[int, tuple[str, ...]]]
     """
     expected = [before.value(node) for node in _objects(before)]
     for number, path in marked:
+        if expected[number] is None:
+            raise ConfigError(name, "an object has values that are not YAML's own, or is too deep", _AS_API)
         _label(expected[number], path, wanted)
     odd = ConfigError(name, "its spelling does not let a label in", "write it as kubectl prints it")
     try:

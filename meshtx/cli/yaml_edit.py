@@ -18,8 +18,13 @@ Node = Any
 """A node of PyYAML's, which is an optional package: no type of it is here."""
 
 
+_HINT = "write YAML or JSON as Kubernetes reads it"
 _MERGE = "<<"
 """The key that takes in another mapping's keys."""
+
+
+MOST_MEANT = 5_000_000
+"""Nodes of one text, those behind an alias counted each time: a few lines of aliases of aliases can mean any number."""
 
 
 class Shared(Exception):
@@ -30,7 +35,7 @@ class Text:
     """A text of YAML documents, and the changes that are to be made to it.
 
     :param name: of the text, in errors.
-    :raises ConfigError: it is no YAML, or there is no PyYAML.
+    :raises ConfigError: it is no YAML, or aliases in it have no end; or there is no PyYAML.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -42,7 +47,10 @@ class Text:
         try:
             self.documents: list[Node] = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
         except (yaml.YAMLError, RecursionError) as error:
-            raise ConfigError(name, _said(error), "write YAML or JSON as Kubernetes reads it") from error
+            raise ConfigError(name, _said(error), _HINT) from error
+        sizes: dict[int, int] = {}
+        if sum(self._size(node, sizes) for node in self.documents) > MOST_MEANT:
+            raise ConfigError(name, f"its aliases stand for more than {MOST_MEANT} values", _HINT)
         self._meant = Counter(id(child) for node in _every(self.documents) for child in _children(node))
 
     def mapping(self, node: Node) -> dict[str, Node]:
@@ -56,10 +64,10 @@ class Text:
         return list(node.value) if isinstance(node, self._yaml.SequenceNode) else []
 
     def value(self, node: Node) -> Any:  # Any: YAML
-        """Return what a node means, ``None`` where that needs tags which are not YAML's own."""
+        """Return what a node means, ``None`` where it is no value of YAML's own tags, or too deep."""
         try:
             return self._yaml.SafeLoader("").construct_document(deepcopy(node))  # it writes into what it reads
-        except self._yaml.YAMLError:
+        except (self._yaml.YAMLError, ValueError, RecursionError):
             return None
 
     def line(self, node: Node) -> int:
@@ -94,6 +102,19 @@ class Text:
         for start, (end, new) in sorted(self._edits.items(), reverse=True):
             text = text[:start] + new + text[end:]
         return text
+
+    def _size(self, node: Node, sizes: dict[int, int]) -> int:
+        """Return how many nodes one stands for.
+
+        :param sizes: of those that are known, by `id`; 0: of those that it is within.
+        """
+        known = sizes.get(id(node))
+        if known == 0:
+            raise ConfigError(self._name, f"line {self.line(node)}: an alias of what it is a part of", _HINT)
+        if known is None:
+            sizes[id(node)] = 0
+            known = sizes[id(node)] = 1 + sum(self._size(child, sizes) for child in _children(node))
+        return known
 
     def _is_null(self, node: Node) -> bool:
         return bool(node.tag == "tag:yaml.org,2002:null")

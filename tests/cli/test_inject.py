@@ -51,6 +51,8 @@ spec:
           containers: [{name: app, image: example.org/app}]
 """
 
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
+
 OTHER = """\
 apiVersion: example.org/v1
 kind: Deployment     # not the API's
@@ -249,6 +251,12 @@ class SaidTests(InjectCase):
             ("a: [", "write YAML or JSON"),
             ("apiVersion: v1\nkind: Pod\nmetadata: [a]\n", "of another type than the API's"),
             ("apiVersion: v1\nkind: Namespace\nmetadata: {labels: []}\n", "line 3: no mapping"),
+            (f"{POD}x: &a [*a]\n", "line 4: an alias of what it is a part of"),
+            ("&l\napiVersion: v1\nkind: List\nitems: [*l]\n", "an alias of what it is a part of"),
+            (
+                POD + "".join(f"a{n + 1}: &a{n + 1} [{f'*a{n}, *a{n}' if n else 1}]\n" for n in range(40)),
+                "stand for more",
+            ),
         ):
             status, out, err = self.inject(text)
             self.assertEqual((status, out, err.count("\n")), (2, "", 1))
@@ -258,6 +266,12 @@ class SaidTests(InjectCase):
         self.assertEqual((status, err), (2, f"meshtx: {file}: {NO_FILE}\n"))
         file.write_bytes(b"\xff\xfe")
         self.assertEqual(self.run_line("inject", str(file))[0], 2)
+
+    def test_what_kubernetes_does_not_read_is_not_marked(self) -> None:
+        for text in ("x: !!python/name:os.system", "? [a]\n: b", "x: 2001-99-99", f"x: {'[' * 300}{']' * 300}"):
+            status, out, err = self.inject(f"{POD}{text}\n")
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("not YAML's own, or is too deep", err)
 
     def test_without_the_extra_it_says_what_to_install(self) -> None:
         with patch.dict(sys.modules, {"yaml": None}):
