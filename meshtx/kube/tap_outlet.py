@@ -57,10 +57,6 @@ class Outlet:
         self._waiting.append(waiting)
         return waiting
 
-    def flush(self) -> None:
-        """Send all that waits, at once: it is the end."""
-        self._send(len(self._queue))
-
     def pauseProducing(self) -> None:
         """The caller takes nothing now."""
         self._paused = True
@@ -86,7 +82,7 @@ class Outlet:
     def _take_turn(self) -> None:
         self._turn = None
         if not self._paused:
-            self._send(BATCH)
+            self._send()
             self._turn = self._clock.callLater(GATHER, self._next_turn)
         if len(self._queue) < QUEUE:
             self._release()
@@ -95,8 +91,8 @@ class Outlet:
         self._turn = None
         self._schedule(0.0)
 
-    def _send(self, most: int) -> None:
-        batch = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+    def _send(self) -> None:
+        batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
         if batch:
             self._write(b"".join(line + b"\n" for line in batch))
             self._beat.reset(HEARTBEAT)
