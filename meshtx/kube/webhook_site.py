@@ -27,6 +27,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from meshtx.kube.admission import MalformedReview, Review, parse
 from meshtx.kube.injector import Result
 from meshtx.observe.admin import SeatedChannel
+from meshtx.observe.sparing import Sparing
 from meshtx.rpc.connections import Connections
 
 MAX_BODY = 10 * 1024 * 1024
@@ -68,7 +69,7 @@ class WebhookSite(Site):
         self._clock = reactor
         root = Resource()
         for path, answers in paths.items():
-            root.putChild(path.lstrip("/").encode("ascii"), _Hook(answers, answered, self._working))
+            root.putChild(path.lstrip("/").encode("ascii"), _Hook(answers, answered, self._working, reactor))
         super().__init__(root, requestFactory=_Request, parsePOSTFormSubmission=False, timeout=IDLE, reactor=reactor)
 
     def startFactory(self) -> None:
@@ -190,10 +191,14 @@ class _Hook(Resource):
 
     log = Logger()
 
-    def __init__(self, answers: Answers, answered: Callable[[Result], None], working: _Working) -> None:
+    def __init__(
+        self, answers: Answers, answered: Callable[[Result], None], working: _Working, clock: IReactorTime
+    ) -> None:
         super().__init__()
         self.isLeaf = True
         self._working = working
+        self._sparing = Sparing()
+        self._clock = clock
         self._answers = answers
         self._answered = answered
 
@@ -219,7 +224,10 @@ class _Hook(Resource):
         if failure.check(CancelledError):  # who asked has gone
             return
         self._answered(Result.FAILED)
-        self.log.failure("a question of the API server was not answered", failure)
+        left_out = self._sparing.left_out("failed", self._clock.seconds())
+        if left_out is not None:  # anybody may ask what cannot be answered
+            more = f", and {left_out} more before it" if left_out else ""
+            self.log.failure("a question of the API server was not answered{more}", failure, more=more)
         _finish(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"the injector cannot answer; its log says why\n")
 
 

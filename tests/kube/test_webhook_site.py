@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import HTTPChannel
@@ -20,6 +21,7 @@ from meshtx.kube import webhook_site
 from meshtx.kube.admission import Review, allowed
 from meshtx.kube.injector import Result
 from meshtx.kube.webhook_site import GRACE, IDLE, MAX_BODY, WebhookSite
+from meshtx.observe.sparing import BURST, WINDOW
 
 REVIEW = {
     "apiVersion": "admission.k8s.io/v1",
@@ -103,6 +105,16 @@ class AnswerTests(SiteCase):
         self.assertEqual((self.status(transport), self.results), (500, [Result.FAILED]))
         self.assertNotIn(b"anchors", transport.value())
         self.assertEqual(len(self.flushLoggedErrors(MeshtxError)), 1)
+
+    def test_of_much_trouble_some_is_logged(self) -> None:
+        for _ in range(BURST + 5):
+            self.assertEqual(self.status(self.ask("/broken")), 500)
+        self.assertEqual(len(self.flushLoggedErrors(MeshtxError)), BURST)
+        self.clock.advance(WINDOW)
+        with capturedLogs() as events:
+            self.ask("/broken")
+        self.assertIn("and 5 more before it", formatEvent(events[0]))
+        self.flushLoggedErrors(MeshtxError)
 
     def test_what_is_no_review_is_400(self) -> None:
         self.assertEqual(self.status(self.ask("/pods", b"{}")), 400)
