@@ -21,6 +21,9 @@ from meshtx.wire.address import IP, parse_ip
 Json = Mapping[str, Any]
 """An object as the API has it (`Any`: JSON)."""
 
+MOST_OTHERS = 100
+"""External addresses of a Service that are kept: its author may name 100,000, and each costs as much as a pod's."""
+
 _LIVE_PHASES = {"Pending", "Running"}
 """A pod that has ended keeps its address in the API while another one may have it."""
 
@@ -153,7 +156,7 @@ class Service:
             namespace=sys.intern(metadata["namespace"]),
             name=metadata["name"],
             cluster_ips=_ips(spec.get("clusterIPs") or [spec.get("clusterIP")]),
-            others=_ips([*(spec.get("externalIPs") or ()), *balancers]),
+            others=_ips([*balancers, *(spec.get("externalIPs") or ())])[:MOST_OTHERS],
             ports=tuple(
                 ServicePort(port.get("name") or "", port["port"], _port(port.get("targetPort")))
                 for port in spec.get("ports") or ()

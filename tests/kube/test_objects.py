@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.ranges import parse_network
-from meshtx.kube.objects import Endpoint, HostPort, Node, Pod, Service, ServiceNetwork, ServicePort, Slice
+from meshtx.kube.objects import MOST_OTHERS, Endpoint, HostPort, Node, Pod, Service, ServiceNetwork, ServicePort, Slice
 from tests.kube.objects import ips
 
 POD = {
@@ -151,10 +151,15 @@ class ServiceTests(SynchronousTestCase):
                 "shop",
                 "web",
                 ips("10.96.0.1", "fd01::1"),
-                ips("203.0.113.1", "203.0.113.2", "203.0.113.3"),
+                ips("203.0.113.2", "203.0.113.3", "203.0.113.1"),
                 (ServicePort("http", 80, 8080), ServicePort("db", 5432, None)),
             ),
         )
+
+    def test_of_external_addresses_some_are_kept(self) -> None:
+        many = [f"198.51.{number // 256}.{number % 256}" for number in range(5000)]
+        json = {**SERVICE, "spec": {**SERVICE["spec"], "externalIPs": many}}
+        self.assertEqual(len(Service.read(json).others), MOST_OTHERS)
 
     def test_a_headless_one_and_another_name_have_no_address(self) -> None:
         for spec in ({"clusterIP": "None", "clusterIPs": ["None"]}, {"clusterIPs": None, "clusterIP": None}):
