@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 
 from meshtx.directory.ranges import Network
 from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
@@ -23,6 +24,9 @@ from meshtx.kube.ports import DEFAULT_OPAQUE, PROXY_PORTS, Ports, among, parse_p
 from meshtx.kube.service_index import Front, ServiceIndex
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.wire.address import IP, Address
+
+MOST_ENDPOINTS = 10_000
+"""Of one Service that are told: what is longer than a message may be would end the session of whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,7 @@ class Cluster:
         service = front.service
         authority = f"{service.name}.{service.namespace}.svc.{self._settings.domain}:{front.port.port}"
         found = (self._endpoint(*each) for each in self._services.endpoints(front, address.ip.version).items())
-        return Answer(address, authority, tuple(backend for backend in found if backend is not None))
+        return Answer(address, authority, tuple(islice((each for each in found if each is not None), MOST_ENDPOINTS)))
 
     def _endpoint(self, address: Address, endpoint: Endpoint) -> Backend | None:
         owner = self._pods.owner(address.ip)

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.ranges import parse_network
+from meshtx.kube import cluster as cluster_module
 from meshtx.kube.cluster import Answer, Backend, Cluster, OwnPorts, Settings
 from meshtx.kube.objects import Kept, ServicePort
 from meshtx.kube.ports import PROXY_PORTS
@@ -229,6 +230,11 @@ class ServiceTests(ClusterCase):
         self.assertEqual(self.behind(there, piece(endpoint("192.168.0.1"))), (plain("192.168.0.1:8080"),))
         ended = pod(ip="192.168.0.1", host_network=True, live=False)
         self.assertEqual(self.behind(ended, piece(endpoint("192.168.0.1"))), ())
+
+    def test_of_very_many_endpoints_some_are_told(self) -> None:
+        self.patch(cluster_module, "MOST_ENDPOINTS", 2)
+        many = piece(*(endpoint(f"192.0.2.{number}", "") for number in range(1, 9)))
+        self.assertEqual(self.behind(many), (plain("192.0.2.1:8080"), plain("192.0.2.2:8080")))
 
     def test_each_address_has_endpoints_of_its_own_family(self) -> None:
         both = service(cluster="10.96.0.1 fd01::1")
