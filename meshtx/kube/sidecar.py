@@ -63,7 +63,7 @@ class Values:
     :param trust_digest: `meshtx.pki.bundle.TrustBundle.digest` of them.
     :param native: the API server knows native sidecars (1.29 and later).
     :param anchors_from: where pods of the control plane read the anchors instead, which outlives a change of them.
-    :param tap_names: who may tap the proxy; likewise `metrics_names` for its metrics.
+    :param metrics_names: who may read the proxy's metrics.
     """
 
     image: str

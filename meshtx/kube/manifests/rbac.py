@@ -1,9 +1,8 @@
 """Who may do what: one account a program, and no right that its program does not use.
 
 Nobody may read a Secret by these rules but the injector and the directory those that they keep their serving
-certificates in. The
-issuer's key is mounted into identity's pods, and into no other; so who may make pods in the control plane's
-namespace can read it too. A sidecar has no rights, and no token of its workload.
+certificates in. The issuer's key is mounted into identity's pods, and into no other; so who may make pods in the
+control plane's namespace can read it too. A sidecar has no rights, and no token of its workload.
 
 `create` cannot be limited to names, which is why those Secrets come empty with the manifests.
 """
