@@ -21,6 +21,7 @@ from typing import Any
 
 from meshtx.demo import capture
 from meshtx.demo.lab import Host, Lab, wait_until
+from meshtx.kube.tap_names import API_SERVICE
 from tests.kube.case import add_address, remove_address
 from tests.kube.control_plane import ControlPlane
 from tests.kube.kubelet import Json, Kubelet, containers
@@ -136,6 +137,8 @@ class KubeTown:
         self._lab.__exit__(None, None, None)
         for address in self._outside.values():
             remove_address(address)
+        if self.cluster.api_runs:  # an API that is registered and away keeps every namespace from its end
+            self.cluster.kubectl("delete", "apiservice", API_SERVICE, "--ignore-not-found", "--wait=false")
 
     def apply(self, manifest: str) -> None:
         """Apply a manifest."""
