@@ -151,6 +151,9 @@ class WebhookRotation(Service):
             if str(error) != self.problem:
                 self.log.warn("the certificate of {what}: {reason}", what=self._called.what, reason=str(error))
             self.problem = str(error)
+        except Exception as error:  # noqa: BLE001  # a defect must not end the renewal: nobody would see it for weeks
+            self.log.failure("the certificate of {what} was not looked after", what=self._called.what)
+            self.problem = f"internal error: {type(error).__name__}"
         else:
             self.problem = None
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.kube.api_errors import ApiRefused, ApiUnavailable, Object
 from meshtx.kube.webhook import webhook_configuration
 from meshtx.kube.webhook_certificate import LIFETIME, PRUNE, SWITCH, Generation, Kept, from_data, to_data
-from meshtx.kube.webhook_rotation import EVERY, WebhookRotation
+from meshtx.kube.webhook_rotation import EVERY, FIRST, WebhookRotation
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -164,3 +164,14 @@ class RotationTests(SynchronousTestCase):
         self.assertEqual((rotation.ready_reason(), rotation.problem), (None, "away"))
         self.clock.advance(LIFETIME.total_seconds())
         self.assertEqual(rotation.ready_reason(), "the certificate has expired; away")
+
+    def test_a_defect_does_not_end_it(self) -> None:
+        rotation = self.rotation()
+        self.store.trouble = ZeroDivisionError()
+        rotation.startService()
+        self.addCleanup(rotation.stopService)
+        self.assertEqual(rotation.ready_reason(), "internal error: ZeroDivisionError")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.store.trouble = None
+        self.clock.advance(FIRST)
+        self.assertIsNone(rotation.ready_reason())
