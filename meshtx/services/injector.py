@@ -66,18 +66,13 @@ def rules(namespace: str) -> list[Rule]:
 
     :param namespace: of the control plane.
     """
-    configuration = Rule("", "mutatingwebhookconfigurations", "admissionregistration.k8s.io", name=NAME)
-    secret = Rule("", "secrets", namespace=namespace, name=SECRET)
+    group = "admissionregistration.k8s.io"
     return [
         *(Rule(verb, "namespaces") for verb in ("get", "list", "watch")),
         *(Rule(verb, "events") for verb in ("create", "patch")),
-        *(_allowing(secret, verb) for verb in ("get", "update")),
-        *(_allowing(configuration, verb) for verb in ("get", "patch")),
+        *(Rule(verb, "secrets", namespace=namespace, name=SECRET) for verb in ("get", "update")),
+        *(Rule(verb, "mutatingwebhookconfigurations", group, name=NAME) for verb in ("get", "patch")),
     ]
-
-
-def _allowing(rule: Rule, verb: str) -> Rule:
-    return Rule(verb, rule.resource, rule.group, rule.namespace, rule.name)
 
 
 class InjectorProgram(MultiService):
