@@ -147,6 +147,8 @@ class WebhookRotation(Service):
         """Take the steps that are due; what keeps us from it is in `problem`."""
         try:
             await self._look()
+        except CancelledError:
+            raise
         except (ApiError, CredentialsError) as error:
             if str(error) != self.problem:
                 self.log.warn("the certificate of {what}: {reason}", what=self._called.what, reason=str(error))

@@ -8,7 +8,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -175,3 +175,9 @@ class RotationTests(SynchronousTestCase):
         self.store.trouble = None
         self.clock.advance(FIRST)
         self.assertIsNone(rotation.ready_reason())
+
+    def test_when_it_stops_a_look_ends_as_well(self) -> None:
+        rotation = self.rotation()
+        self.store.trouble = CancelledError()
+        self.failureResultOf(Deferred.fromCoroutine(rotation.look()), CancelledError)
+        self.assertIsNone(rotation.problem)
