@@ -189,5 +189,7 @@ def _owner(review: Review) -> Involved | None:
     references = (review.object.get("metadata") or {}).get("ownerReferences") or ()
     for each in references:
         if each.get("controller"):
-            return Involved(each["apiVersion"], each["kind"], review.namespace, each["name"], each.get("uid", ""))
+            version, kind, name, uid = (each.get(key, "") for key in ("apiVersion", "kind", "name", "uid"))
+            if all(isinstance(text, str) for text in (version, kind, name, uid)):  # it may come from anybody
+                return Involved(version, kind, review.namespace, name, uid)
     return None

@@ -106,6 +106,13 @@ class InjectorTests(Case):
         owner = Involved("apps/v1", "ReplicaSet", "ns", "web-1", "u")
         self.assertEqual(self.events.told, [(owner, "MeshtxInjection", HOST_NETWORK, Type.WARNING)])
 
+    def test_a_controller_that_is_none_is_told_nothing(self) -> None:
+        for odd in ({"uid": []}, {"kind": None}, {"apiVersion": {}}, {"name": 7}):
+            thing = self.owned()
+            thing["metadata"]["ownerReferences"][1].update(odd)
+            self.assertEqual(self.pod(thing)["warnings"], [HOST_NETWORK])
+        self.assertEqual(self.events.told, [])
+
     def test_a_dry_run_leaves_no_event(self) -> None:
         self.assertEqual(self.pod(self.owned(), dry_run=True)["warnings"], [HOST_NETWORK])
         self.assertEqual(self.events.told, [])
