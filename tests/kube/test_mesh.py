@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -74,7 +75,7 @@ class MeshTests(SynchronousTestCase):
         self.assertGreater(len(asked), 0)
         for each in asked:
             self.assertEqual((each.server.port, each.sent[:2]), (4143, TLS), each.server)
-        for secret in (b"GET /who", b"HTTP/1.1 200", b"eyJ"):  # the last: how every token begins
+        for secret in (b"GET /who", b"HTTP/1.1 200", b"eyJhbGciOi"):  # the last: how every token begins
             self.assertEqual([each for each in streams if secret in each.sent + each.received], [])
 
     def _a_scaled_deployment_is_known_at_once(self) -> None:
@@ -117,17 +118,17 @@ class MeshTests(SynchronousTestCase):
         self._a_scaled_deployment_is_known()
 
     def _a_scaled_deployment_is_known(self) -> None:
-        """See that the watches have resumed."""
+        """See that the watches have resumed: each tries again after 30 s at most, as long as the server is away."""
         pods = self.town.wait_for_pods(APPLICATIONS, {"app": "server"}, 3)  # the deleted one has a successor
         known = {running.name for running in self.servers}
         (new,) = [pod for pod in pods if pod["metadata"]["name"] not in known]
-        self._until_answered_by(self.town.run(new))
+        self._until_answered_by(self.town.run(new), seconds=90)
 
     def _lines(self) -> Iterator[tuple[float, str, str]]:
         for match in _LINE.finditer(self.town.log(self.client, "app")):
             yield float(match[1]), match[2], match[3]
 
-    def _until_answered_by(self, *servers: Running) -> None:
+    def _until_answered_by(self, *servers: Running, seconds: float = 30) -> None:
         wanted = {running.name for running in servers}
         begun = time.time()
 
@@ -135,7 +136,15 @@ class MeshTests(SynchronousTestCase):
             return wanted <= {who for when, how, who in self._lines() if how == "ok" and when > begun - AT_ONCE}
 
         try:
-            wait_until(answered, f"an answer by {', '.join(wanted)}", 30)
+            wait_until(answered, f"an answer by {', '.join(wanted)}", seconds)
         except Exception as error:
-            tail = self.town.log(self.client, "app")[-2000:]
-            raise AssertionError(f"{error}\n{tail}\n{self.town.log(self.client, PROXY)[-4000:]}") from None
+            raise AssertionError(f"{error}\n{self._state()}") from None
+
+    def _state(self) -> str:
+        """Return what may explain why a pod is not known."""
+        town = self.town
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{APPLICATIONS}/endpointslices"
+        slices = [each["endpoints"] for each in town.cluster.api.call("GET", path)["items"]]
+        directory = next(each for each in town.pods.values() if each.name.startswith("meshtx-directory"))
+        logs = (town.log(self.client, "app")[-500:], town.log(self.client, PROXY), town.log(directory, "directory"))
+        return "\n\n".join([json.dumps(slices, indent=1), *(log[-3000:] for log in logs)])
