@@ -21,6 +21,9 @@ from meshtx.wire.address import IP, parse_ip
 Json = Mapping[str, Any]
 """An object as the API has it (`Any`: JSON)."""
 
+MOST_HOST_PORTS = 1000
+"""Ports of its node that a pod may have here: its author may name tens of thousands, and each is kept."""
+
 MOST_OTHERS = 100
 """External addresses of a Service that are kept: its author may name 100,000, and each costs as much as a pod's."""
 
@@ -287,7 +290,7 @@ def _host_ports(containers: Iterable[Json], status: Json) -> tuple[HostPort, ...
         ips = every if not wanted or wanted[0].is_unspecified else tuple(each for each in every if each in wanted)
         if port.get("hostPort") and ips:
             ports.append(HostPort(ips, port["hostPort"], port["containerPort"]))
-    return tuple(ports)
+    return tuple(ports[:MOST_HOST_PORTS])
 
 
 def _endpoint(json: Json, namespace: str) -> Endpoint:

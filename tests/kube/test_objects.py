@@ -7,7 +7,18 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.ranges import parse_network
-from meshtx.kube.objects import MOST_OTHERS, Endpoint, HostPort, Node, Pod, Service, ServiceNetwork, ServicePort, Slice
+from meshtx.kube.objects import (
+    MOST_HOST_PORTS,
+    MOST_OTHERS,
+    Endpoint,
+    HostPort,
+    Node,
+    Pod,
+    Service,
+    ServiceNetwork,
+    ServicePort,
+    Slice,
+)
 from tests.kube.objects import ips
 
 POD = {
@@ -85,6 +96,11 @@ class PodTests(SynchronousTestCase):
         port = {"containerPort": 5432, "hostPort": 5432, "hostIP": "10.200.0.5"}
         spec = {"containers": [{"name": "web", "ports": [port]}]}
         self.assertEqual(Pod.read(changed(POD, spec=spec)).host_ports, ())
+
+    def test_ports_of_the_node_are_so_many_at_most(self) -> None:
+        ports = [{"containerPort": port, "hostPort": port} for port in range(1, MOST_HOST_PORTS + 10)]
+        spec = {**POD["spec"], "containers": [{"name": "app", "ports": ports}]}
+        self.assertEqual(len(Pod.read(changed(POD, spec=spec)).host_ports), MOST_HOST_PORTS)
 
     def test_one_of_which_nothing_is_known_yet(self) -> None:
         pod = Pod.read({"metadata": {"name": "web-1", "namespace": "shop"}})
