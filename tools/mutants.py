@@ -14,6 +14,7 @@ patches. The exit status is 0 if every mutant was killed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,8 @@ _NOT_COPIED = shutil.ignore_patterns(
     "build",
     "dist",
 )
+_RUN = shutil.ignore_patterns("_trial_temp*")
+_PATCHED = re.compile(r"^\+\+\+ b/(?:(\S+)/)?([^/\s]+)\.py$", re.MULTILINE)
 _MARK = "Kills:"
 _NO_TEST = (
     "ModuleNotFoundError",
@@ -108,10 +111,18 @@ def apply(patch: Path, tree: Path) -> None:
         raise BadPatch(f"does not apply: {done.stderr.strip().splitlines()[-1]}")
 
 
+def forget_compiled(patch: Path, tree: Path) -> None:
+    """Remove what Python has compiled of the modules that a patch changes, however little it changes."""
+    for folder, module in _PATCHED.findall(patch.read_text("utf-8")):
+        for compiled in (tree / folder / "__pycache__").glob(f"{module}.*.pyc"):
+            compiled.unlink()
+
+
 def passes(tree: Path, tests: Sequence[str]) -> tuple[bool, str]:
     """Run tests in a tree and return whether they all passed, and what was printed."""
     # Processes that a test starts elsewhere must find the copy before the checkout.
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", "twisted.trial", *tests]
     with subprocess.Popen(
         command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
@@ -124,13 +135,18 @@ def passes(tree: Path, tests: Sequence[str]) -> tuple[bool, str]:
     return process.returncode == 0, output
 
 
-def attempt(mutant: Mutant, folder: Path, root: Path = ROOT) -> Outcome:
-    """Apply a mutant to a copy of its own and let its test judge."""
-    tree = copy_tree(root, folder / mutant.path.stem)
+def attempt(mutant: Mutant, folder: Path, whole: Path) -> Outcome:
+    """Apply a mutant to a copy of its own and let its test judge.
+
+    :param whole: the tree in which the tests have passed.
+    """
+    tree = folder / mutant.path.stem
+    shutil.copytree(whole, tree, ignore=_RUN, symlinks=True, copy_function=os.link)  # git writes files anew
     try:
         apply(mutant.path, tree)
     except BadPatch as error:
         return Outcome(mutant, str(error), good=False)
+    forget_compiled(mutant.path, tree)
     passed, output = passes(tree, [mutant.test])
     shutil.rmtree(tree)
     if passed:
@@ -152,7 +168,7 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
             print("The tests fail without a mutant: nothing can be said of one.")
             return 1
         with ThreadPoolExecutor(WORKERS) as pool:
-            outcomes = list(pool.map(lambda mutant: attempt(mutant, folder, root), mutants))
+            outcomes = list(pool.map(lambda mutant: attempt(mutant, folder, whole), mutants))
     width = max(len(outcome.mutant.path.stem) for outcome in outcomes)
     for outcome in outcomes:
         print(f"{outcome.mutant.path.stem:{width}}  {outcome.verdict:8}  {outcome.mutant.removes}")
