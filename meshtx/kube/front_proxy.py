@@ -17,16 +17,12 @@ from urllib.parse import unquote
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from meshtx.errors import CredentialsError, PeerError
-from meshtx.kube.api import ApiError, KubeApi, Object
+from meshtx.kube.api import KubeApi, Object
+from meshtx.kube.looking import Looking
 from meshtx.kube.self_check import Rule
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.chain import verify_chain
@@ -136,21 +132,17 @@ class FrontProxy:
         return extra
 
 
-class FrontProxyWatch(Service):
+class FrontProxyWatch(Looking):
     """Looks now and then at whom to believe; what was known last holds while the API is away.
 
     :param now: the time of day, aware.
     """
 
-    log = Logger()
-
     def __init__(self, api: KubeApi, clock: IReactorTime, now: Callable[[], datetime]) -> None:
+        super().__init__(clock, "whom the API server's users come by")
         self._api = api
-        self._clock = clock
         self._now = now
         self._known: FrontProxy | None = None
-        self._problem: str | None = None
-        self._running: Deferred[None] = succeed(None)
 
     def user(self, chain: Sequence[x509.Certificate], headers: Headers) -> User:
         """Return who asks.
@@ -161,36 +153,11 @@ class FrontProxyWatch(Service):
             raise Unauthenticated("it is not known yet whom to believe")
         return self._known.user(chain, headers, self._now())
 
-    def startService(self) -> None:
-        """Look at once, and from then on."""
-        super().startService()
-        self._running = ensureDeferred(self._run())
-        self._running.addErrback(self._ended)
+    async def _look(self) -> None:
+        self._known = FrontProxy.read(await self._api.get(_PATH))
 
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        self._running.cancel()
-
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("the front proxy's authority is no longer followed", failure)
-
-    async def _run(self) -> None:
-        while self.running:
-            await self.look()
-            await deferLater(self._clock, RETRY if self._known is None else EVERY)
-
-    async def look(self) -> None:
-        """Take what the ConfigMap says now, if it says something."""
-        try:
-            self._known = FrontProxy.read(await self._api.get(_PATH))
-        except (ApiError, CredentialsError) as error:
-            if str(error) != self._problem:
-                self.log.warn("whom the API server's users come by: {reason}", reason=str(error))
-            self._problem = str(error)
-        else:
-            self._problem = None
+    def _wait(self) -> float:
+        return RETRY if self._known is None else EVERY
 
 
 def _listed(data: Object, key: str) -> tuple[str, ...]:

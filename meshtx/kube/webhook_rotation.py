@@ -16,15 +16,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from meshtx.errors import CredentialsError
-from meshtx.kube.api import ApiError, ApiRefused, KubeApi, Object
+from meshtx.kube.api import ApiRefused, KubeApi, Object
+from meshtx.kube.looking import Looking
 from meshtx.kube.webhook import NAME
 from meshtx.kube.webhook_certificate import Announce, Generation, Kept, Step, Store, from_data, next_step, to_data
 
@@ -78,7 +74,7 @@ class _Seen:
     since: float
 
 
-class WebhookRotation(Service):
+class WebhookRotation(Looking):
     """Looks now and then, and takes the steps that are due.
 
     :param namespace: of the Secret and of the Service that the API server calls.
@@ -87,8 +83,6 @@ class WebhookRotation(Service):
     :param called: what the certificate is for.
     :raises CredentialsError: by `present`: that generation is not served.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -101,19 +95,16 @@ class WebhookRotation(Service):
         called: Called = WEBHOOK,
         every: float = EVERY,
     ) -> None:
+        super().__init__(clock, f"the certificate of {called.what}")
         self.current: Generation | None = None
-        self.problem: str | None = None
-        """Why the last look failed, ``None`` if it did not."""
         self._api = api
         self._secret = f"/api/v1/namespaces/{namespace}/secrets/{called.secret}"
         self._host = f"{called.service}.{namespace}.svc"
         self._called = called
-        self._clock = clock
         self._now = now
         self._present = present
         self._every = every
         self._seen: _Seen | None = None
-        self._running: Deferred[None] = succeed(None)
 
     def ready_reason(self) -> str | None:
         """Return why API servers cannot call us now, ``None`` where they can."""
@@ -123,41 +114,8 @@ class WebhookRotation(Service):
             return f"the certificate has expired; {self.problem or 'the next one is being made'}"
         return None
 
-    def startService(self) -> None:
-        """Look at once, and from then on."""
-        super().startService()
-        self._running = ensureDeferred(self._run())
-        self._running.addErrback(self._ended)
-
-    def stopService(self) -> None:
-        """Look no more."""
-        super().stopService()
-        self._running.cancel()
-
-    def _ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("the certificate of {what} is no longer renewed", failure, what=self._called.what)
-
-    async def _run(self) -> None:
-        while self.running:
-            await self.look()
-            await deferLater(self._clock, FIRST if self.current is None else self._every)
-
-    async def look(self) -> None:
-        """Take the steps that are due; what keeps us from it is in `problem`."""
-        try:
-            await self._look()
-        except CancelledError:
-            raise
-        except (ApiError, CredentialsError) as error:
-            if str(error) != self.problem:
-                self.log.warn("the certificate of {what}: {reason}", what=self._called.what, reason=str(error))
-            self.problem = str(error)
-        except Exception as error:  # noqa: BLE001  # a defect must not end the renewal: nobody would see it for weeks
-            self.log.failure("the certificate of {what} was not looked after", what=self._called.what)
-            self.problem = f"internal error: {type(error).__name__}"
-        else:
-            self.problem = None
+    def _wait(self) -> float:
+        return FIRST if self.current is None else self._every
 
     async def _look(self) -> None:
         for _ in range(MAX_STEPS):

@@ -149,6 +149,15 @@ class WatchTests(FrontProxyCase):
         self.clock.advance(EVERY)
         self.assertRaises(Unauthenticated, self.user)
 
+    def test_a_defect_does_not_end_it(self) -> None:
+        self.said = ZeroDivisionError()
+        self.watch.startService()
+        self.addCleanup(self.watch.stopService)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.said = self.config_map()
+        self.clock.advance(RETRY)
+        self.assertEqual(self.user(), JANE)
+
     def test_it_looks_more_often_while_nobody_is_believed(self) -> None:
         self.watch.startService()
         self.clock.advance(RETRY)
