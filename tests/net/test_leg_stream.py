@@ -115,6 +115,13 @@ class StreamTests(LegCase):
         self.assertBelow("resume")
         self.assertApp(b"one", ended())
 
+    def test_a_close_drops_what_still_comes_where_nothing_was_held_too(self) -> None:
+        leg = self.client(Accept())
+        self.feed(leg, Data(b"one"))
+        self.app.transport.loseConnection()
+        self.feed(leg, Data(b"two"), Fin())
+        self.assertApp(b"one", ended())
+
     def test_a_peer_that_does_not_finish_after_a_close_is_reset(self) -> None:
         leg = self.client(Accept())
         self.app.transport.loseConnection()
