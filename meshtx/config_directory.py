@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_credentials import CredentialsConfig, check_credentials
+from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import setting
-from meshtx.config_values import ADDRESS, FOLDER, NETWORK, PORTS, WORD, listed
+from meshtx.config_values import ADDRESS, NETWORK, PORTS, WORD, listed
 from meshtx.directory.ranges import Network
-from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.kube.ports import DEFAULT_OPAQUE
 from meshtx.proxy.balancers import PortRange
 from meshtx.wire.address import Address
 
 
 @dataclass(frozen=True)
-class DirectoryConfig(CredentialsConfig):
+class DirectoryConfig(CredentialsConfig, KubernetesConfig):
     """The directory of a cluster, ``twistd meshdirectory``."""
 
     program: ClassVar[str] = "meshdirectory"
@@ -28,12 +27,6 @@ class DirectoryConfig(CredentialsConfig):
     tap_listen: Address = setting(ADDRESS, "0.0.0.0:8089", "Where the API server asks for taps, over TLS.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
 
-    kubernetes_folder: Path = setting(
-        FOLDER,
-        str(SERVICE_ACCOUNT),
-        "Where token and ca.crt for the API server are, whose address is in KUBERNETES_SERVICE_HOST and"
-        " KUBERNETES_SERVICE_PORT.",
-    )
     cluster_domain: str = setting(WORD, "cluster.local", "The domain of the cluster's DNS.")
     cluster_networks: tuple[Network, ...] = setting(
         listed(NETWORK),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
-from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import ADDRESS, ENDPOINT, FILE, FOLDER, NAME, SECONDS, WORD, Endpoint, Kind, choice, listed
+from meshtx.config_kubernetes import KubernetesConfig
+from meshtx.config_load import optional, setting
+from meshtx.config_values import ADDRESS, ENDPOINT, FILE, NAME, SECONDS, WORD, Endpoint, Kind, choice, listed
 from meshtx.errors import ConfigError
 from meshtx.kube.annotations import LOG_LEVELS, NO_LIMIT, Resources, amount
-from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.kube.manifests.values import PullPolicy
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import InvalidName, MeshScope, Name
@@ -35,7 +35,7 @@ LIMIT = Kind(f"QUANTITY|{NO_LIMIT}", "1", _limit)
 
 
 @dataclass(frozen=True)
-class InjectorConfig(ProgramConfig):
+class InjectorConfig(KubernetesConfig):
     """The webhook that gives pods their proxy, ``twistd meshinjector``."""
 
     program: ClassVar[str] = "meshinjector"
@@ -43,12 +43,6 @@ class InjectorConfig(ProgramConfig):
 
     listen: Address = setting(ADDRESS, "0.0.0.0:8443", "Where API servers ask about pods.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
-    kubernetes_folder: Path = setting(
-        FOLDER,
-        str(SERVICE_ACCOUNT),
-        "Where token and ca.crt for the API server are, whose address is in KUBERNETES_SERVICE_HOST and"
-        " KUBERNETES_SERVICE_PORT.",
-    )
 
     shutdown_delay: float = setting(
         SECONDS,
