@@ -24,14 +24,14 @@ from meshtx.kube.front_proxy import RULE as FRONT_PROXY
 from meshtx.kube.front_proxy import FrontProxyWatch, User
 from meshtx.kube.objects import Kept, Pod
 from meshtx.kube.self_check import Rule
+from meshtx.kube.serving_certificate import Generation
+from meshtx.kube.serving_rotation import Called, ServingRotation
 from meshtx.kube.sidecar import TAP
 from meshtx.kube.tap_names import API_SERVICE, GROUP, SECRET, SERVICE
 from meshtx.kube.tap_outlet import Outlet
 from meshtx.kube.tap_relay import OnEvent, TapRelay
 from meshtx.kube.tap_site import TapRefused, TapSite
 from meshtx.kube.tap_target import WHOLE, TapTarget
-from meshtx.kube.webhook_certificate import Generation
-from meshtx.kube.webhook_rotation import Called, WebhookRotation
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import Dialler
 from meshtx.net.site_tls import SiteFactory, SiteTls
@@ -110,7 +110,7 @@ class TapApi(MultiService):
         def present(generation: Generation) -> None:
             tls.present(generation.leaf, generation.key)
 
-        self.rotation = WebhookRotation(api, namespace, reactor, now, present, called=CALLED)
+        self.rotation = ServingRotation(api, namespace, reactor, now, present, called=CALLED)
         self._front = FrontProxyWatch(api, reactor, now)
         self._site = TapSite(self._front, self.open, reactor=reactor, answered=self._answered)
         self.factory = SiteFactory(tls, self._site)

@@ -9,7 +9,7 @@ asked for the mesh wait (``failurePolicy: Fail``), and no other pod does. The th
 authors see warnings, as those of pods do not; it changes nothing and nothing depends on it.
 
 There is no ``caBundle`` here: the injector puts it in, so that manifests hold no key and never change by themselves
-(`meshtx.kube.webhook_certificate`).
+(`meshtx.kube.serving_certificate`).
 """
 
 from __future__ import annotations

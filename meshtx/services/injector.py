@@ -27,11 +27,11 @@ from meshtx.kube.events import EventRecorder
 from meshtx.kube.injected_values import InjectedValues
 from meshtx.kube.injector import PATH, Injector, Marks, Result
 from meshtx.kube.self_check import Rule, SelfCheck
+from meshtx.kube.serving_certificate import Generation
+from meshtx.kube.serving_rotation import SECRET, ServingRotation
 from meshtx.kube.sidecar import Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.webhook import NAME, PODS, WORKLOADS
-from meshtx.kube.webhook_certificate import Generation
-from meshtx.kube.webhook_rotation import SECRET, WebhookRotation
 from meshtx.kube.webhook_site import WebhookSite
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
@@ -102,7 +102,7 @@ class InjectorProgram(MultiService):
         self.values = _values(config, api, self.metrics)
         self.namespaces: Watched[Marks] = Watched(api, PATH, Marks.read, lambda _: None, reactor)
         self.events = EventRecorder(api, NAME, time.time)
-        self.rotation = WebhookRotation(api, config.control_namespace, reactor, self.now, self._present)
+        self.rotation = ServingRotation(api, config.control_namespace, reactor, self.now, self._present)
         self.permissions = SelfCheck(api, rules(config.control_namespace), reactor)
         injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}

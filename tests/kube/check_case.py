@@ -15,10 +15,10 @@ from meshtx.kube.checks.whole import look
 from meshtx.kube.injection import Injected, inject
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET
 from meshtx.kube.manifests.values import Program
+from meshtx.kube.serving_certificate import LIFETIME, Kept, generate, to_data
 from meshtx.kube.sidecar import Values
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME as WEBHOOK
-from meshtx.kube.webhook_certificate import LIFETIME, Kept, generate, to_data
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.name import MeshScope
 from tests.kube.case import NODE

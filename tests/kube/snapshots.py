@@ -20,10 +20,10 @@ from meshtx.kube.install_trust import generated
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
+from meshtx.kube.serving_certificate import Kept, generate, to_data
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME
-from meshtx.kube.webhook_certificate import Kept, generate, to_data
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.name import MeshScope
 

@@ -9,7 +9,7 @@ from meshtx import __version__
 from meshtx.kube.checks.outcomes import Failed, Passed, Report, Skipped, Warned
 from meshtx.kube.checks.resources import RESOURCES
 from meshtx.kube.manifests.shapes import ISSUER_SECRET, TRUST_CONFIG_MAP
-from meshtx.kube.webhook_certificate import generate
+from meshtx.kube.serving_certificate import generate
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import make_issuer, make_root
 from meshtx.pki.name import MeshScope

@@ -18,10 +18,10 @@ from meshtx.kube.checks.whole import AFTER, BEFORE, BETWEEN, look_until_passed
 from meshtx.kube.install_trust import generated
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
 from meshtx.kube.self_check import Rule
+from meshtx.kube.serving_certificate import LIFETIME as LEAF
+from meshtx.kube.serving_certificate import Kept, generate, to_data
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME as WEBHOOK
-from meshtx.kube.webhook_certificate import LIFETIME as LEAF
-from meshtx.kube.webhook_certificate import Kept, generate, to_data
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME
 from meshtx.pki.name import MeshScope
 from tests.kube.snapshots import (

@@ -15,8 +15,8 @@ from meshtx.cli.inject import command as inject
 from meshtx.config import ProxyConfig, settings
 from meshtx.kube.admission import Review, allowed
 from meshtx.kube.annotations import CONTROL_PLANE
+from meshtx.kube.serving_certificate import generate
 from meshtx.kube.sidecar import INIT
-from meshtx.kube.webhook_certificate import generate
 from meshtx.kube.webhook_site import WebhookSite
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from tests.kube.injected import injected_proxy, injected_volumes

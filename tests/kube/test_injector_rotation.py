@@ -10,9 +10,9 @@ from functools import partial
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from meshtx.kube import webhook_certificate
-from meshtx.kube.webhook_certificate import BACKDATE, Kept, from_data
-from meshtx.kube.webhook_rotation import WebhookRotation
+from meshtx.kube import serving_certificate
+from meshtx.kube.serving_certificate import BACKDATE, Kept, from_data
+from meshtx.kube.serving_rotation import ServingRotation
 from meshtx.services import injector
 from tests.kube.injector_case import PORT, WEBHOOK, InjectorCase
 
@@ -22,16 +22,16 @@ SOON = timedelta(seconds=2)
 
 class RotationTests(InjectorCase):
     async def setUp(self) -> None:
-        generate = webhook_certificate.generate
+        generate = serving_certificate.generate
         lifetimes = [BACKDATE / 2 + SOON * 3 / 2]  # a third of it, from the start in the past on, is left by then
         self.patch(
-            webhook_certificate,
+            serving_certificate,
             "generate",
             lambda host, now: generate(host, now, lifetimes.pop()) if lifetimes else generate(host, now),
         )
-        self.patch(webhook_certificate, "SWITCH", 1.0)
-        self.patch(webhook_certificate, "PRUNE", 1.0)
-        self.patch(injector, "WebhookRotation", partial(WebhookRotation, every=0.2))
+        self.patch(serving_certificate, "SWITCH", 1.0)
+        self.patch(serving_certificate, "PRUNE", 1.0)
+        self.patch(injector, "ServingRotation", partial(ServingRotation, every=0.2))
         await super().setUp()
 
     async def kept(self) -> Kept:
@@ -80,5 +80,5 @@ class RotationTests(InjectorCase):
         current = (await self.kept()).current
         assert current is not None
         self.assertEqual(
-            ssl.PEM_cert_to_DER_cert(await self.served()), current.leaf.public_bytes(webhook_certificate.Encoding.DER)
+            ssl.PEM_cert_to_DER_cert(await self.served()), current.leaf.public_bytes(serving_certificate.Encoding.DER)
         )

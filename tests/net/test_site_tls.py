@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from meshtx.errors import CredentialsError
-from meshtx.kube.webhook_certificate import Generation, generate
+from meshtx.kube.serving_certificate import Generation, generate
 from meshtx.net.listen import listen
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions

@@ -16,8 +16,8 @@ from meshtx.kube.checks.snapshot import Absent, Snapshot, expected, known
 from meshtx.kube.checks.trust import certificates_in, said_of_end, within
 from meshtx.kube.manifests.shapes import INJECTOR_SECRET
 from meshtx.kube.manifests.values import Program
+from meshtx.kube.serving_certificate import CERTIFICATE
 from meshtx.kube.webhook import NAME
-from meshtx.kube.webhook_certificate import CERTIFICATE
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.chain import verify_chain
 

@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.kube.api_errors import ApiRefused, ApiUnavailable, Object
+from meshtx.kube.serving_certificate import LIFETIME, PRUNE, SWITCH, Generation, Kept, from_data, to_data
+from meshtx.kube.serving_rotation import EVERY, FIRST, ServingRotation
 from meshtx.kube.webhook import webhook_configuration
-from meshtx.kube.webhook_certificate import LIFETIME, PRUNE, SWITCH, Generation, Kept, from_data, to_data
-from meshtx.kube.webhook_rotation import EVERY, FIRST, WebhookRotation
 
 START = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -75,12 +75,12 @@ class RotationTests(SynchronousTestCase):
         self.store = Store()
         self.served: list[Generation] = []
 
-    def rotation(self, served: list[Generation] | None = None) -> WebhookRotation:
+    def rotation(self, served: list[Generation] | None = None) -> ServingRotation:
         def present(generation: Generation) -> None:
             (self.served if served is None else served).append(generation)
             self.assert_believed(generation)
 
-        return WebhookRotation(self.store, "meshtx", self.clock, self.now, present)  # type: ignore[arg-type]  # what it uses of it
+        return ServingRotation(self.store, "meshtx", self.clock, self.now, present)  # type: ignore[arg-type]  # what it uses of it
 
     def assert_believed(self, generation: Generation) -> None:
         """Nothing is served that is not believed, but the very first."""
@@ -90,7 +90,7 @@ class RotationTests(SynchronousTestCase):
     def now(self) -> datetime:
         return START + timedelta(seconds=self.clock.seconds())
 
-    def look(self, rotation: WebhookRotation) -> None:
+    def look(self, rotation: ServingRotation) -> None:
         self.successResultOf(Deferred.fromCoroutine(rotation.look()))
 
     def test_an_empty_secret_is_filled_and_announced_in_one_look(self) -> None:

@@ -9,7 +9,7 @@ next one before that is used, and keeps the one before for a while:
                   renew ──▶     SWITCH ──▶     PRUNE ──▶
 
 All of it stands in one Secret, where the replicas of the program find it. Whoever comes first writes; the others see
-that the Secret has changed, and look again. Pure: values and times in, a step out (`meshtx.kube.webhook_rotation`
+that the Secret has changed, and look again. Pure: values and times in, a step out (`meshtx.kube.serving_rotation`
 takes it).
 """
 

@@ -21,8 +21,8 @@ from twisted.internet.interfaces import IReactorTime
 from meshtx.errors import CredentialsError
 from meshtx.kube.api import ApiRefused, KubeApi, Object
 from meshtx.kube.looking import Looking
+from meshtx.kube.serving_certificate import Announce, Generation, Kept, Step, Store, from_data, next_step, to_data
 from meshtx.kube.webhook import NAME
-from meshtx.kube.webhook_certificate import Announce, Generation, Kept, Step, Store, from_data, next_step, to_data
 
 EVERY = 10.0
 """Seconds between two looks: less than a sixth of the shortest time that another replica waits for us."""
@@ -74,7 +74,7 @@ class _Seen:
     since: float
 
 
-class WebhookRotation(Looking):
+class ServingRotation(Looking):
     """Looks now and then, and takes the steps that are due.
 
     :param namespace: of the Secret and of the Service that the API server calls.

@@ -10,8 +10,8 @@ from cryptography.x509.verification import Store as Anchors
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import CredentialsError
-from meshtx.kube import webhook_certificate as certificate
-from meshtx.kube.webhook_certificate import (
+from meshtx.kube import serving_certificate as certificate
+from meshtx.kube.serving_certificate import (
     LIFETIME,
     PRUNE,
     SWITCH,
