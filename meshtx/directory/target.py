@@ -73,7 +73,10 @@ class PortFacts:
 
     :param opaque: the bytes are not to be looked at.
     :param skipped: the proxy does not take part: they go through as they are.
+    :param hidden_by: a Service, ``NAMESPACE/NAME``, by way of which others come to this port with a node's address in
+        the place of their own; empty: none is known. It explains what is seen, and decides nothing.
     """
 
     opaque: bool = False
     skipped: bool = False
+    hidden_by: str = ""

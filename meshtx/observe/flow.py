@@ -144,6 +144,8 @@ class Flow:
     :param dst: the original destination; inbound the workload's address.
     :param opened: seconds since the epoch.
     :param known: how `src` is known.
+    :param hidden_by: the Service, ``NAMESPACE/NAME``, that hides clients of the port that `src` has connected to, where
+        it is obscured; empty: none is known.
     """
 
     id: int
@@ -153,6 +155,7 @@ class Flow:
     opened: float
     security: Security | None = None
     known: Known = Known.DIRECT
+    hidden_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,12 +67,14 @@ class Flows:
         self.relaying: set[FlowHandle] = set()
         metrics.before_exposition.append(self._account)
 
-    def open(self, direction: Direction, src: Address, dst: Address, known: Known = Known.DIRECT) -> FlowHandle:
+    def open(
+        self, direction: Direction, src: Address, dst: Address, known: Known = Known.DIRECT, hidden_by: str = ""
+    ) -> FlowHandle:
         """Note a new connection.
 
-        :param known: how `src` is known.
+        :param known: how `src` is known; `hidden_by`: see `Flow`.
         """
-        return FlowHandle(self, direction, src, dst, known)
+        return FlowHandle(self, direction, src, dst, known, hidden_by=hidden_by)
 
     def _account(self) -> None:
         for handle in self.relaying:
@@ -84,12 +86,15 @@ class Flows:
         if left_out is None:
             return
         source = "{src}" if flow.known is Known.DIRECT else "{src} ({known})"
+        if flow.hidden_by:
+            source = "{src} ({known} by {hidden_by})"
         text = "{direction} " + source + " -> {dst} refused: {reason}"
         self.log.info(
             text + (" ({detail})" if detail else "") + (", and {left_out} more before it" if left_out else ""),
             direction="inbound" if flow.direction is Direction.IN else "outbound",
             src=flow.src,
             known=flow.known.value,
+            hidden_by=printable(flow.hidden_by),
             dst=flow.dst,
             reason=reason.value,
             detail=printable(detail),
@@ -115,12 +120,15 @@ class FlowHandle:
         they raise nothing.
     """
 
-    def __init__(self, flows: Flows, direction: Direction, src: Address, dst: Address, known: Known) -> None:
+    def __init__(
+        self, flows: Flows, direction: Direction, src: Address, dst: Address, known: Known, *, hidden_by: str
+    ) -> None:
         self.src = src
         self._id = flows.number()
         self._direction = direction
         self._dst = dst
         self._known = known
+        self._hidden_by = hidden_by
         self._security: Security | None = None
         self._began = flows.clock.seconds()
         self._value: Flow | None = None
@@ -142,7 +150,14 @@ class FlowHandle:
         value = self._value
         if value is None:
             value = self._value = Flow(
-                self._id, self._direction, self.src, self._dst, self._began, self._security, self._known
+                self._id,
+                self._direction,
+                self.src,
+                self._dst,
+                self._began,
+                self._security,
+                self._known,
+                self._hidden_by,
             )
         return value
 
@@ -151,10 +166,16 @@ class FlowHandle:
         """False once nobody looks at the bytes: the relay may as well be given no callables."""
         return self._watcher is not None
 
-    def addressed(self, src: Address | None = None, dst: Address | None = None, *, known: Known | None = None) -> None:
-        """Correct what is known better now, e.g. an end, from the header of a connection to the proxy itself."""
-        self.src, self._dst, self._known = src or self.src, dst or self._dst, known or self._known
-        self._value = None
+    def addressed(
+        self, src: Address | None = None, dst: Address | None = None, *, known: Known | None = None, hidden_by: str = ""
+    ) -> None:
+        """Correct what is known better now, e.g. an end, from the header of a connection to the proxy itself.
+
+        :param hidden_by: see `Flow`; it goes with `known`.
+        """
+        self.src, self._dst, self._value = src or self.src, dst or self._dst, None
+        if known is not None:
+            self._known, self._hidden_by = known, hidden_by
 
     def secured(self, mtls: Mtls) -> None:
         """Note that it is mutual TLS, and with whom."""

@@ -113,7 +113,7 @@ class _Connection:
         self._early: EarlyDial | None = None
         self._held: Place | None = None
         self._header = NOBODY
-        self._source = parts.source(self._src)
+        self._source = parts.source(self._src, self._local.ip, goal.port)
 
     def begin(self, arrival: Arrival) -> None:
         """Find out who is connecting, where a balancer says it, then who speaks first."""
@@ -129,12 +129,12 @@ class _Connection:
 
     def _comes_from(self, source: Source) -> None:
         self._source = source
-        self._work.flow.addressed(src=source.client, known=source.known)
+        self._work.flow.addressed(src=source.client, known=source.known, hidden_by=source.hidden_by)
 
     def _await_header(self, arrival: Arrival) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             self._header = header
-            self._comes_from(self._parts.source(self._src, header))
+            self._comes_from(self._parts.source(self._src, self._local.ip, self._goal.port, header))
             arrival.gone = self._work.client_gone
             arrival.take_back()
             self._work.attempt(lambda: self._go_on(arrival, rest))
@@ -372,7 +372,7 @@ class _Connection:
     def _opened(self, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
         source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
         dst = self._workload.address(self._local.ip, request.port)
-        flow = self._parts.flows.open(Direction.IN, source.client, dst, source.known)
+        flow = self._parts.flows.open(Direction.IN, source.client, dst, source.known, source.hidden_by)
         self._opaque(request.port, flow)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -72,14 +73,16 @@ class Outbound(ServerFactory):
         elif sends_header(self._parts.balancers, src.ip, local.port):
             self._await_header(work, near, src, local)
         else:
-            self._serve(work, near, self._parts.source(src), {local.ip})
+            self._serve(work, near, self._parts.source(src, local.ip, local.port), {local.ip})
 
     def _await_header(self, work: Work, near: End, src: Address, local: Address) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             near.take_back()
-            work.attempt(lambda: self._serve(work, near, self._parts.source(src, header), {local.ip}, rest))
+            work.attempt(lambda: self._serve(work, near, told(header), {local.ip}, rest))
 
-        work.flow.addressed(dst=self._destination(near.transport), known=self._parts.source(src).known)
+        told = partial(self._parts.source, src, local.ip, local.port)
+        source = told()
+        work.flow.addressed(dst=self._destination(near.transport), known=source.known, hidden_by=source.hidden_by)
         work.undecided(self._parts.limits.undecided)
         patience = self._parts.patience.handshake
         near.lend(BalancerHeader(arrived, work.failed, work.client_gone, self._parts.clock, patience))
@@ -91,7 +94,7 @@ class Outbound(ServerFactory):
         :param prefix: what was read already.
         """
         dst = self._destination(near.transport)
-        work.flow.addressed(source.client, dst, known=source.known)
+        work.flow.addressed(source.client, dst, known=source.known, hidden_by=source.hidden_by)
         own = dst.ip in ours
         if own and dst.port in self._parts.own_ports:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")

@@ -22,7 +22,7 @@ from meshtx.proxy.peer import Peers
 from meshtx.proxy.policy import Policy
 from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.source import Source, classify
-from meshtx.wire.address import Address
+from meshtx.wire.address import IP, Address
 from meshtx.wire.proxy_header import ProxyHeader
 
 
@@ -71,12 +71,16 @@ class Parts:
     ranges: Ranges = field(default_factory=Ranges)
     gateways: frozenset[Name] = frozenset()
 
-    def source(self, peer: Address, header: ProxyHeader | None = None) -> Source:
-        """Return where an inbound connection comes from.
+    def source(self, peer: Address, local: IP, port: int, header: ProxyHeader | None = None) -> Source:
+        """Return where a connection comes from that others than the workload make.
 
+        :param local: the workload's address to which they have connected, and its port there.
         :param header: of a declared balancer.
         """
-        return classify(peer, (self.ranges, self.directory.ranges), header)
+        source = classify(peer, (self.ranges, self.directory.ranges), header)
+        if not source.hidden:
+            return source
+        return source.explained(self.directory.own_port(Address(local, port)).hidden_by)
 
 
 Ends = tuple[Address, Address]

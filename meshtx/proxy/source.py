@@ -27,6 +27,10 @@ sees the name that TLS proved and nothing of this: an address lets nobody in. Th
 who is connecting, is told whom the connection stands for. A node or a balancer inside a network of pods counts as
 what it is. A TCP peer that is declared counts by its header whatever its address.
 
+What the directory says of a Service that hides the clients of a port is shown with a connection to that port from an
+address of a node or a balancer, so that somebody can mend it. It is evidence of nothing, and changes no row: also
+where no Service hides its clients, a node's address says nothing of who is behind it.
+
 A gateway is a proxy whose explicit listeners are reached by others than its workload: it reads the same table, and its
 OPEN tells the next proxy whom the connection stands for, and how that is known.
 """
@@ -34,7 +38,7 @@ OPEN tells the next proxy whom the connection stands for, and how that is known.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 
@@ -83,6 +87,8 @@ TABLE = {
     Evidence.GATEWAY_OF_NOBODY: _Row(Known.OBSCURED, may_be_meshed=True, probes=False),
 }
 
+_STANDS_FOR_OTHERS = {Evidence.BALANCER, Evidence.NODE}
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -90,11 +96,14 @@ class Source:
 
     :param peer: the other end of the TCP connection.
     :param client: whom it stands for, as far as that is known.
+    :param hidden_by: the Service, ``NAMESPACE/NAME``, that hides clients of the port to which the peer has connected;
+        empty: none is known, or the client is not hidden.
     """
 
     peer: Address
     client: Address
     evidence: Evidence
+    hidden_by: str = ""
 
     @property
     def known(self) -> Known:
@@ -110,6 +119,15 @@ class Source:
     def probes(self) -> bool:
         """A connection from there that says nothing asks only whether the workload is there."""
         return TABLE[self.evidence].probes
+
+    @property
+    def hidden(self) -> bool:
+        """The peer's address is one that stands for others, so that a Service may be what hides the client."""
+        return self.evidence in _STANDS_FOR_OTHERS
+
+    def explained(self, hidden_by: str) -> Source:
+        """Return the same with what hides the client."""
+        return replace(self, hidden_by=hidden_by)
 
 
 def classify(peer: Address, ranges: tuple[Ranges, ...], header: ProxyHeader | None = None) -> Source:
@@ -147,7 +165,7 @@ def of_leg(peer: Source, proved: Name, request: Open, gateways: Collection[Name]
     """
     told = request.source
     if told is not None and told.ip == peer.peer.ip and not (gateways and proved in gateways):
-        return Source(peer.peer, told, peer.evidence)
+        return Source(peer.peer, told, peer.evidence, peer.hidden_by)
     if told is None or (told.ip.is_loopback and not peer.peer.ip.is_loopback):
         return peer
     if proved in gateways:

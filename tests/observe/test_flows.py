@@ -84,6 +84,22 @@ class RefusalTests(FlowCase):
         handle.refuse(Refusal.LIMIT)
         self.assertEqual(self.lines(), ["inbound 10.1.0.4:48210 (obscured) -> 10.1.0.2:80 refused: limit"])
 
+    def test_the_line_says_which_service_hides_a_client(self) -> None:
+        handle = self.open()
+        handle.addressed(known=Known.OBSCURED, hidden_by="shop/we\nb")
+        handle.refuse(Refusal.LIMIT)
+        self.assertEqual(
+            self.lines(), [r"inbound 10.1.0.4:48210 (obscured by shop/we\x0ab) -> 10.1.0.2:80 refused: limit"]
+        )
+
+    def test_what_hides_a_client_is_forgotten_once_it_is_known(self) -> None:
+        handle = self.open()
+        handle.addressed(known=Known.OBSCURED, hidden_by="shop/web")
+        handle.addressed(dst=SERVER)
+        self.assertEqual((handle.flow.known, handle.flow.hidden_by), (Known.OBSCURED, "shop/web"))
+        handle.addressed(known=Known.PROXY_HEADER)
+        self.assertEqual((handle.flow.known, handle.flow.hidden_by), (Known.PROXY_HEADER, ""))
+
     def test_what_a_stranger_wrote_cannot_forge_a_line_of_the_log(self) -> None:
         self.open().refuse(Refusal.PROTOCOL_ERROR, "bad\n\x1b[1mline")
         self.assertTrue(self.lines()[0].endswith(r"(bad\x0a\x1b[1mline)"))

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from meshtx.directory.ranges import Networks, Ranges
+from meshtx.directory.target import PortFacts
 from meshtx.observe.flow import Flow, Known, NoTls, NoTlsReason
 from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer
@@ -82,6 +83,13 @@ class CarriedTests(GatewayCase):
 
     async def test_that_a_node_hides_who_connects(self) -> None:
         await self.check(BINARY, None, Known.OBSCURED, Known.OBSCURED, ranges=Ranges(nodes=LOOPBACK))
+
+    async def test_which_service_hides_who_connects_is_shown_there_alone(self) -> None:
+        listener = self.explicit(self.application(), ranges=Ranges(nodes=LOOPBACK))
+        for host in (self.gateway, self.server):
+            host.directory.ports[listener.port] = PortFacts(hidden_by="shop/gateway")
+        out, into, _ = await self.carried(listener)
+        self.assertEqual((out.hidden_by, into.hidden_by), ("shop/gateway", ""))
 
     async def test_a_header_in_two_pieces(self) -> None:
         application = self.application()

@@ -9,15 +9,17 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from meshtx.directory.ranges import Networks, Ranges
+from meshtx.directory.target import PortFacts
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Known
 from meshtx.pki.name import Name
-from meshtx.proxy.balancers import PortRange
+from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.proxy.ends import End
 from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open
+from meshtx.wire.proxy_header import SIGNATURE
 from tests.net.certificates import VOTING, WEB
 from tests.net.leg_ends import asking
 from tests.proxy.mesh import EVERYBODY, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
@@ -25,6 +27,8 @@ from tests.proxy.peers import dial
 from tests.proxy.talkers import Talker
 
 BANNER = b"220 ready\r\n"
+BINARY = b"\0\1\2\3\4"
+"""No detector takes it for the start of anything."""
 LOOPBACK = Networks([ip_network("127.0.0.0/8")])
 ELSEWHERE = Networks([ip_network("10.1.0.0/16")])
 CARRIED = Address.parse("203.0.113.7:999")
@@ -98,6 +102,50 @@ class ShownTests(SourceCase):
         self.assertEqual(server.taps.events[0].flow.known, Known.OBSCURED)
         [line] = self.lines
         self.assertIn(" (obscured) -> ", line)
+
+    async def hidden(self, ranges: Ranges, said: bytes = b"", **parts: Any) -> tuple[Known, str]:
+        """Come to a port of which the directory says that a Service hides its clients; return how that is shown."""
+        server, application = self.host(ranges, **parts), self.application()
+        server.directory.ports[application.address.port] = PortFacts(hidden_by="shop/web")
+        talker = await self.connect(server.inbound(application.address.port), Talker(said + BINARY))
+        self.assertEqual(await talker.has(len(BINARY)), BINARY)
+        await server.opened()
+        flow = server.taps.events[-1].flow
+        return flow.known, flow.hidden_by
+
+    async def test_which_service_hides_a_client_is_shown_and_logged(self) -> None:
+        for ranges in (Ranges(nodes=LOOPBACK), Ranges(balancers=LOOPBACK)):
+            self.assertEqual(await self.hidden(ranges), (Known.OBSCURED, "shop/web"))
+        server, nobody = self.host(Ranges(nodes=LOOPBACK)), self.nobody()
+        server.directory.ports[nobody.port] = PortFacts(hidden_by="shop/web")
+        await (await self.connect(server.inbound(nobody.port))).lost
+        [line] = self.lines
+        self.assertIn(" (obscured by shop/web) -> ", line)
+
+    async def test_none_hides_whom_the_proxy_sees(self) -> None:
+        for ranges in (Ranges(pods=LOOPBACK), Ranges(pods=ELSEWHERE), Ranges()):
+            self.assertEqual(await self.hidden(ranges), (Known.DIRECT, ""))
+
+    async def test_none_hides_whom_a_declared_balancer_tells(self) -> None:
+        """Until its header is there it is a balancer like any other."""
+        told, nobody = b"PROXY TCP4 192.0.2.7 203.0.113.1 56324 443\r\n", SIGNATURE + b"\x20\0\0\0"
+        declared = (Balancer.parse("127.0.0.1=1-65535"),)
+        for header, known in ((told, Known.PROXY_HEADER), (nobody, Known.OBSCURED)):
+            shown = await self.hidden(Ranges(balancers=LOOPBACK), header, balancers=declared)
+            self.assertEqual(shown, (known, ""))
+
+    async def test_that_one_hides_them_lets_nobody_in_and_is_no_probe_less(self) -> None:
+        server = self.host(Ranges(nodes=LOOPBACK), Policy(Mode.ALL_AUTHENTICATED))
+        server.directory.ports[80] = PortFacts(hidden_by="shop/web")
+        address = server.inbound(80)
+        await (await self.connect(address, Talker(BINARY))).lost
+        self.assertEqual(server.refused(), {("inbound", "no_rule"): 1})
+        silent = await self.connect(address)
+        while not server.live:
+            await self.turn()
+        self.clock.advance(10.0)
+        self.assertEqual(await silent.lost, "reset")
+        self.assertEqual(server.count("meshtx_silent_connections_total", source="obscured"), 1)
 
     async def carried(self, *gateways: Name) -> tuple[Address, Known]:
         """Come from a proxy that says whom it connects for."""

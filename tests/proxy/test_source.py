@@ -26,6 +26,10 @@ CLIENT = Address.parse("203.0.113.7:999")
 POD, NODE, BALANCER, STRANGER = (Address.parse(f"{each}:4") for each in ("10.1.0.2", "10.0.0.9", "10.0.9.1", "8.8.8.8"))
 
 
+def row(source: Source) -> tuple[Known, bool, bool]:
+    return source.known, source.may_be_meshed, source.probes
+
+
 class ClassifyTests(SynchronousTestCase):
     def assertRow(
         self, source: Source, evidence: Evidence, known: Known, *, may_be_meshed: bool, probes: bool, client: Address
@@ -73,6 +77,19 @@ class ClassifyTests(SynchronousTestCase):
         self.assertRow(source, Evidence.ANYBODY, Known.DIRECT, may_be_meshed=True, probes=False, client=STRANGER)
 
 
+class HiddenTests(SynchronousTestCase):
+    def test_a_service_may_be_what_hides_who_comes_from_a_node_or_a_balancer(self) -> None:
+        hidden = {each for each in Evidence if Source(POD, POD, each).hidden}
+        self.assertEqual(hidden, {Evidence.NODE, Evidence.BALANCER})
+
+    def test_that_one_does_changes_no_row(self) -> None:
+        for evidence in Evidence:
+            source = Source(POD, CLIENT, evidence)
+            explained = source.explained("shop/web")
+            self.assertEqual((explained.hidden_by, explained.explained("")), ("shop/web", source))
+            self.assertEqual(row(explained), row(source))
+
+
 class LegTests(SynchronousTestCase):
     PEER = classify(POD, KNOWN)
 
@@ -110,3 +127,11 @@ class LegTests(SynchronousTestCase):
 
     def test_a_gateway_that_tells_none(self) -> None:
         self.assertEqual(self.asked(None, WEB), self.PEER)
+
+    def test_what_hides_the_peer_is_of_a_client_that_a_gateway_tells_nothing(self) -> None:
+        node = classify(NODE, KNOWN).explained("shop/web")
+        own = Address(NODE.ip, 5555)
+        self.assertEqual(of_leg(node, VOTING, Open(80, "", own), {WEB}).hidden_by, "shop/web")
+        self.assertEqual(of_leg(node, VOTING, Open(80, "", CLIENT), {WEB}).hidden_by, "shop/web")
+        for known in ("direct", "obscured"):
+            self.assertEqual(of_leg(node, WEB, Open(80, "", CLIENT, known), {WEB}).hidden_by, "")
