@@ -5,7 +5,7 @@ What does not make sense is `BadMessage`, never a default: a workload that nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address, ip_network
 
@@ -19,6 +19,8 @@ from meshtx.wire.address import IP, Address, parse_ip
 
 Ports = frozenset[int]
 
+_ORDINARY = PortFacts()
+
 
 class BadMessage(PeerError):
     """The directory says what cannot be."""
@@ -31,12 +33,14 @@ class Facts:
     :param mesh: where an address is asked for before it counts as unmeshed; ``None``: everywhere.
     :param opaque: the own workload's ports whose bytes are not to be looked at.
     :param skipped: those that its proxy does not take part in.
+    :param hidden: those to which others come by way of a Service that hides them, and that Service.
     """
 
     mesh: Networks | None
     ranges: Ranges
     opaque: Ports
     skipped: Ports
+    hidden: Mapping[int, str]
 
     def holds(self, ip: IP) -> bool:
         """Say whether a workload may have this address."""
@@ -44,7 +48,9 @@ class Facts:
 
     def own_port(self, port: int) -> PortFacts:
         """Return what is known of a port of the own workload."""
-        return PortFacts(port in self.opaque, port in self.skipped)
+        if port in self.opaque or port in self.skipped or port in self.hidden:
+            return PortFacts(port in self.opaque, port in self.skipped, self.hidden.get(port, ""))
+        return _ORDINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,14 @@ Found = Target | Several
 def facts(message: directory_pb2.Table) -> Facts:
     """Return what a table says.
 
-    :raises BadMessage: a network or a range of ports is none.
+    :raises BadMessage: a network, a port or a range of ports is none.
     """
     return Facts(
         mesh=_networks(message.mesh_networks) if message.mesh_networks else None,
         ranges=Ranges(_networks(message.nodes), _networks(message.pods), _networks(message.balancers)),
         opaque=_ports(message.own_opaque),
         skipped=_ports(message.own_skip_inbound),
+        hidden={_port(each.port): each.service for each in message.own_hidden},
     )
 
 

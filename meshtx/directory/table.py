@@ -87,7 +87,11 @@ class Table:
         return Target(destination, entry.authority if entry else "", security, self._is_opaque(entry, destination.port))
 
     def own_port(self, address: Address) -> PortFacts:
-        """Return what is known of a port of the workload that asks."""
+        """Return what is known of a port of the workload that asks.
+
+        That is nothing of what hides clients: it would be a Service of a cluster, and a file that knew of it would be
+        out of date as soon as somebody follows the advice to change it.
+        """
         entry = self._behind(address.ip)
         return PortFacts(self._is_opaque(entry, address.port), self._skipped(entry, address.port))
 

@@ -39,13 +39,14 @@ _GRPC_NAMES = {
 def text_line(event: TapEvent, *, wide: bool = False, target: str = "") -> str:
     """Return the line of an event, without its newline.
 
-    :param wide: also the other side's name, and how the source is known.
+    :param wide: also the other side's name, how the source is known, and what hides it.
     :param target: which proxy said it, where there are several.
     """
     if event.WhichOneof("event") == "lost":
         return _fields("lost", ("count", event.lost.count), ("target", target))
     word, named = _SPECIFIC.get(event.WhichOneof("event") or "", _unknown)(event)
-    more = [("peer", event.flow.peer), ("known", event.flow.known)] if wide else []
+    flow = event.flow
+    more = [("peer", flow.peer), ("known", flow.known), ("hidden_by", flow.hidden_by)] if wide else []
     return _fields(f"{word} {_flow_fields(event)}", *named, *more, ("target", target))
 
 
@@ -66,6 +67,7 @@ def record(event: TapEvent) -> Record:
         "proxy": _PROXY.get(flow.direction, "???"),
         "src": flow.src,
         "known": flow.known or None,
+        "hidden_by": flow.hidden_by or None,
         "dst": flow.dst,
         "tls": flow.tls,
         "peer": flow.peer or None,

@@ -164,6 +164,7 @@ def _flow(flow: Flow) -> tap_pb2.Flow:
         tls=tls_label(flow.security),
         peer=str(flow.security.peer) if isinstance(flow.security, Mtls) else "",
         known=flow.known.value,
+        hidden_by=flow.hidden_by,
     )
 
 

@@ -86,6 +86,24 @@ class FactsTests(SynchronousTestCase):
         self.assertEqual(facts.own_port(3307), PortFacts(opaque=True, skipped=True))
         self.assertEqual(facts.own_port(3308), PortFacts())
 
+    def test_which_service_hides_clients_of_a_port(self) -> None:
+        told = table()
+        told.own_skip_inbound.add(first=9100, last=9100)
+        told.own_hidden.add(port=8080, service="shop/web")
+        told.own_hidden.add(port=9100, service="shop/metrics")
+        facts = messages.facts(told)
+        self.assertEqual(facts.own_port(8080), PortFacts(hidden_by="shop/web"))
+        self.assertEqual(facts.own_port(9100), PortFacts(skipped=True, hidden_by="shop/metrics"))
+        self.assertEqual(facts.own_port(80), PortFacts())
+
+    def test_what_an_earlier_version_does_not_say_is_not_known_and_of_a_later_one_what_is_known_counts(self) -> None:
+        told = table()
+        told.own_opaque.add(first=3306, last=3306)
+        later = pb.Table.FromString(told.SerializeToString() + b"\xa2\x06\x03new")  # field 100
+        for each in (told, later):
+            facts = messages.facts(each)
+            self.assertEqual([facts.own_port(port) for port in (3306, 80)], [PortFacts(opaque=True), PortFacts()])
+
     def test_what_is_no_table(self) -> None:
         self.assertRaises(BadMessage, messages.session, pb.Table())
         for message in (
@@ -96,5 +114,7 @@ class FactsTests(SynchronousTestCase):
             pb.Table(own_opaque=[pb.Ports(first=1, last=65536)]),
             pb.Table(own_skip_inbound=[pb.Ports(first=2, last=1)]),
             pb.Table(own_skip_inbound=[pb.Ports()]),
+            pb.Table(own_hidden=[pb.HiddenPort(service="shop/web")]),
+            pb.Table(own_hidden=[pb.HiddenPort(port=65536, service="shop/web")]),
         ):
             self.assertRaises(BadMessage, messages.facts, message)

@@ -101,6 +101,16 @@ class TextLineTests(SynchronousTestCase):
         self.assertEqual(text_line(event, wide=True), f"tcp id=3 proxy=out {ENDS} tls=true peer={WEB}")
         self.assertIsNone(json.loads(json_line(event))["known"])
 
+    def test_wide_and_json_say_which_service_hides_it(self) -> None:
+        event = message(FlowOpened(), security=PLAIN)
+        event.flow.known, event.flow.hidden_by = "obscured", "shop/web public"
+        self.assertEqual(
+            text_line(event, wide=True, target="web"),
+            f"tcp id=3 proxy=out {ENDS} tls=no_tls_from_remote known=obscured hidden_by=shop/web\\x20public target=web",
+        )
+        self.assertNotIn("hidden_by", text_line(event))
+        self.assertEqual(json.loads(json_line(event))["hidden_by"], "shop/web public")
+
     def test_what_a_stranger_wrote_can_neither_move_the_cursor_nor_forge_a_field(self) -> None:
         evil = Request(1, "h2", "GE\x1bT", "web\r\nreq", "/ tls=true\x1b[2J\u202e\\")
         self.assertLine(
@@ -123,6 +133,7 @@ class JsonLineTests(SynchronousTestCase):
         "proxy": "out",
         "src": "10.1.0.4:48210",
         "known": "direct",
+        "hidden_by": None,
         "dst": "10.1.0.2:80",
         "tls": "true",
         "peer": str(WEB),

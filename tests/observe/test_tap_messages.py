@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.observe.flow import Direction, FlowEnd, Request, Response, ResponseEnd
+from meshtx.observe.flow import Direction, FlowEnd, Known, Request, Response, ResponseEnd
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, Lost, TapEvent, What
 from meshtx.observe.tap_match import BadMatch, Place, TapMatch
 from meshtx.observe.tap_messages import FLOWS, Encoder, match_message, match_of
@@ -67,6 +69,11 @@ class EventMessageTests(SynchronousTestCase):
         self.assertEqual(
             event_message(TapEvent(0.0, a_flow(security=None), FlowOpened()), headers=False).flow.tls, "unknown"
         )
+
+    def test_which_service_hides_the_client(self) -> None:
+        hidden = replace(a_flow(), known=Known.OBSCURED, hidden_by="shop/web")
+        flow = event_message(TapEvent(0.0, hidden, FlowOpened()), headers=False).flow
+        self.assertEqual((flow.known, flow.hidden_by), ("obscured", "shop/web"))
 
     def test_lost(self) -> None:
         self.assertEqual(event_message(Lost(7), headers=False), tap_pb2.TapEvent(lost=tap_pb2.Lost(count=7)))

@@ -62,6 +62,8 @@ OPTIONS = SocketOptions()
 EVERYBODY = Policy(Mode.ALL_UNAUTHENTICATED)
 PATIENCE = Patience(settle=3600)
 """No spare legs: a test that wants some says so."""
+ITSELF = 0
+"""The port of what is addressed to a proxy itself, which a test does not know beforehand."""
 CLIENT, SERVER = ip_address("127.31.0.1"), ip_address("127.31.0.2")
 CA = make_ca()
 WEB_LEAF = make_leaf(CA, WEB)
@@ -210,7 +212,7 @@ class Host:
     def inbound(self, port: int | None = None, forwards: dict[int, Address] | None = None) -> Address:
         """Listen for peers, or with `port` for what is addressed to that port of the workload."""
         workload = Workload(self.parts.dialler, forwards or {})
-        goal = Goal(port or 0, direct=port is None)
+        goal = Goal(port or ITSELF, direct=port is None)
         address = self.case.listen(self.ip, Inbound(self.parts, workload, lambda _: goal))
         if port is None:
             self.own_ports.add(address.port)

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.target import PortFacts
 from meshtx.net.tls import Session
-from meshtx.observe.flow import Known
+from meshtx.observe.flow import Flow, Known
 from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.proxy.ends import End
@@ -22,7 +22,7 @@ from meshtx.wire.leg_frames import Open
 from meshtx.wire.proxy_header import SIGNATURE
 from tests.net.certificates import VOTING, WEB
 from tests.net.leg_ends import asking
-from tests.proxy.mesh import EVERYBODY, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
+from tests.proxy.mesh import EVERYBODY, ITSELF, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import dial
 from tests.proxy.talkers import Talker
 
@@ -148,8 +148,12 @@ class ShownTests(SourceCase):
         self.assertEqual(server.count("meshtx_silent_connections_total", source="obscured"), 1)
 
     async def carried(self, *gateways: Name) -> tuple[Address, Known]:
-        """Come from a proxy that says whom it connects for."""
-        server, application = self.host(gateways=frozenset(gateways)), self.application()
+        """Come from a proxy that says whom it connects for; return who is shown."""
+        flow = await self.on_a_leg(self.host(gateways=frozenset(gateways)))
+        return flow.src, flow.known
+
+    async def on_a_leg(self, server: Host) -> Flow:
+        application = self.application()
         peer = await dial(self, server.inbound(), WEB_LEAF)
         assert isinstance(await peer.outcome, Session)
         await peer.talker.made
@@ -159,13 +163,15 @@ class ShownTests(SourceCase):
         leg.makeConnection(transport)
         accepted = application.next()
         await accepted
-        return await self.shown(server, transport)
-
-    async def shown(self, server: Host, transport: Any) -> tuple[Address, Known]:
         transport.abortConnection()
         await server.ended()
-        flow = server.taps.events[-1].flow
-        return flow.src, flow.known
+        return server.taps.events[-1].flow
+
+    async def test_which_service_hides_another_proxy_is_shown_with_what_it_carries(self) -> None:
+        server = self.host(Ranges(nodes=LOOPBACK))
+        server.directory.ports[ITSELF] = PortFacts(hidden_by="shop/proxy")
+        flow = await self.on_a_leg(server)
+        self.assertEqual((flow.known, flow.hidden_by), (Known.OBSCURED, "shop/proxy"))
 
     async def test_a_gateway_is_believed_whose_connection_it_carries(self) -> None:
         self.assertEqual(await self.carried(WEB), (CARRIED, Known.MESH))

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meshtx/rpc/messages/directory.proto\x12\x13meshtx.directory.v1\"$\n\x08\x45ndpoint\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\"%\n\x07Network\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0e\n\x06prefix\x18\x02 \x01(\r\"$\n\x05Ports\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\"N\n\rFollowRequest\x12\x0f\n\x07own_ips\x18\x01 \x03(\x0c\x12,\n\x05known\x18\x02 \x03(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\"l\n\x06Update\x12+\n\x05table\x18\x01 \x01(\x0b\x32\x1a.meshtx.directory.v1.TableH\x00\x12-\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.meshtx.directory.v1.AnswerH\x00\x42\x06\n\x04what\"\xbd\x02\n\x05Table\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x33\n\rmesh_networks\x18\x02 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12+\n\x05nodes\x18\x03 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12*\n\x04pods\x18\x04 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12/\n\tbalancers\x18\x05 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12.\n\nown_opaque\x18\x06 \x03(\x0b\x32\x1a.meshtx.directory.v1.Ports\x12\x34\n\x10own_skip_inbound\x18\x07 \x03(\x0b\x32\x1a.meshtx.directory.v1.Ports\"\xb6\x01\n\x06\x41nswer\x12.\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x30\n\x08workload\x18\x03 \x01(\x0b\x32\x1c.meshtx.directory.v1.BackendH\x00\x12/\n\x07service\x18\x04 \x01(\x0b\x32\x1c.meshtx.directory.v1.ServiceH\x00\x42\x06\n\x04what\"6\n\x07Service\x12+\n\x05ready\x18\x01 \x03(\x0b\x32\x1c.meshtx.directory.v1.Backend\"~\n\x07\x42\x61\x63kend\x12.\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cinbound_port\x18\x03 \x01(\r\x12\x0e\n\x06opaque\x18\x04 \x01(\x08\x12\x0f\n\x07skipped\x18\x05 \x01(\x08\"R\n\rForgetRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x30\n\taddresses\x18\x02 \x03(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\"\x0b\n\tForgotten\"N\n\x0b\x46indRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12.\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint2\xed\x01\n\tDirectory\x12K\n\x06\x46ollow\x12\".meshtx.directory.v1.FollowRequest\x1a\x1b.meshtx.directory.v1.Update0\x01\x12\x45\n\x04\x46ind\x12 .meshtx.directory.v1.FindRequest\x1a\x1b.meshtx.directory.v1.Answer\x12L\n\x06\x46orget\x12\".meshtx.directory.v1.ForgetRequest\x1a\x1e.meshtx.directory.v1.Forgottenb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meshtx/rpc/messages/directory.proto\x12\x13meshtx.directory.v1\"$\n\x08\x45ndpoint\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\"%\n\x07Network\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0e\n\x06prefix\x18\x02 \x01(\r\"$\n\x05Ports\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\x0c\n\x04last\x18\x02 \x01(\r\"+\n\nHiddenPort\x12\x0c\n\x04port\x18\x01 \x01(\r\x12\x0f\n\x07service\x18\x02 \x01(\t\"N\n\rFollowRequest\x12\x0f\n\x07own_ips\x18\x01 \x03(\x0c\x12,\n\x05known\x18\x02 \x03(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\"l\n\x06Update\x12+\n\x05table\x18\x01 \x01(\x0b\x32\x1a.meshtx.directory.v1.TableH\x00\x12-\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1b.meshtx.directory.v1.AnswerH\x00\x42\x06\n\x04what\"\xf2\x02\n\x05Table\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x33\n\rmesh_networks\x18\x02 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12+\n\x05nodes\x18\x03 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12*\n\x04pods\x18\x04 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12/\n\tbalancers\x18\x05 \x03(\x0b\x32\x1c.meshtx.directory.v1.Network\x12.\n\nown_opaque\x18\x06 \x03(\x0b\x32\x1a.meshtx.directory.v1.Ports\x12\x34\n\x10own_skip_inbound\x18\x07 \x03(\x0b\x32\x1a.meshtx.directory.v1.Ports\x12\x33\n\nown_hidden\x18\x08 \x03(\x0b\x32\x1f.meshtx.directory.v1.HiddenPort\"\xb6\x01\n\x06\x41nswer\x12.\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\x12\x11\n\tauthority\x18\x02 \x01(\t\x12\x30\n\x08workload\x18\x03 \x01(\x0b\x32\x1c.meshtx.directory.v1.BackendH\x00\x12/\n\x07service\x18\x04 \x01(\x0b\x32\x1c.meshtx.directory.v1.ServiceH\x00\x42\x06\n\x04what\"6\n\x07Service\x12+\n\x05ready\x18\x01 \x03(\x0b\x32\x1c.meshtx.directory.v1.Backend\"~\n\x07\x42\x61\x63kend\x12.\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cinbound_port\x18\x03 \x01(\r\x12\x0e\n\x06opaque\x18\x04 \x01(\x08\x12\x0f\n\x07skipped\x18\x05 \x01(\x08\"R\n\rForgetRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x30\n\taddresses\x18\x02 \x03(\x0b\x32\x1d.meshtx.directory.v1.Endpoint\"\x0b\n\tForgotten\"N\n\x0b\x46indRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12.\n\x07\x61\x64\x64ress\x18\x02 \x01(\x0b\x32\x1d.meshtx.directory.v1.Endpoint2\xed\x01\n\tDirectory\x12K\n\x06\x46ollow\x12\".meshtx.directory.v1.FollowRequest\x1a\x1b.meshtx.directory.v1.Update0\x01\x12\x45\n\x04\x46ind\x12 .meshtx.directory.v1.FindRequest\x1a\x1b.meshtx.directory.v1.Answer\x12L\n\x06\x46orget\x12\".meshtx.directory.v1.ForgetRequest\x1a\x1e.meshtx.directory.v1.Forgottenb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +37,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NETWORK']._serialized_end=135
   _globals['_PORTS']._serialized_start=137
   _globals['_PORTS']._serialized_end=173
-  _globals['_FOLLOWREQUEST']._serialized_start=175
-  _globals['_FOLLOWREQUEST']._serialized_end=253
-  _globals['_UPDATE']._serialized_start=255
-  _globals['_UPDATE']._serialized_end=363
-  _globals['_TABLE']._serialized_start=366
-  _globals['_TABLE']._serialized_end=683
-  _globals['_ANSWER']._serialized_start=686
-  _globals['_ANSWER']._serialized_end=868
-  _globals['_SERVICE']._serialized_start=870
-  _globals['_SERVICE']._serialized_end=924
-  _globals['_BACKEND']._serialized_start=926
-  _globals['_BACKEND']._serialized_end=1052
-  _globals['_FORGETREQUEST']._serialized_start=1054
-  _globals['_FORGETREQUEST']._serialized_end=1136
-  _globals['_FORGOTTEN']._serialized_start=1138
-  _globals['_FORGOTTEN']._serialized_end=1149
-  _globals['_FINDREQUEST']._serialized_start=1151
-  _globals['_FINDREQUEST']._serialized_end=1229
-  _globals['_DIRECTORY']._serialized_start=1232
-  _globals['_DIRECTORY']._serialized_end=1469
+  _globals['_HIDDENPORT']._serialized_start=175
+  _globals['_HIDDENPORT']._serialized_end=218
+  _globals['_FOLLOWREQUEST']._serialized_start=220
+  _globals['_FOLLOWREQUEST']._serialized_end=298
+  _globals['_UPDATE']._serialized_start=300
+  _globals['_UPDATE']._serialized_end=408
+  _globals['_TABLE']._serialized_start=411
+  _globals['_TABLE']._serialized_end=781
+  _globals['_ANSWER']._serialized_start=784
+  _globals['_ANSWER']._serialized_end=966
+  _globals['_SERVICE']._serialized_start=968
+  _globals['_SERVICE']._serialized_end=1022
+  _globals['_BACKEND']._serialized_start=1024
+  _globals['_BACKEND']._serialized_end=1150
+  _globals['_FORGETREQUEST']._serialized_start=1152
+  _globals['_FORGETREQUEST']._serialized_end=1234
+  _globals['_FORGOTTEN']._serialized_start=1236
+  _globals['_FORGOTTEN']._serialized_end=1247
+  _globals['_FINDREQUEST']._serialized_start=1249
+  _globals['_FINDREQUEST']._serialized_end=1327
+  _globals['_DIRECTORY']._serialized_start=1330
+  _globals['_DIRECTORY']._serialized_end=1567
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,14 @@ class Ports(_message.Message):
     last: int
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
 
+class HiddenPort(_message.Message):
+    __slots__ = ("port", "service")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    service: str
+    def __init__(self, port: _Optional[int] = ..., service: _Optional[str] = ...) -> None: ...
+
 class FollowRequest(_message.Message):
     __slots__ = ("own_ips", "known")
     OWN_IPS_FIELD_NUMBER: _ClassVar[int]
@@ -47,7 +55,7 @@ class Update(_message.Message):
     def __init__(self, table: _Optional[_Union[Table, _Mapping[str, object]]] = ..., answer: _Optional[_Union[Answer, _Mapping[str, object]]] = ...) -> None: ...
 
 class Table(_message.Message):
-    __slots__ = ("session", "mesh_networks", "nodes", "pods", "balancers", "own_opaque", "own_skip_inbound")
+    __slots__ = ("session", "mesh_networks", "nodes", "pods", "balancers", "own_opaque", "own_skip_inbound", "own_hidden")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MESH_NETWORKS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +63,7 @@ class Table(_message.Message):
     BALANCERS_FIELD_NUMBER: _ClassVar[int]
     OWN_OPAQUE_FIELD_NUMBER: _ClassVar[int]
     OWN_SKIP_INBOUND_FIELD_NUMBER: _ClassVar[int]
+    OWN_HIDDEN_FIELD_NUMBER: _ClassVar[int]
     session: str
     mesh_networks: _containers.RepeatedCompositeFieldContainer[Network]
     nodes: _containers.RepeatedCompositeFieldContainer[Network]
@@ -62,7 +71,8 @@ class Table(_message.Message):
     balancers: _containers.RepeatedCompositeFieldContainer[Network]
     own_opaque: _containers.RepeatedCompositeFieldContainer[Ports]
     own_skip_inbound: _containers.RepeatedCompositeFieldContainer[Ports]
-    def __init__(self, session: _Optional[str] = ..., mesh_networks: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., nodes: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., pods: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., balancers: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., own_opaque: _Optional[_Iterable[_Union[Ports, _Mapping[str, object]]]] = ..., own_skip_inbound: _Optional[_Iterable[_Union[Ports, _Mapping[str, object]]]] = ...) -> None: ...
+    own_hidden: _containers.RepeatedCompositeFieldContainer[HiddenPort]
+    def __init__(self, session: _Optional[str] = ..., mesh_networks: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., nodes: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., pods: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., balancers: _Optional[_Iterable[_Union[Network, _Mapping[str, object]]]] = ..., own_opaque: _Optional[_Iterable[_Union[Ports, _Mapping[str, object]]]] = ..., own_skip_inbound: _Optional[_Iterable[_Union[Ports, _Mapping[str, object]]]] = ..., own_hidden: _Optional[_Iterable[_Union[HiddenPort, _Mapping[str, object]]]] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("address", "authority", "workload", "service")

@@ -26,15 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmeshtx/rpc/messages/tap.proto\x12\rmeshtx.tap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x0eObserveRequest\x12#\n\x05match\x18\x01 \x01(\x0b\x32\x14.meshtx.tap.v1.Match\x12\x0f\n\x07headers\x18\x02 \x01(\x08\"\xa2\x01\n\x05Match\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\x13\n\x0bpath_prefix\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0c\n\x04peer\x18\x04 \x01(\t\x12+\n\tdirection\x18\x05 \x01(\x0e\x32\x18.meshtx.tap.v1.Direction\x12\x14\n\x0c\x64\x65stinations\x18\x06 \x03(\t\x12\x0f\n\x07sources\x18\x07 \x03(\t\"\xf3\x02\n\x08TapEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x66low\x18\x02 \x01(\x0b\x32\x13.meshtx.tap.v1.Flow\x12\x30\n\x0b\x66low_opened\x18\x03 \x01(\x0b\x32\x19.meshtx.tap.v1.FlowOpenedH\x00\x12.\n\nflow_ended\x18\x04 \x01(\x0b\x32\x18.meshtx.tap.v1.FlowEndedH\x00\x12)\n\x07request\x18\x05 \x01(\x0b\x32\x16.meshtx.tap.v1.RequestH\x00\x12+\n\x08response\x18\x06 \x01(\x0b\x32\x17.meshtx.tap.v1.ResponseH\x00\x12\x32\n\x0cresponse_end\x18\x07 \x01(\x0b\x32\x1a.meshtx.tap.v1.ResponseEndH\x00\x12#\n\x04lost\x18\x08 \x01(\x0b\x32\x13.meshtx.tap.v1.LostH\x00\x42\x07\n\x05\x65vent\"\x83\x01\n\x04\x46low\x12\n\n\x02id\x18\x01 \x01(\x04\x12+\n\tdirection\x18\x02 \x01(\x0e\x32\x18.meshtx.tap.v1.Direction\x12\x0b\n\x03src\x18\x03 \x01(\t\x12\x0b\n\x03\x64st\x18\x04 \x01(\t\x12\x0b\n\x03tls\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\r\n\x05known\x18\x07 \x01(\t\"\x0c\n\nFlowOpened\"\x88\x01\n\tFlowEnded\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04sent\x18\x02 \x01(\x04\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07refused\x18\x06 \x01(\x08\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x80\x01\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12&\n\x07headers\x18\x06 \x03(\x0b\x32\x15.meshtx.tap.v1.Header\"z\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06status\x18\x02 \x01(\r\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x07headers\x18\x04 \x03(\x0b\x32\x15.meshtx.tap.v1.Header\"\xca\x01\n\x0bResponseEnd\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\x07latency\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x18\n\x0bgrpc_status\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05reset\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x0e\n\x0c_grpc_statusB\x08\n\x06_reset\"\x15\n\x04Lost\x12\r\n\x05\x63ount\x18\x01 \x01(\x04*K\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44IRECTION_IN\x10\x01\x12\x11\n\rDIRECTION_OUT\x10\x02\x32J\n\x03Tap\x12\x43\n\x07Observe\x12\x1d.meshtx.tap.v1.ObserveRequest\x1a\x17.meshtx.tap.v1.TapEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmeshtx/rpc/messages/tap.proto\x12\rmeshtx.tap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"F\n\x0eObserveRequest\x12#\n\x05match\x18\x01 \x01(\x0b\x32\x14.meshtx.tap.v1.Match\x12\x0f\n\x07headers\x18\x02 \x01(\x08\"\xa2\x01\n\x05Match\x12\x0f\n\x07methods\x18\x01 \x03(\t\x12\x13\n\x0bpath_prefix\x18\x02 \x01(\t\x12\x11\n\tauthority\x18\x03 \x01(\t\x12\x0c\n\x04peer\x18\x04 \x01(\t\x12+\n\tdirection\x18\x05 \x01(\x0e\x32\x18.meshtx.tap.v1.Direction\x12\x14\n\x0c\x64\x65stinations\x18\x06 \x03(\t\x12\x0f\n\x07sources\x18\x07 \x03(\t\"\xf3\x02\n\x08TapEvent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x66low\x18\x02 \x01(\x0b\x32\x13.meshtx.tap.v1.Flow\x12\x30\n\x0b\x66low_opened\x18\x03 \x01(\x0b\x32\x19.meshtx.tap.v1.FlowOpenedH\x00\x12.\n\nflow_ended\x18\x04 \x01(\x0b\x32\x18.meshtx.tap.v1.FlowEndedH\x00\x12)\n\x07request\x18\x05 \x01(\x0b\x32\x16.meshtx.tap.v1.RequestH\x00\x12+\n\x08response\x18\x06 \x01(\x0b\x32\x17.meshtx.tap.v1.ResponseH\x00\x12\x32\n\x0cresponse_end\x18\x07 \x01(\x0b\x32\x1a.meshtx.tap.v1.ResponseEndH\x00\x12#\n\x04lost\x18\x08 \x01(\x0b\x32\x13.meshtx.tap.v1.LostH\x00\x42\x07\n\x05\x65vent\"\x96\x01\n\x04\x46low\x12\n\n\x02id\x18\x01 \x01(\x04\x12+\n\tdirection\x18\x02 \x01(\x0e\x32\x18.meshtx.tap.v1.Direction\x12\x0b\n\x03src\x18\x03 \x01(\t\x12\x0b\n\x03\x64st\x18\x04 \x01(\t\x12\x0b\n\x03tls\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\t\x12\r\n\x05known\x18\x07 \x01(\t\x12\x11\n\thidden_by\x18\x08 \x01(\t\"\x0c\n\nFlowOpened\"\x88\x01\n\tFlowEnded\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04sent\x18\x02 \x01(\x04\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0f\n\x07refused\x18\x06 \x01(\x08\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\x80\x01\n\x07Request\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x11\n\tauthority\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t\x12&\n\x07headers\x18\x06 \x03(\x0b\x32\x15.meshtx.tap.v1.Header\"z\n\x08Response\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06status\x18\x02 \x01(\r\x12*\n\x07latency\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x07headers\x18\x04 \x03(\x0b\x32\x15.meshtx.tap.v1.Header\"\xca\x01\n\x0bResponseEnd\x12\n\n\x02id\x18\x01 \x01(\x04\x12*\n\x07latency\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06length\x18\x04 \x01(\x04\x12\x18\n\x0bgrpc_status\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05reset\x18\x06 \x01(\x03H\x01\x88\x01\x01\x42\x0e\n\x0c_grpc_statusB\x08\n\x06_reset\"\x15\n\x04Lost\x12\r\n\x05\x63ount\x18\x01 \x01(\x04*K\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44IRECTION_IN\x10\x01\x12\x11\n\rDIRECTION_OUT\x10\x02\x32J\n\x03Tap\x12\x43\n\x07Observe\x12\x1d.meshtx.tap.v1.ObserveRequest\x1a\x17.meshtx.tap.v1.TapEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meshtx.rpc.messages.tap_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIRECTION']._serialized_start=1533
-  _globals['_DIRECTION']._serialized_end=1608
+  _globals['_DIRECTION']._serialized_start=1552
+  _globals['_DIRECTION']._serialized_end=1627
   _globals['_OBSERVEREQUEST']._serialized_start=113
   _globals['_OBSERVEREQUEST']._serialized_end=183
   _globals['_MATCH']._serialized_start=186
@@ -42,21 +42,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAPEVENT']._serialized_start=351
   _globals['_TAPEVENT']._serialized_end=722
   _globals['_FLOW']._serialized_start=725
-  _globals['_FLOW']._serialized_end=856
-  _globals['_FLOWOPENED']._serialized_start=858
-  _globals['_FLOWOPENED']._serialized_end=870
-  _globals['_FLOWENDED']._serialized_start=873
-  _globals['_FLOWENDED']._serialized_end=1009
-  _globals['_HEADER']._serialized_start=1011
-  _globals['_HEADER']._serialized_end=1048
-  _globals['_REQUEST']._serialized_start=1051
-  _globals['_REQUEST']._serialized_end=1179
-  _globals['_RESPONSE']._serialized_start=1181
-  _globals['_RESPONSE']._serialized_end=1303
-  _globals['_RESPONSEEND']._serialized_start=1306
-  _globals['_RESPONSEEND']._serialized_end=1508
-  _globals['_LOST']._serialized_start=1510
-  _globals['_LOST']._serialized_end=1531
-  _globals['_TAP']._serialized_start=1610
-  _globals['_TAP']._serialized_end=1684
+  _globals['_FLOW']._serialized_end=875
+  _globals['_FLOWOPENED']._serialized_start=877
+  _globals['_FLOWOPENED']._serialized_end=889
+  _globals['_FLOWENDED']._serialized_start=892
+  _globals['_FLOWENDED']._serialized_end=1028
+  _globals['_HEADER']._serialized_start=1030
+  _globals['_HEADER']._serialized_end=1067
+  _globals['_REQUEST']._serialized_start=1070
+  _globals['_REQUEST']._serialized_end=1198
+  _globals['_RESPONSE']._serialized_start=1200
+  _globals['_RESPONSE']._serialized_end=1322
+  _globals['_RESPONSEEND']._serialized_start=1325
+  _globals['_RESPONSEEND']._serialized_end=1527
+  _globals['_LOST']._serialized_start=1529
+  _globals['_LOST']._serialized_end=1550
+  _globals['_TAP']._serialized_start=1629
+  _globals['_TAP']._serialized_end=1703
 # @@protoc_insertion_point(module_scope)

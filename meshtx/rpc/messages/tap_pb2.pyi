@@ -67,7 +67,7 @@ class TapEvent(_message.Message):
     def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., flow: _Optional[_Union[Flow, _Mapping[str, object]]] = ..., flow_opened: _Optional[_Union[FlowOpened, _Mapping[str, object]]] = ..., flow_ended: _Optional[_Union[FlowEnded, _Mapping[str, object]]] = ..., request: _Optional[_Union[Request, _Mapping[str, object]]] = ..., response: _Optional[_Union[Response, _Mapping[str, object]]] = ..., response_end: _Optional[_Union[ResponseEnd, _Mapping[str, object]]] = ..., lost: _Optional[_Union[Lost, _Mapping[str, object]]] = ...) -> None: ...
 
 class Flow(_message.Message):
-    __slots__ = ("id", "direction", "src", "dst", "tls", "peer", "known")
+    __slots__ = ("id", "direction", "src", "dst", "tls", "peer", "known", "hidden_by")
     ID_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     SRC_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class Flow(_message.Message):
     TLS_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     KNOWN_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_BY_FIELD_NUMBER: _ClassVar[int]
     id: int
     direction: Direction
     src: str
@@ -82,7 +83,8 @@ class Flow(_message.Message):
     tls: str
     peer: str
     known: str
-    def __init__(self, id: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., src: _Optional[str] = ..., dst: _Optional[str] = ..., tls: _Optional[str] = ..., peer: _Optional[str] = ..., known: _Optional[str] = ...) -> None: ...
+    hidden_by: str
+    def __init__(self, id: _Optional[int] = ..., direction: _Optional[_Union[Direction, str]] = ..., src: _Optional[str] = ..., dst: _Optional[str] = ..., tls: _Optional[str] = ..., peer: _Optional[str] = ..., known: _Optional[str] = ..., hidden_by: _Optional[str] = ...) -> None: ...
 
 class FlowOpened(_message.Message):
     __slots__ = ()
