@@ -2,14 +2,15 @@
 
     python vote_bot.py --web 10.1.0.2:80 --rounds 20
 
-Exits 0 if every request of every round was answered well.
+Exits 0 if every request of every round was answered well. SIGTERM ends it after the round that it is in.
 """
 
 import argparse
 import http.client
 import json
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
 
 from counts import Counts
@@ -44,14 +45,19 @@ def main() -> None:
     parser.add_argument("--counts", type=Path, metavar="FILE", help="keep the number of requests answered in this file")
     options = parser.parse_args()
     counts = Counts(options.counts)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     host, _, port = options.web.rpartition(":")
     failures = 0
     for first in range(0, options.rounds, 10):
+        if stopped.is_set():
+            break
         connection = http.client.HTTPConnection(host, int(port), timeout=10)
         try:
             for turn in range(first, min(first + 10, options.rounds)):
                 vote(connection, turn, counts)
-                time.sleep(options.pause)
+                if stopped.wait(options.pause):
+                    break
         except (OSError, http.client.HTTPException, json.JSONDecodeError) as error:
             failures += 1
             counts.add("failed")
