@@ -3,7 +3,8 @@
 What it takes from the object as it is stored: command and arguments, the environment with the downward API and
 ``$(NAME)``, the volumes and where they are mounted, the user, the capabilities. What it leaves out: images (the
 programs are those of this checkout), cgroups, probes but the first. Each process has mounts of its own, so that paths
-like ``/var/run/secrets`` are the container's.
+like ``/var/run/secrets`` are the container's. /etc/hosts is in the place of the cluster's DNS: it has the Services
+that there are when a container is started.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z0-9_.-]+)\)")
 class Kubelet:
     """Starts containers.
 
-    :param hosts: what /etc/hosts has in every pod: the cluster's names, in the place of its DNS.
+    :param hosts: names that are not the Service's address in every pod, but this one.
     :param environment: that the kubelet adds to each container: where the API server is.
     """
 
@@ -51,8 +52,7 @@ class Kubelet:
         self._lab = lab
         self._cluster = cluster
         self._environment = dict(environment)
-        self._hosts = lab.folder / "hosts"
-        self._hosts.write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
+        self._hosts = dict(hosts)
 
     def run_to_end(self, pod: Json, container: Json, host: Host) -> None:
         """Run an init container and wait for its good end."""
@@ -62,7 +62,8 @@ class Kubelet:
 
     def start(self, pod: Json, container: Json, host: Host) -> subprocess.Popen[bytes]:
         """Start a container of the pod."""
-        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run", f"mount --bind {self._hosts} /etc/hosts"]
+        hosts = self._resolved(f"{_log(pod, container)}.hosts")
+        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run", f"mount --bind {hosts} /etc/hosts"]
         sources = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
         for mount in container.get("volumeMounts", ()):
             script.append(f"mkdir -p {mount['mountPath']}")
@@ -84,14 +85,12 @@ class Kubelet:
 
     def until_ready(self, pod: Json, container: Json, host: Host, process: subprocess.Popen[bytes]) -> None:
         """Wait as the startup probe, or else the readiness probe, says."""
-        probe = (container.get("startupProbe") or container["readinessProbe"])["httpGet"]
-        port = next((each["containerPort"] for each in container["ports"] if each.get("name") == probe["port"]), None)
-        url = f"http://127.0.0.1:{port or probe['port']}{probe['path']}"
+        command = _probe(container)
 
         def ready() -> bool:
             if process.poll() is not None:
                 raise AssertionError(f"{container['name']} of {_full(pod)} ended:\n{self.log(pod, container)}")
-            return host.run("curl", "-sf", "-o", "/dev/null", url, check=False).returncode == 0
+            return host.run(*command, check=False).returncode == 0
 
         try:
             wait_until(ready, f"{container['name']} of {_full(pod)}", 60)
@@ -102,6 +101,21 @@ class Kubelet:
         """Return what a container has written."""
         found = sorted(self._lab.folder.glob(f"*-{_log(pod, container)}.log"))
         return "\n".join(path.read_text(errors="replace") for path in found)
+
+    def volume(self, pod: Json, name: str) -> Path:
+        """Return where a volume's files are, here; one in memory has none."""
+        return self._lab.folder / "pods" / pod["metadata"]["uid"] / name
+
+    def _resolved(self, name: str) -> Path:
+        """Write what /etc/hosts is to have: what was given, then every Service of the cluster."""
+        names = dict(self._hosts)
+        for service in self._cluster.api.call("GET", "/api/v1/services")["items"]:
+            full = f"{service['metadata']['name']}.{service['metadata']['namespace']}"
+            for each in (full, f"{full}.svc", f"{full}.svc.cluster.local"):
+                names.setdefault(each, service["spec"]["clusterIP"])
+        path = self._lab.folder / name
+        path.write_text("".join(f"{address} {each}\n" for each, address in names.items() if address != "None"))
+        return path
 
     # What the object says.
 
@@ -130,7 +144,7 @@ class Kubelet:
         return f"--bind {self._volume(pod, volume)}"
 
     def _volume(self, pod: Json, volume: Json) -> Path:
-        folder = self._lab.folder / "pods" / pod["metadata"]["uid"] / volume["name"]
+        folder = self.volume(pod, volume["name"])
         if folder.exists():
             return folder
         folder.mkdir(parents=True)
@@ -183,6 +197,17 @@ def _expanded(text: str, variables: Mapping[str, str]) -> str:
 def _command(container: Json, variables: Mapping[str, str]) -> list[str]:
     argv = [_expanded(text, variables) for text in (*container["command"], *container.get("args", ()))]
     return [*PROGRAMS.get(argv[0], (argv[0],)), *argv[1:]]
+
+
+def _probe(container: Json) -> list[str]:
+    """Return the command that succeeds once the container is started, or else ready."""
+    probe = container.get("startupProbe") or container["readinessProbe"]
+    how = probe.get("httpGet") or probe["tcpSocket"]
+    named = {each.get("name"): each["containerPort"] for each in container["ports"]}
+    port = named.get(how["port"], how["port"])
+    if "httpGet" in probe:
+        return ["curl", "-sf", "-o", "/dev/null", f"http://127.0.0.1:{port}{how['path']}"]
+    return ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}"]
 
 
 def containers(pod: Json) -> dict[str, Json]:

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class Running:
     def path(self) -> str:
         return f"/api/v1/namespaces/{self.pod['metadata']['namespace']}/pods/{self.name}"
 
+    def end(self, container: str) -> None:
+        """End one container as a kubelet does: ask it to, and wait until it has."""
+        self.processes[container].terminate()
+        self.processes[container].wait(30)
+
     def stop(self) -> None:
         """Kill what runs in it."""
         for process in self.processes.values():
@@ -75,6 +80,7 @@ class KubeTown:
         self.cluster = cluster
         self.pods: dict[str, Running] = {}
         self._last = 1
+        self._taps = 0
         self._outside: dict[str, str] = {}
         self._lab = Lab()
         self._lab.__enter__()
@@ -86,7 +92,7 @@ class KubeTown:
 
     def _build(self) -> None:
         self._lab.build_fabric()
-        gate = self._lab.add_host("api", "10.1.0.254")
+        self._gate = gate = self._lab.add_host("api", "10.1.0.254")
         gate.run("ip", "address", "add", f"{API_ADDRESS}/32", "dev", "eth0")
         target = self.cluster.url.rpartition(":")[2]
         self._passage(gate, API_ADDRESS, API_PORT, f"/proc/{os.getpid()}/ns/net", "127.0.0.1", int(target))
@@ -161,9 +167,25 @@ class KubeTown:
 
     def tap(self, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
         """Start ``meshtx tap`` as a user of kubectl would; return it and the file that it writes."""
-        env = {**environment(), "KUBECONFIG": str(self.cluster.admin_kubeconfig)}
-        process = self._lab.start([sys.executable, "-m", "meshtx", "tap", *arguments], log="tap", env=env)
-        return process, self._lab.folder / "tap.log"
+        self._taps += 1
+        log, env = f"tap-{self._taps}", {**environment(), "KUBECONFIG": str(self.cluster.admin_kubeconfig)}
+        process = self._lab.start([sys.executable, "-m", "meshtx", "tap", *arguments], log=log, env=env)
+        return process, self._lab.folder / f"{log}.log"
+
+    def beside(self, module: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a program of the tests in the pods' network, without a proxy; return it and the file that it writes."""
+        log = module.rpartition(".")[2]
+        process = self._gate.start(sys.executable, "-m", module, *arguments, log=log, env=environment())
+        return process, self._lab.folder / f"{self._gate.name}-{log}.log"
+
+    def address(self, program: str) -> str:
+        """Return where in the pods' network a program of the control plane is."""
+        return self._addresses[program]
+
+    @property
+    def folder(self) -> Path:
+        """Where files may be written that go with the town."""
+        return self._lab.folder
 
     # Pods.
 
@@ -218,6 +240,10 @@ class KubeTown:
         """Return what a container has written."""
         return self._kubelet.log(running.pod, containers(running.pod)[container])
 
+    def volume(self, running: Running, name: str) -> Path:
+        """Return the folder that has the files of a pod's volume."""
+        return self._kubelet.volume(running.pod, name)
+
     def _tell(self, running: Running, *, ready: bool) -> None:
         condition = "True" if ready else "False"
         status = {
@@ -260,40 +286,3 @@ def _in_order(pod: Json) -> Iterator[Json]:
     spec: dict[str, Any] = pod["spec"]
     yield from spec.get("initContainers", ())
     yield from spec["containers"]
-
-
-def deployment(namespace: str, name: str, command: Sequence[str], *, replicas: int = 1, port: int = 0) -> Json:
-    """Return a Deployment of an application, under a ServiceAccount of its own name."""
-    labels = {"app": name}
-    ports = [{"containerPort": port}] if port else []
-    container = {
-        "name": "app",
-        "image": "example.org/app:1",
-        "command": list(command),
-        "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "ports": ports,
-        **({"readinessProbe": {"httpGet": {"port": port, "path": "/who"}}} if port else {}),
-    }
-    template = {"metadata": {"labels": labels}, "spec": {"serviceAccountName": name, "containers": [container]}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
-    }
-
-
-def account(namespace: str, name: str) -> Json:
-    """Return a ServiceAccount."""
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
-
-
-def service(namespace: str, name: str, port: int, target: int) -> Json:
-    """Return the Service of a Deployment."""
-    spec = {"selector": {"app": name}, "ports": [{"name": "http", "port": port, "targetPort": target}]}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
