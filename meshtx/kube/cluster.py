@@ -11,14 +11,14 @@ watches are not in step with each other, and what is not known of a pod would el
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 
 from meshtx.directory.ranges import Network
 from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
-from meshtx.kube.objects import Endpoint, Kept, Node, Pod, Service, ServiceNetwork, Slice
+from meshtx.kube.objects import Endpoint, Kept, Node, Pod, Service, ServiceNetwork, ServicePort, Slice
 from meshtx.kube.pod_index import PodIndex, own_ips
 from meshtx.kube.ports import DEFAULT_OPAQUE, PROXY_PORTS, Ports, among, parse_ports
 from meshtx.kube.service_index import Front, ServiceIndex
@@ -68,10 +68,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class OwnPorts:
-    """What a pod's proxy is to know of its own ports."""
+    """What a pod's proxy is to know of its own ports.
+
+    :param hidden: those whose clients a Service hides, in order, and its key.
+    """
 
     opaque: Ports = ()
     skip_inbound: Ports = ()
+    hidden: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Cluster:
         return self._book.ranges
 
     def apply(self, before: Kept | None, after: Kept | None) -> set[IP]:
-        """Take a change of one object; return the addresses where an answer may now be another one.
+        """Take a change of one object; return the addresses where an answer may now be another one, or `own_ports`.
 
         :param before: what it was; ``None``: it is new.
         :param after: what it is; ``None``: it is gone.
@@ -156,7 +160,8 @@ class Cluster:
         for ip in ips:
             pod = self._pods.owner(ip)
             if pod is not None and self._name(pod) == caller:
-                return OwnPorts(self._opaque(pod), (*pod.skip, *PROXY_PORTS))
+                hidden = self._services.hidden(pod.ips, pod.namespace)
+                return OwnPorts(self._opaque(pod), (*pod.skip, *PROXY_PORTS), hidden)
         return OwnPorts()
 
     @property
@@ -199,6 +204,8 @@ class Cluster:
             self._services.put(service)
             self._book.enter(service.ips)
             changed.update(service.ips)
+        if _hides(known) != _hides(service):
+            changed |= self._services.behind(key)
         return changed
 
     def _apply_slice(self, key: str, piece: Kept | None) -> set[IP]:
@@ -209,7 +216,7 @@ class Cluster:
         if isinstance(piece, Slice):
             self._services.put_slice(piece)
             changed.update(self._services.addresses(piece.service))
-        return changed
+        return changed | self._services.hidden_anew(known, piece if isinstance(piece, Slice) else None)
 
     # Answers
 
@@ -262,6 +269,11 @@ def _identity(scope: MeshScope, namespace: str, account: str) -> Name | None:
         return scope.name(namespace, account)
     except InvalidName:  # an account with a dot: no certificate can have its name
         return None
+
+
+def _hides(service: Kept | None) -> tuple[ServicePort, ...]:
+    """Return the ports of a Service whose clients it hides."""
+    return service.ports if isinstance(service, Service) and service.hides else ()
 
 
 def _touched(pod: Pod) -> set[IP]:

@@ -33,6 +33,7 @@ def table_message(session: str, ranges: ClusterRanges, own: OwnPorts) -> directo
         balancers=_networks(ranges.balancers),
         own_opaque=_ports(own.opaque),
         own_skip_inbound=_ports(own.skip_inbound),
+        own_hidden=[directory_pb2.HiddenPort(port=port, service=service) for port, service in own.hidden.items()],
     )
 
 

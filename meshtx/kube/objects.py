@@ -27,6 +27,8 @@ MOST_HOST_PORTS = 1000
 MOST_OTHERS = 100
 """External addresses of a Service that are kept: its author may name 100,000, and each costs as much as a pod's."""
 
+_FROM_OUTSIDE = {"LoadBalancer", "NodePort"}
+
 _LIVE_PHASES = {"Pending", "Running"}
 """A pod that has ended keeps its address in the API while another one may have it."""
 
@@ -131,6 +133,7 @@ class Service:
 
     :param cluster_ips: empty where it is headless, or only another name of something.
     :param others: addresses that the nodes lead to its endpoints, beside those: external ones and of balancers.
+    :param hides: see `hides_clients`.
     """
 
     namespace: str
@@ -138,6 +141,7 @@ class Service:
     cluster_ips: tuple[IP, ...]
     others: tuple[IP, ...]
     ports: tuple[ServicePort, ...]
+    hides: bool = False
 
     @property
     def key(self) -> str:
@@ -165,7 +169,18 @@ class Service:
                 for port in spec.get("ports") or ()
                 if _is_tcp(port)
             ),
+            hides=hides_clients(json),
         )
+
+
+def hides_clients(service: Json) -> bool:
+    """Say whether nodes put their own address in the place of clients' that come to a ``v1`` Service from outside.
+
+    They do under the `externalTrafficPolicy` that is the default, for any of them may hand a connection to another.
+    """
+    spec = service.get("spec") or {}
+    outside = spec.get("type") in _FROM_OUTSIDE or spec.get("externalIPs")
+    return bool(outside) and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
 
 
 @dataclass(frozen=True, slots=True)

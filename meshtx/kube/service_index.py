@@ -5,14 +5,19 @@ A Service has any number of EndpointSlices: they are merged, and an endpoint tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from meshtx.kube.objects import Endpoint, Service, ServicePort, Slice
 from meshtx.wire.address import IP, Address
 
 K = TypeVar("K")
+
+MOST_HIDDEN = 100
+"""Ports of a pod that are told as hidden, ports of a Service that are looked at for it, and slices: whoever may make
+Services may make any number. Of a pod behind more slices than this nothing is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,39 @@ class ServiceIndex:
         services = {self._slices[key].service for key in self._slices_with.get(ip, ())}
         return {front for service in services for front in self.addresses(service)}
 
+    def behind(self, service: str) -> set[IP]:
+        """Return the addresses of all endpoints of a Service, by its key."""
+        return {ip for key in self._slices_of.get(service, ()) for ip in _ips(self._slices[key])}
+
+    def hidden(self, ips: Iterable[IP], namespace: str) -> dict[int, str]:
+        """Return the ports at a pod's addresses whose clients a Service hides, and its key; of several the first's.
+
+        It makes no difference whether the endpoint is ready: connections may last longer than that.
+
+        :param namespace: the pod's. Who makes Services in another one can put them in front of it as well; of them it
+            is told nothing, so that they take none of its places.
+        """
+        pieces = [self._slices[key] for key in {key for ip in ips for key in self._slices_with.get(ip, ())}]
+        hiding = [piece for piece in pieces if piece.namespace == namespace and self._hides(piece)]
+        found: dict[int, str] = {}
+        for piece in hiding if len(hiding) <= MOST_HIDDEN else ():
+            for port in _targets(self._services[piece.service], piece):
+                found[port] = min(found.get(port, piece.service), piece.service)
+        return dict(islice(sorted(found.items()), MOST_HIDDEN))
+
+    def hidden_anew(self, before: Slice | None, after: Slice | None) -> set[IP]:
+        """Return the addresses at which the change of a slice may change what `hidden` says."""
+        were, are = self._hidden_ips(before), self._hidden_ips(after)
+        same = before and after and (before.service, before.ports) == (after.service, after.ports)
+        return were ^ are if same else were | are
+
+    def _hidden_ips(self, piece: Slice | None) -> set[IP]:
+        return _ips(piece) if piece is not None and self._hides(piece) else set()
+
+    def _hides(self, piece: Slice) -> bool:
+        service = self._services.get(piece.service)
+        return service is not None and service.hides
+
     def front(self, address: Address, *, cluster_ip: bool) -> Front | None:
         """Return the Service's port at an address; of several that claim it the first by name.
 
@@ -114,12 +152,27 @@ class ServiceIndex:
             piece = self._slices[key]
             for name, number in piece.ports:
                 if name == front.port.name:
-                    port = number or front.port.target or front.port.port
+                    port = _target(number, front.port)
                     for endpoint in piece.endpoints:
                         for ip in endpoint.ips[
                             :1
                         ]:  # the API: all of one endpoint are alike, and clients take the first
                             yield Address(ip, port), endpoint
+
+
+def _target(number: int | None, port: ServicePort) -> int:
+    """Return the port of the endpoints behind a Service's.
+
+    :param number: as the slice says it, which knows what a name stands for there.
+    """
+    return number or port.target or port.port
+
+
+def _targets(service: Service, piece: Slice) -> Iterator[int]:
+    named = {port.name: port for port in service.ports[:MOST_HIDDEN]}
+    for name, number in piece.ports[:MOST_HIDDEN]:
+        if name in named:
+            yield _target(number, named[name])
 
 
 def _ips(piece: Slice) -> set[IP]:

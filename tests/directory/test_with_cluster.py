@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshtx.directory.ranges import parse_network
-from meshtx.directory.target import Meshed, NoEndpoints, Target
+from meshtx.directory.target import Meshed, NoEndpoints, PortFacts, Target
 from meshtx.kube.cluster import Cluster, Settings
 from meshtx.kube.directory_service import BATCH, DirectoryService
 from meshtx.kube.objects import Kept
@@ -72,6 +72,19 @@ class ClusterTests(RemoteCase):
         self.known()
         self.assertTrue(self.directory.own_port(Address.parse("10.1.0.9:9100")).skipped)
         self.assertFalse(self.directory.own_port(Address.parse("10.1.0.9:9101")).skipped)
+
+    def test_what_hides_its_own_clients_is_known_as_long_as_it_does(self) -> None:
+        own, hidden = Address.parse("10.1.0.9:8080"), PortFacts(hidden_by="shop/voting")
+        hiding, seen = (service("voting", "10.96.0.2", hides=hides) for hides in (True, False))
+        self.change(None, hiding)
+        self.change(None, piece(endpoint("10.1.0.9", "voting"), called="voting-1", of="voting"))
+        self.known()
+        self.assertEqual(self.directory.own_port(own), hidden)
+        self.assertEqual(self.directory.own_port(Address.parse("10.1.0.9:80")), PortFacts())
+        for before, after, told in ((hiding, seen, PortFacts()), (seen, hiding, hidden)):
+            self.change(before, after)
+            self.settled()
+            self.assertEqual(self.directory.own_port(own), told)
 
     def test_endpoints_come_and_go(self) -> None:
         self.known()

@@ -53,8 +53,9 @@ def service(
     cluster: str = "10.96.0.1",
     others: str = "",
     ports: tuple[ServicePort, ...] = (ServicePort("http", 80, 8080),),
+    hides: bool = False,
 ) -> Service:
-    return Service(SHOP, called, ips(*cluster.split()), ips(*others.split()), ports)
+    return Service(SHOP, called, ips(*cluster.split()), ips(*others.split()), ports, hides)
 
 
 def endpoint(ip: str = "10.1.0.1", target: str = "web-1", **conditions: bool) -> Endpoint:

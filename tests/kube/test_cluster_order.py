@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.ranges import parse_network
-from meshtx.kube.cluster import Cluster, Settings
+from meshtx.kube.cluster import Cluster, OwnPorts, Settings
 from meshtx.kube.objects import Kept, ServicePort
-from meshtx.wire.address import Address, parse_ip
-from tests.kube.objects import SCOPE, endpoint, host_port, node, piece, pod, service
+from meshtx.wire.address import IP, Address, parse_ip
+from tests.kube.objects import SCOPE, endpoint, host_port, name, node, piece, pod, service
 
 IPS = ["10.1.0.1", "10.1.0.2", "203.0.113.1", "10.96.0.1", "192.168.0.1"]
 UNIVERSE = [Address(parse_ip(ip), port) for ip in IPS for port in (80, 81, 3306, 8080)]
@@ -38,6 +38,7 @@ SERVICES = st.builds(
     st.sampled_from(["", "10.96.0.1", "10.1.0.2"]),
     st.sampled_from(["", "203.0.113.1", "10.96.0.1 203.0.113.1"]),
     st.sampled_from([(ServicePort("http", 80, 8080),), (ServicePort("http", 81, None), ServicePort("db", 3306, 80))]),
+    flags,
 )
 ENDPOINTS = st.builds(endpoint, some_ips, st.sampled_from(["", *NAMES]), ready=flags, serving=flags, terminating=flags)
 SLICES = st.builds(
@@ -51,10 +52,16 @@ NODES = st.builds(node, names, some_ips, st.sampled_from(["", "10.1.0.0/24", "17
 OBJECTS = PODS | SERVICES | SLICES | NODES
 
 Key = tuple[type, str]
+Owns = dict[tuple[IP, str], OwnPorts]
 
 
 def cluster() -> Cluster:
     return Cluster(SCOPE, Settings(mesh=(parse_network("10.0.0.0/8"),)))
+
+
+def owns(made: Cluster) -> Owns:
+    """Return what is said of the ports of each pod, by its address and account."""
+    return {(ip, each): made.own_ports([ip], name(each)) for ip in map(parse_ip, IPS) for each in NAMES}
 
 
 class OrderTests(SynchronousTestCase):
@@ -67,11 +74,14 @@ class OrderTests(SynchronousTestCase):
         made = cluster()
         for each, stays in steps:
             key = (type(each), each.key)
-            answers = [made.answer(address) for address in UNIVERSE]
+            answers, own = [made.answer(address) for address in UNIVERSE], owns(made)
             changed = made.apply(there.get(key), each if stays else None)
             for before, address in zip(answers, UNIVERSE, strict=True):
                 if made.answer(address) != before:
                     self.assertIn(address.ip, changed)
+            for (ip, account), told in owns(made).items():
+                if told != own[ip, account]:
+                    self.assertIn(ip, changed)
             if stays:
                 there[key] = each
             else:
@@ -84,3 +94,4 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(made.ranges, anew.ranges)
         for address in UNIVERSE:
             self.assertEqual(made.answer(address), anew.answer(address))
+        self.assertEqual(owns(made), owns(anew))

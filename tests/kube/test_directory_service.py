@@ -26,6 +26,7 @@ from meshtx.rpc.messages.directory_pb2 import (
     FollowRequest,
     ForgetRequest,
     Forgotten,
+    HiddenPort,
     Update,
 )
 from meshtx.rpc.status import RpcError, Status
@@ -192,9 +193,21 @@ class FollowTests(DirectoryCase):
         )
 
     def test_of_another_accounts_pod_nothing_is_told(self) -> None:
-        self.know(pod(ip=OWN, skip=(range(9100, 9101),)))
-        follower = self.follower(peer=name("voting"))
-        self.assertEqual(list(follower.call.sent[0].table.own_skip_inbound), [])
+        self.know(pod(ip=OWN, skip=(range(9100, 9101),)), service(hides=True), piece(endpoint(OWN)))
+        table = self.follower(peer=name("voting")).call.sent[0].table
+        self.assertEqual((list(table.own_skip_inbound), list(table.own_hidden)), ([], []))
+
+    def test_a_service_that_comes_to_hide_clients_or_to_hide_none_is_told_its_pods_alone(self) -> None:
+        self.know(pod(ip=OWN), pod("web-2", "10.1.0.2"), service(), piece(endpoint(OWN)))
+        behind, aside = self.follower(), self.follower(own_ips=["10.1.0.2"])
+        for before, after, ports in (
+            (service(), service(hides=True), [HiddenPort(port=8080, service="shop/web")]),
+            (service(hides=True), service(), []),
+        ):
+            self.change(before, after)
+            [update] = behind.told()
+            self.assertEqual((update, list(update.table.own_hidden)), (self.table(behind), ports))
+        self.assertEqual(aside.told(), [])
 
     def test_each_has_a_session_of_its_own_that_nobody_can_guess(self) -> None:
         self.know()

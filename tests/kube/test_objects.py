@@ -18,6 +18,7 @@ from meshtx.kube.objects import (
     ServiceNetwork,
     ServicePort,
     Slice,
+    hides_clients,
 )
 from tests.kube.objects import ips
 
@@ -169,8 +170,24 @@ class ServiceTests(SynchronousTestCase):
                 ips("10.96.0.1", "fd01::1"),
                 ips("203.0.113.2", "203.0.113.3", "203.0.113.1"),
                 (ServicePort("http", 80, 8080), ServicePort("db", 5432, None)),
+                hides=True,
             ),
         )
+
+    def test_which_hide_clients_from_outside(self) -> None:
+        for hides, spec in (
+            (True, {"type": "LoadBalancer"}),
+            (True, {"type": "NodePort", "externalTrafficPolicy": "Cluster"}),
+            (True, {"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}),
+            (False, {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}),
+            (False, {"type": "NodePort", "externalTrafficPolicy": "Local"}),
+            (False, {"externalIPs": ["192.0.2.1"], "externalTrafficPolicy": "Local"}),
+            (False, {"type": "ClusterIP"}),
+            (False, {"type": "ExternalName", "externalName": "shop.example"}),
+            (False, {}),
+        ):
+            json = {"metadata": SERVICE["metadata"], "spec": spec}
+            self.assertEqual((hides_clients(json), Service.read(json).hides), (hides, hides), spec)
 
     def test_of_external_addresses_some_are_kept(self) -> None:
         many = [f"198.51.{number // 256}.{number % 256}" for number in range(5000)]

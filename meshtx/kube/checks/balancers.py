@@ -8,15 +8,7 @@ from meshtx.kube.api_errors import Object
 from meshtx.kube.checks.outcomes import Check, Group, Outcome, Passed, Warned
 from meshtx.kube.checks.snapshot import Snapshot, known, path_of
 from meshtx.kube.injection import labels_of
-
-_FROM_OUTSIDE = {"LoadBalancer", "NodePort"}
-
-
-def _hides(service: Object) -> bool:
-    """Say whether nodes put their own address in the place of a client's (``externalTrafficPolicy``)."""
-    spec = service.get("spec") or {}
-    outside = spec.get("type") in _FROM_OUTSIDE or spec.get("externalIPs")
-    return bool(outside) and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+from meshtx.kube.objects import hides_clients
 
 
 def _is_behind(pods: Sequence[Object], service: Object) -> bool:
@@ -28,7 +20,7 @@ def _is_behind(pods: Sequence[Object], service: Object) -> bool:
 
 
 def _clients(snapshot: Snapshot) -> Outcome:
-    hiding = [each for each in known(snapshot.services, "Services") if _hides(each)]
+    hiding = [each for each in known(snapshot.services, "Services") if hides_clients(each)]
     pods = snapshot.meshed_pods() if hiding else []
     behind = tuple(f"{path_of(each)}: {each['spec']['type']}" for each in hiding if _is_behind(pods, each))
     if not behind:
