@@ -92,10 +92,13 @@ class DirectoryProgramCase(KubeTestCase):
     async def ready(self, program: DirectoryProgram) -> None:
         await self.wait_until(lambda: program.ready_reason() is None, what="readiness")
 
-    def sidecar(self, name: Name, ca: Ca = CA) -> RemoteDirectory:
-        """Return the directory of a sidecar that follows the program."""
+    def sidecar(self, name: Name, ca: Ca = CA, host: str = "127.0.0.1") -> RemoteDirectory:
+        """Return the directory of a sidecar that follows the program.
+
+        :param host: where that listens, which is the sidecar's own address too.
+        """
         contexts = Contexts(make_leaf(ca, name), CA.trust)
-        connector = Connector(reactor, "127.0.0.1", self.port, DIRECTORY)
+        connector = Connector(reactor, host, self.port, DIRECTORY)
 
         def connect(contexts: Contexts) -> Deferred[Connection]:
             return ensureDeferred(connector.connect(contexts))

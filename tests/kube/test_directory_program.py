@@ -77,6 +77,34 @@ class DirectoryProgramTests(DirectoryProgramCase):
             await self.wait_until(lambda: sidecar.ready, what="the first table")  # noqa: B023  # awaited here
             self.assertEqual(sidecar.own_port(Address.of("127.0.0.1", 9100)).skipped, known)
 
+    async def test_what_a_service_does_to_its_clients_is_told_as_soon_as_it_changes(self) -> None:
+        own = Address.of(self.reachable_address(), 8080)
+        proxy = [{**PROXY[0], "ports": [{"containerPort": own.port, "name": "http"}]}]
+        await self.pod("web", own.host, MESHED, initContainers=proxy)
+        await self.service("public", {"app": "web"}, [{"port": 80, "targetPort": "http"}], type="LoadBalancer")
+        await self.ready(await self.start(listen=f"{own.host}:0"))
+        sidecar = self.sidecar(SCOPE.name(self.namespace, "default"), host=own.host)
+        name = f"{self.namespace}/public"
+
+        async def becomes(hidden_by: str) -> None:
+            await self.wait_until(lambda: sidecar.own_port(own).hidden_by == hidden_by, what=f"'{hidden_by}' is told")
+
+        await becomes(name)
+        for spec, told in (
+            ({"externalTrafficPolicy": "Local"}, ""),
+            ({"externalTrafficPolicy": "Cluster"}, name),
+            ({"selector": {"app": "other"}}, ""),
+            ({"selector": {"app": "web"}}, name),
+            ({"type": "ClusterIP", "externalTrafficPolicy": None}, ""),
+            ({"type": "NodePort"}, name),
+        ):
+            began = time.monotonic()
+            path = f"/api/v1/namespaces/{self.namespace}/services/public"
+            await self.call("PATCH", path, {"spec": spec}, kind="merge")
+            await becomes(told)
+            if "selector" not in spec:  # else it waits for the controller of the control plane
+                self.assertLess(time.monotonic() - began, AT_ONCE)
+
     async def test_who_is_not_of_this_mesh_learns_nothing(self) -> None:
         await self.ready(await self.start())
         strangers = (
