@@ -15,7 +15,8 @@ from meshtx.directory.remote import RemoteDirectory
 from meshtx.net.contexts import Contexts
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.flow import Mtls
+from meshtx.observe.flow import Known, Mtls
+from meshtx.observe.tap import FlowOpened
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Call
@@ -25,11 +26,11 @@ from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.proxy import ProxyService
 from meshtx.wire.address import Address
-from tests.directory.told import endpoint, table
+from tests.directory.told import endpoint, network, table
 from tests.net.certificates import VOTING, WEB, make_leaf
 from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Taps
 from tests.proxy.talkers import Talker
-from tests.services.test_proxy import ProxyCase
+from tests.services.test_proxy import ProxyCase, free
 
 DIRECTORY = Name.parse("meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local")
 SERVICE = "10.96.0.1:80"
@@ -38,9 +39,15 @@ BINARY = b"\0\1\2\3\4"
 
 
 class Directory:
-    """A service over mutual TLS; `peers` are those who follow, `own_ips` what they say of themselves."""
+    """A service over mutual TLS.
+
+    :ivar peers: who follow; `own_ips`: what they say of themselves; `calls`: their streams.
+    :ivar table: what they are told first.
+    """
 
     def __init__(self, case: ProxyCase, credentials: Credentials) -> None:
+        self.table = table("1", "127.0.0.0/8", "10.0.0.0/8")
+        self.calls: list[Call] = []
         self.answers: dict[Address, pb.Answer] = {}
         self.peers: list[Name | None] = []
         self.own_ips: list[bytes] = []
@@ -62,7 +69,8 @@ class Directory:
     async def _follow(self, request: pb.FollowRequest, call: Call) -> None:
         self.peers.append(call.peer)
         self.own_ips = list(request.own_ips)
-        call.send(pb.Update(table=table("1", "127.0.0.0/8", "10.0.0.0/8")))
+        self.calls.append(call)
+        call.send(pb.Update(table=self.table))
         await Deferred()
 
     async def _find(self, request: pb.FindRequest, _call: Call) -> pb.Answer:
@@ -107,6 +115,31 @@ class DirectoryTests(ProxyCase):
         client.source._publish(make_leaf(CA, WEB), CA.trust)
         while len(directory.peers) < 2:
             await deferLater(reactor, 0.001)  # type: ignore[arg-type]
+
+    async def test_which_service_hides_its_clients_is_shown_until_it_does_no_more(self) -> None:
+        directory, app, way_in = Directory(self, make_leaf(CA, DIRECTORY)), self.application(), free(SERVER)
+        directory.table.nodes.append(network("127.0.0.0/8"))
+        directory.table.own_hidden.add(port=way_in.port, service="shop/web")
+        forward = f"{way_in}={app.address}"
+        server = self.start(SERVER, VOTING_LEAF, directory_address=directory.address, inbound_forward=forward)
+        await self.ready(server)
+        taps = Taps(server.tap)
+
+        async def shown() -> str:
+            taps.events.clear()
+            talker = await self.connect(way_in, Talker(BINARY))
+            self.assertEqual(await talker.has(len(BINARY)), BINARY)
+            flow = (await taps.saw(lambda event: isinstance(event.what, FlowOpened))).flow
+            self.assertEqual(flow.known, Known.OBSCURED)
+            return flow.hidden_by
+
+        self.assertEqual(await shown(), "shop/web")
+        del directory.table.own_hidden[:]
+        told = Deferred[None]()
+        server.directory.subscribe(lambda: told.callback(None))
+        directory.calls[0].send(pb.Update(table=directory.table))
+        await told
+        self.assertEqual(await shown(), "")
 
     async def test_who_cannot_prove_its_name_is_not_believed(self) -> None:
         directory = Directory(self, make_leaf(CA, VOTING))
