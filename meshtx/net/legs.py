@@ -128,6 +128,8 @@ class LegEnd(Protocol):
 
     role: Role
     transport: IStream
+    lasting = True
+    """The connection below carries many, for `TlsProtocol` to keep less of its beginning."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self.state = State.IDLE

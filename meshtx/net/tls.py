@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from meshtx.net import peer_keys
 from meshtx.net.contexts import is_client, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.quick import QuickTransport
@@ -80,7 +81,8 @@ class TlsProtocol(Protocol):
     """The protocol of a TCP connection that carries TLS.
 
     :param connection: of `Contexts`: client or server.
-    :param established: called once, when the handshake is complete; returns the protocol above.
+    :param established: called once, when the handshake is complete; returns the protocol above. One whose `lasting` is
+        true is to last: then less memory is kept for it, at the cost of CPU time now.
     :param failed: called once if that never comes to be. Exactly one of the two is called.
     :param timeout: seconds for the handshake.
     :param linger: seconds without progress after which a connection that we close is aborted.
@@ -199,7 +201,10 @@ class TlsProtocol(Protocol):
             return
         self._stream = TlsTransport(self._tcp, self._records, self._clock, self._linger)
         self.dataReceived = self._stream.received  # type: ignore[method-assign,assignment]  # a call less a chunk
+        connection = self._connection
         self._stream.start(protocol)
+        if getattr(protocol, "lasting", False):
+            peer_keys.share(connection)
 
     def _timed_out(self) -> None:
         self._tell(TlsError(TlsFailure.TIMEOUT, f"no handshake within {self._timeout:g} s"))
