@@ -1,23 +1,25 @@
-"""The certificate of a program that API servers call, and what is to happen to it next.
+"""The certificate of a program that API servers call, and whom they are to believe.
 
 Each generation is a leaf and an authority that has signed this leaf and nothing else: its key is thrown away at once.
-The API server believes the authorities in the ``caBundle`` of the webhook, or of the APIService, so it is told of the
-next one before that is used, and keeps the one before for a while:
+Every replica makes its own and keeps them in memory alone; what it shares is the authorities' certificates, in the
+``caBundle`` of the webhook, or of the APIService, which says whom API servers believe:
 
-    served    current      current        next           current
-    believed  current      current+next   previous+next  current
-                  renew ──▶     SWITCH ──▶     PRUNE ──▶
+    served    current      current        next            next
+    believed  current      current+next   current+next    next
+                  renew ──▶     SWITCH ──▶      expired ──▶
 
-All of it stands in one Secret, where the replicas of the program find it. Whoever comes first writes; the others see
-that the Secret has changed, and look again. Pure: values and times in, a step out (`meshtx.kube.serving_rotation`
-takes it).
+A bundle is a queue (`wanted`): who comes stands at its back, and who is too many goes from its front. Who runs sees
+that the others have come nearer and goes to the back again in time, so that a replica which restarts again and again
+pushes out what it has left there itself, and nobody who serves.
+
+Pure: values and times in, values out (`meshtx.kube.serving_rotation` writes them).
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -27,20 +29,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from meshtx.errors import CredentialsError
+from meshtx.pki.bundle import is_authority
 from meshtx.pki.issuer import BACKDATE, authority_key_of, key_usage, start_certificate
-from meshtx.pki.keys import key_to_pem, new_key, read_key
+from meshtx.pki.keys import new_key
 from meshtx.pki.pem import read_certificates
 
-LIFETIME = timedelta(days=90)
-"""Of a leaf and its authority. What ``meshtx check`` wants at least is 30 days: a third."""
-SWITCH = 60.0
-"""Seconds for all API servers to take up a ``caBundle``; they follow it by a watch."""
-PRUNE = 600.0
-"""Seconds for all replicas to look at the Secret, even one that cannot reach the API server for a while."""
+LIFETIME = timedelta(days=7)
+"""Of a leaf and its authority. Who ended leaves its authority behind for so long; who runs renews it after two thirds,
+and has more than two days for trouble of the API."""
+MOST = 16
+"""Authorities in a bundle: two generations of eight replicas, about 11 KB."""
+NEAR = 12
+"""Authorities from the back on that are not in danger: more than MOST - NEAR must come between two looks."""
 
-CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
-NEXT, PREVIOUS = "next-", "previous-"
-"""What keys of the Secret begin with, for the other generations."""
+_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----(?:(?!-----).)*-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,80 +63,23 @@ class Generation:
         return self.not_after - (self.not_after - self.leaf.not_valid_before_utc) / 3
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the Secret holds."""
-
-    current: Generation | None = None
-    next: Generation | None = None
-    previous: x509.Certificate | None = None
-
-    @property
-    def believed(self) -> tuple[x509.Certificate, ...]:
-        """The authorities that the API server is to believe."""
-        generations = (each.authority for each in (self.current, self.next) if each is not None)
-        return (*generations, *((self.previous,) if self.previous else ()))
-
-    def bundle(self) -> str:
-        """Return them as PEM."""
-        return "".join(map(_pem, self.believed))
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """The Secret is to hold this."""
-
-    kept: Kept
-
-
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """The ``caBundle`` is to be this PEM."""
-
-    bundle: str
-
-
-Step = Store | Announce | None
-"""What is to happen next; ``None``: nothing for now."""
-
-
-def next_step(kept: Kept, bundles: frozenset[str], host: str, now: datetime, still: float) -> Step:
-    """Return the next step.
-
-    :param bundles: every ``caBundle`` that the registration has.
-    :param host: the name that the API server calls.
-    :param now: aware.
-    :param still: seconds for which Secret and bundles have been seen as they are.
-    """
-    if kept.current is None or now >= kept.current.not_after:
-        usable = kept.next is not None and now < kept.next.not_after
-        return Store(Kept(kept.next if usable else generate(host, now)))
-    if bundles != {kept.bundle()}:
-        return Announce(kept.bundle())
-    if kept.next is not None:
-        changed = Kept(kept.next, previous=kept.current.authority)
-        return Store(changed) if still >= SWITCH else None
-    if kept.previous is not None:
-        return Store(replace(kept, previous=None)) if still >= PRUNE else None
-    if now >= kept.current.renew_at():
-        return Store(replace(kept, next=generate(host, now)))
-    return None
-
-
 def generate(host: str, now: datetime, lifetime: timedelta = LIFETIME) -> Generation:
     """Return a new generation.
 
     :param now: aware.
     """
     authority_key, key = new_key(), new_key()
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"serving authority {now:%Y-%m-%dT%H:%M:%SZ}")])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
+    # two replicas may begin in the same second: a name of its own lets a verifier find the one authority
+    called = f"serving authority {now:%Y-%m-%dT%H:%M:%SZ} {identifier.digest.hex()[:16]}"
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)])
     begin, end = now - BACKDATE, now + lifetime
     authority = (
         start_certificate(name, name, begin, end)
         .public_key(authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_usage(key_cert_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
+        .add_extension(identifier, critical=False)
         .sign(authority_key, SHA256())
     )
     leaf = (
@@ -150,58 +95,41 @@ def generate(host: str, now: datetime, lifetime: timedelta = LIFETIME) -> Genera
     return Generation(authority, leaf, key)
 
 
-def to_data(kept: Kept) -> dict[str, str]:
-    """Return the Secret's ``data``."""
-    texts = {**_texts(kept.current, ""), **_texts(kept.next, NEXT)}
-    if kept.previous is not None:
-        texts[PREVIOUS + AUTHORITY] = _pem(kept.previous)
-    return {name: b64encode(text.encode("ascii")).decode("ascii") for name, text in texts.items()}
+def wanted(bundle: str, ours: Sequence[x509.Certificate], now: datetime) -> str:
+    """Return what a bundle is to be: what stands there, if that is well.
 
+    Others stay as they stand, but for what has expired or cannot be read. Ours are put at the back where one of them
+    is missing or no longer near the back.
 
-def from_data(data: Mapping[str, str]) -> Kept:
-    """Read a Secret's ``data``; what is not there is ``None``.
-
-    :raises CredentialsError: something there is not what we write.
+    :param bundle: PEM, or whatever somebody has put there.
+    :param ours: NEAR of them at most; what has expired of them is left out.
+    :param now: aware.
     """
-    try:
-        texts = {name: b64decode(text, validate=True).decode("ascii") for name, text in data.items()}
-    except ValueError as error:
-        raise CredentialsError("the Secret is not base64 of PEM") from error
-    previous = texts.get(PREVIOUS + AUTHORITY)
-    return Kept(
-        _generation(texts, ""),
-        _generation(texts, NEXT),
-        _certificate(previous, PREVIOUS + AUTHORITY) if previous else None,
-    )
+    ours = valid(ours, now)
+    standing = valid(authorities_in(bundle), now)
+    if not set(ours) <= set(standing[-NEAR:]):
+        standing = [*(each for each in standing if each not in ours), *ours]
+    return to_pem(standing[-MOST:])
 
 
-def _texts(generation: Generation | None, prefix: str) -> dict[str, str]:
-    if generation is None:
-        return {}
-    return {
-        prefix + AUTHORITY: _pem(generation.authority),
-        prefix + CERTIFICATE: _pem(generation.leaf),
-        prefix + KEY: key_to_pem(generation.key).decode("ascii"),
-    }
+def authorities_in(bundle: str) -> list[x509.Certificate]:
+    """Return the authorities of a bundle in its order, each once; what is none or cannot be read is passed over."""
+    found: dict[x509.Certificate, None] = {}
+    for block in _BLOCK.findall(bundle):
+        try:
+            (certificate,) = read_certificates(block, "caBundle")
+        except CredentialsError:
+            continue  # whoever put it there, API servers do not believe it either
+        if is_authority(certificate):
+            found[certificate] = None
+    return list(found)
 
 
-def _generation(texts: Mapping[str, str], prefix: str) -> Generation | None:
-    names = (prefix + AUTHORITY, prefix + CERTIFICATE, prefix + KEY)
-    if not any(texts.get(name) for name in names):
-        return None
-    authority, leaf = (_certificate(texts.get(name, ""), name) for name in names[:2])
-    key = read_key(texts.get(names[2], ""), names[2])
-    if leaf.public_key() != key.public_key():
-        raise CredentialsError(f"{names[2]} is not the key of {names[1]}")
-    return Generation(authority, leaf, key)
+def valid(authorities: Iterable[x509.Certificate], now: datetime) -> list[x509.Certificate]:
+    """Return those that have not expired."""
+    return [each for each in authorities if now < each.not_valid_after_utc]
 
 
-def _certificate(text: str, what: str) -> x509.Certificate:
-    found = read_certificates(text, what)
-    if len(found) != 1:
-        raise CredentialsError(f"{what}: holds {len(found)} certificates, not one")
-    return found[0]
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+def to_pem(authorities: Iterable[x509.Certificate]) -> str:
+    """Return a bundle."""
+    return "".join(each.public_bytes(Encoding.PEM).decode("ascii") for each in authorities)

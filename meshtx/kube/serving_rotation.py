@@ -1,11 +1,14 @@
-"""Keeps the certificate of what API servers call in its Secret, and the API server believing it.
+"""Makes and renews the certificate of what API servers call, and has them believe it.
 
-    look: Secret and registration ─▶ `next_step` ─▶ write one of them ─▶ look again
+    look: make what is due ─▶ read the registration ─▶ write its bundles, if they are not as wanted ─▶ look again
 
-The registration is the object that tells API servers whom to call: the webhook's configuration, an APIService.
+The registration is the object that tells API servers whom to call and believe: the webhook's configuration, an
+APIService. Every replica of the program writes it, and only as it was read (resourceVersion): where two write, one of
+them is refused and looks again. Who takes something of ours out, as `kubectl apply` may, finds it there again after the
+next look.
 
-Both are written only as they were read (resourceVersion): where two replicas write, one of them is refused and looks
-again. Trouble of the API is waited out; what is served meanwhile stays.
+A key is in memory alone, so there is nothing to store, and no account of ours reads a Secret. Trouble of the API is
+waited out; what is served meanwhile stays.
 """
 
 from __future__ import annotations
@@ -16,20 +19,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+from cryptography import x509
 from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import CredentialsError
 from meshtx.kube.api import ApiRefused, KubeApi, Object
 from meshtx.kube.looking import Looking
-from meshtx.kube.serving_certificate import Announce, Generation, Kept, Step, Store, from_data, next_step, to_data
+from meshtx.kube.serving_certificate import Generation, authorities_in, generate, valid, wanted
 from meshtx.kube.webhook import NAME
 
 EVERY = 10.0
-"""Seconds between two looks: less than a sixth of the shortest time that another replica waits for us."""
+"""Seconds between two looks."""
 FIRST = 1.0
-"""Seconds between two looks while there is nothing to serve."""
+"""Seconds between two looks while API servers do not believe what is served."""
+SETTLE = 5.0
+"""Seconds in which the bundle has a new replica's authority before that is ready. API servers follow registrations by
+a watch, and have a change in less than one; who is called meanwhile are the others, so nobody waits for us."""
+SWITCH = 60.0
+"""Seconds in which the bundle has the next authority before its leaf is served. Here nothing is urgent: an API server
+whose watch was cut is back by then."""
 MAX_STEPS = 8
-"""In one look; three are the most that there are to take at once."""
+"""In one look; each but the last lost against another replica."""
 
 _AGAIN = (409, 422)
 """Somebody else was first: conflict; a test of the patch does not hold."""
@@ -41,14 +51,12 @@ class Called:
 
     :param what: it is, in words.
     :param service: that is called: its host name stands in the certificate.
-    :param secret: the name of the Secret that keeps the certificate.
     :param path: of the registration, in the API.
     :param places: returns pointers (RFC 6901) to what has the ``caBundle``s in it.
     """
 
     what: str
     service: str
-    secret: str
     path: str
     places: Callable[[Object], Sequence[str]]
 
@@ -57,27 +65,45 @@ def _entries(configuration: Object) -> list[str]:
     return [f"/webhooks/{number}/clientConfig" for number, _ in enumerate(configuration.get("webhooks") or ())]
 
 
-SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
 WEBHOOK = Called(
     "the webhook",
     NAME,
-    SECRET,
     f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{NAME}",
     _entries,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    secret: str
-    configuration: str
-    since: float
+@dataclass(slots=True)
+class Announced:
+    """A generation of ours, and how far API servers are.
+
+    :param since: the clock's seconds at which its authority was first seen in every bundle, and in all looks from
+        then on; ``None``: in the last look it was not.
+    :param settled: API servers have had time to take it up, or there was nobody else whom they could call.
+    """
+
+    generation: Generation
+    since: float | None = None
+    settled: bool = False
+
+    def seen(self, there: bool, alone: bool, seconds: float) -> None:
+        """Take what a look has shown.
+
+        :param there: in every bundle.
+        :param alone: no other replica's authority is in any.
+        """
+        if not there:
+            self.since, self.settled = None, False
+            return
+        if self.since is None or seconds < self.since:  # the clock was set back
+            self.since = seconds
+        self.settled = self.settled or alone or seconds - self.since >= SETTLE
 
 
 class ServingRotation(Looking):
-    """Looks now and then, and takes the steps that are due.
+    """Looks now and then, and does what is due.
 
-    :param namespace: of the Secret and of the Service that the API server calls.
+    :param namespace: of the Service that API servers call.
     :param now: the time of day, aware.
     :param present: called with each generation that is to be served from then on.
     :param called: what the certificate is for.
@@ -96,100 +122,107 @@ class ServingRotation(Looking):
         every: float = EVERY,
     ) -> None:
         super().__init__(clock, f"the certificate of {called.what}")
-        self.current: Generation | None = None
         self._api = api
-        self._secret = f"/api/v1/namespaces/{namespace}/secrets/{called.secret}"
         self._host = f"{called.service}.{namespace}.svc"
         self._called = called
         self._now = now
         self._present = present
         self._every = every
-        self._seen: _Seen | None = None
+        self._current: Announced | None = None
+        self._next: Announced | None = None
+
+    @property
+    def current(self) -> Generation | None:
+        """What is served."""
+        return self._current.generation if self._current else None
 
     def ready_reason(self) -> str | None:
         """Return why API servers cannot call us now, ``None`` where they can."""
-        if self.current is None:
+        if self._current is None:
             return self.problem or "there is no certificate yet"
-        if self._now() >= self.current.not_after:
-            return f"the certificate has expired; {self.problem or 'the next one is being made'}"
+        if self._now() >= self._current.generation.not_after:
+            return f"the certificate has expired; {self.problem or 'the next one is on its way'}"
+        if not self._current.settled:
+            return self.problem or f"API servers are being told whom to believe for {self._called.what}"
         return None
 
     def _wait(self) -> float:
-        return FIRST if self.current is None else self._every
+        return self._every if self._current and self._current.settled else FIRST
 
     async def _look(self) -> None:
+        self._make()
         for _ in range(MAX_STEPS):
-            secret = await self._api.get(self._secret)
-            configuration = await self._api.get(self._called.path)
-            step = self._step(secret, configuration)
-            if step is None:
+            registration = await self._api.get(self._called.path)
+            places = self._called.places(registration)
+            if not places:
+                raise CredentialsError(f"the registration of {self._called.what} is empty: apply the manifests again")
+            bundles = [_bundle(registration, place) for place in places]
+            self._seen(bundles)
+            bundle = wanted("".join(bundles), self._authorities(), self._now())
+            if set(bundles) == {bundle}:
+                self._switch()
                 return
             try:
-                await self._take(step, secret, configuration)
+                await self._api.patch(self._called.path, _patch(registration, places, bundle), "json")
             except ApiRefused as error:
                 if error.status not in _AGAIN:
                     raise
-        raise CredentialsError(f"others change the Secret or the registration of {self._called.what} as fast as we do")
+            else:
+                self.log.info("API servers are told whom to believe for {what}", what=self._called.what)
+        raise CredentialsError(f"others change the registration of {self._called.what} as fast as we do")
 
-    def _step(self, secret: Object, configuration: Object) -> Step:
-        kept = self._read(secret)
-        if kept.current is None and self.current is not None:
-            return Store(Kept(self.current))  # it was emptied: what the API server believes is served on
-        self._serve(kept.current)
-        bundles = self._bundles(configuration)
-        return next_step(kept, bundles, self._host, self._now(), self._still(secret, configuration))
-
-    def _read(self, secret: Object) -> Kept:
-        """Return what the Secret holds; what cannot be read is nothing."""
-        try:
-            return from_data(secret.get("data") or {})
-        except CredentialsError as error:
-            self.log.warn("Secret {name}: {reason}; it is written anew", name=self._called.secret, reason=str(error))
-            return Kept()
-
-    def _serve(self, generation: Generation | None) -> None:
-        if generation is None or (self.current is not None and generation.leaf == self.current.leaf):
+    def _make(self) -> None:
+        """Make the first generation, or the next one if it is due."""
+        if self._current is None:
+            first = generate(self._host, self._now())
+            self._serve(Announced(first))  # before anybody believes it: until then nobody is ready, so nobody calls
             return
-        self._present(generation)
-        self.current = generation
-        self.log.info("serving a certificate until {until:%Y-%m-%d %H:%M} UTC", until=generation.not_after)
+        newest = self._next or self._current
+        if self._now() >= newest.generation.renew_at():
+            self._next = Announced(generate(self._host, self._now()))
 
-    def _still(self, secret: Object, configuration: Object) -> float:
-        """Return for how many seconds both have been as they are."""
-        versions = secret["metadata"]["resourceVersion"], configuration["metadata"]["resourceVersion"]
-        if self._seen is None or (self._seen.secret, self._seen.configuration) != versions:
-            self._seen = _Seen(*versions, self._clock.seconds())
-        return self._clock.seconds() - self._seen.since
+    def _switch(self) -> None:
+        """Serve the next generation if API servers believe it by now; the one before is left to expire."""
+        if self._current is None or self._next is None or self._next.since is None:
+            return
+        expired = self._now() >= self._current.generation.not_after
+        if expired or self._clock.seconds() - self._next.since >= SWITCH:
+            self._serve(self._next)
+            self._next = None
 
-    async def _take(self, step: Store | Announce, secret: Object, configuration: Object) -> None:
-        match step:
-            case Store(kept):
-                await self._api.put(self._secret, {**secret, "data": to_data(kept)})
-                self.log.info("Secret {name} has the certificate's next state", name=self._called.secret)
-            case Announce(bundle):
-                await self._api.patch(self._called.path, self._announcement(configuration, bundle), "json")
-                self.log.info("the API server is told whom to believe")
+    def _serve(self, announced: Announced) -> None:
+        self._present(announced.generation)
+        self._current = announced
+        until = announced.generation.not_after
+        self.log.info("serving a certificate until {until:%Y-%m-%d %H:%M} UTC", until=until)
 
-    def _bundles(self, configuration: Object) -> frozenset[str]:
-        entries = (_at(configuration, place) for place in self._called.places(configuration))
-        return frozenset(b64decode(entry.get("caBundle") or "").decode("utf-8", "replace") for entry in entries)
+    def _authorities(self) -> list[x509.Certificate]:
+        return [each.generation.authority for each in (self._current, self._next) if each is not None]
 
-    def _announcement(self, configuration: Object, bundle: str) -> list[Object]:
-        """Return a patch that holds only for the registration as it was read."""
-        version = configuration["metadata"]["resourceVersion"]
-        value = b64encode(bundle.encode("ascii")).decode("ascii")
-        return [
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            *(
-                {"op": "add", "path": f"{place}/caBundle", "value": value}
-                for place in self._called.places(configuration)
-            ),
-        ]
+    def _seen(self, bundles: Sequence[str]) -> None:
+        """Take what the registration has at this moment."""
+        read = [set(valid(authorities_in(each), self._now())) for each in bundles]
+        everywhere, anywhere = set.intersection(*read), set.union(*read)
+        alone = anywhere <= set(self._authorities())
+        for each in (self._current, self._next):
+            if each is not None:
+                each.seen(each.generation.authority in everywhere, alone, self._clock.seconds())
 
 
-def _at(document: Object, pointer: str) -> Object:
-    """Return what a pointer leads to; what is not there is empty."""
-    found: Any = document
-    for key in pointer.strip("/").split("/"):
+def _bundle(registration: Object, place: str) -> str:
+    """Return the ``caBundle`` at a place, as text."""
+    found: Any = registration
+    for key in place.strip("/").split("/"):
         found = found[int(key)] if isinstance(found, list) else found.get(key) or {}
-    return cast("Object", found)
+    encoded = cast("Object", found).get("caBundle") or ""
+    return b64decode(encoded).decode("ascii", "replace")
+
+
+def _patch(registration: Object, places: Sequence[str], bundle: str) -> list[Object]:
+    """Return a patch that holds only for the registration as it was read."""
+    version = registration["metadata"]["resourceVersion"]
+    value = b64encode(bundle.encode("ascii")).decode("ascii")
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        *({"op": "add", "path": f"{place}/caBundle", "value": value} for place in places),
+    ]

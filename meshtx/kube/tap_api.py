@@ -27,7 +27,7 @@ from meshtx.kube.self_check import Rule
 from meshtx.kube.serving_certificate import Generation
 from meshtx.kube.serving_rotation import Called, ServingRotation
 from meshtx.kube.sidecar import TAP
-from meshtx.kube.tap_names import API_SERVICE, GROUP, SECRET, SERVICE
+from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE
 from meshtx.kube.tap_outlet import Outlet
 from meshtx.kube.tap_relay import OnEvent, TapRelay
 from meshtx.kube.tap_site import TapRefused, TapSite
@@ -50,22 +50,17 @@ CONNECT_TIMEOUT = 5.0
 """Seconds."""
 
 CALLED = Called(
-    "the tap API", SERVICE, SECRET, f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}", lambda _: ["/spec"]
+    "the tap API", SERVICE, f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}", lambda _: ["/spec"]
 )
 """What the certificate is for."""
 
 
-def rules(namespace: str) -> tuple[Rule, ...]:
-    """Return what must be allowed.
-
-    :param namespace: of the control plane.
-    """
-    return (
-        FRONT_PROXY,
-        Rule("create", "subjectaccessreviews", "authorization.k8s.io"),
-        *(Rule(verb, "secrets", namespace=namespace, name=SECRET) for verb in ("get", "update")),
-        *(Rule(verb, "apiservices", "apiregistration.k8s.io", name=API_SERVICE) for verb in ("get", "patch")),
-    )
+RULES = (
+    FRONT_PROXY,
+    Rule("create", "subjectaccessreviews", "authorization.k8s.io"),
+    *(Rule(verb, "apiservices", "apiregistration.k8s.io", name=API_SERVICE) for verb in ("get", "patch")),
+)
+"""What must be allowed."""
 
 
 class TapApi(MultiService):

@@ -6,4 +6,3 @@ GROUP, VERSION = "tap.meshtx.io", "v1alpha1"
 PATH = f"/apis/{GROUP}/{VERSION}"
 API_SERVICE = f"{VERSION}.{GROUP}"
 SERVICE = "meshtx-directory"
-SECRET = "meshtx-directory-tls"  # noqa: S105  # a name

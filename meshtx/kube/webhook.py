@@ -8,8 +8,8 @@ Namespaces are judged by their labels, which selectors see. So the injector can 
 asked for the mesh wait (``failurePolicy: Fail``), and no other pod does. The third entry is for workloads, whose
 authors see warnings, as those of pods do not; it changes nothing and nothing depends on it.
 
-There is no ``caBundle`` here: the injector puts it in, so that manifests hold no key and never change by themselves
-(`meshtx.kube.serving_certificate`).
+There is no ``caBundle`` here: injectors put it in, so that manifests hold no key and never change by themselves
+(`meshtx.kube.serving_rotation`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from meshtx.kube.directory_service import MAX_SESSIONS, DirectoryService
 from meshtx.kube.objects import Kept
 from meshtx.kube.self_check import SelfCheck
 from meshtx.kube.tap_api import MAX_TAPS, TapApi
-from meshtx.kube.tap_api import rules as tap_rules
+from meshtx.kube.tap_api import RULES as TAP_RULES
 from meshtx.kube.tap_relay import MAX_PODS
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
@@ -91,10 +91,9 @@ class DirectoryProgram(MultiService):
         self.api = KubeApi(reactor, in_cluster(environ, config.kubernetes_folder))
         cluster = Cluster(config.name.scope, settings_of(config))
         self.directory = DirectoryService(cluster, reactor, lambda: self.watch.followed())  # noqa: PLW0108 - there later
-        namespace = config.name.scope.control_namespace
         self.taps = TapApi(
             self.api,
-            namespace,
+            config.name.scope.control_namespace,
             cluster,
             lambda: self.tls.contexts,
             known=lambda: self.directory.synced,
@@ -111,7 +110,7 @@ class DirectoryProgram(MultiService):
         )
         self.watch = ClusterWatch(self.api, self._changed, self.directory.known, reactor, self._directory_metrics())
         self.permissions = SelfCheck(self.api, RULES, reactor)
-        tap_permissions = SelfCheck(self.api, tap_rules(namespace), reactor, lacking="no taps by kubectl's rights")
+        tap_permissions = SelfCheck(self.api, TAP_RULES, reactor, lacking="no taps by kubectl's rights")
         failed = FailedHandshakes("a follower is refused", self.metrics, reactor).failed
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)

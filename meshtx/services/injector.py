@@ -28,7 +28,7 @@ from meshtx.kube.injected_values import InjectedValues
 from meshtx.kube.injector import PATH, Injector, Marks, Result
 from meshtx.kube.self_check import Rule, SelfCheck
 from meshtx.kube.serving_certificate import Generation
-from meshtx.kube.serving_rotation import SECRET, ServingRotation
+from meshtx.kube.serving_rotation import ServingRotation
 from meshtx.kube.sidecar import Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.webhook import NAME, PODS, WORKLOADS
@@ -61,18 +61,15 @@ def make(reactor: Any, config: InjectorConfig, environ: Mapping[str, str]) -> In
     return InjectorProgram(reactor, config, KubeApi(reactor, in_cluster(environ, config.kubernetes_folder)))
 
 
-def rules(namespace: str) -> list[Rule]:
-    """Return what the program must be allowed.
-
-    :param namespace: of the control plane.
-    """
-    group = "admissionregistration.k8s.io"
-    return [
-        *(Rule(verb, "namespaces") for verb in ("get", "list", "watch")),
-        *(Rule(verb, "events") for verb in ("create", "patch")),
-        *(Rule(verb, "secrets", namespace=namespace, name=SECRET) for verb in ("get", "update")),
-        *(Rule(verb, "mutatingwebhookconfigurations", group, name=NAME) for verb in ("get", "patch")),
-    ]
+RULES = (
+    *(Rule(verb, "namespaces") for verb in ("get", "list", "watch")),
+    *(Rule(verb, "events") for verb in ("create", "patch")),
+    *(
+        Rule(verb, "mutatingwebhookconfigurations", "admissionregistration.k8s.io", name=NAME)
+        for verb in ("get", "patch")
+    ),
+)
+"""What the program must be allowed."""
 
 
 class InjectorProgram(MultiService):
@@ -103,7 +100,7 @@ class InjectorProgram(MultiService):
         self.namespaces: Watched[Marks] = Watched(api, PATH, Marks.read, lambda _: None, reactor)
         self.events = EventRecorder(api, NAME, time.time)
         self.rotation = ServingRotation(api, config.control_namespace, reactor, self.now, self._present)
-        self.permissions = SelfCheck(api, rules(config.control_namespace), reactor)
+        self.permissions = SelfCheck(api, RULES, reactor)
         injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ from meshtx.kube.checks.outcomes import Failed, Outcome, Report, Result, Skipped
 from meshtx.kube.checks.reading import Reader
 from meshtx.kube.checks.whole import look
 from meshtx.kube.injection import Injected, inject
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET
 from meshtx.kube.manifests.values import Program
-from meshtx.kube.serving_certificate import LIFETIME, Kept, generate, to_data
+from meshtx.kube.serving_certificate import LIFETIME, generate, to_pem
 from meshtx.kube.sidecar import Values
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME as WEBHOOK
@@ -68,11 +68,10 @@ class CheckCase(InstallCase):
 
     async def certify_injector(self, lifetime: timedelta = LIFETIME) -> None:
         """Write what the injector writes when it starts."""
-        made = Kept(generate(f"{WEBHOOK}.{self.mesh}.svc", datetime.now(UTC), lifetime))
-        data = to_data(made)
-        await self.call("PATCH", f"{self.own}/secrets/{INJECTOR_SECRET}", {"data": data}, kind="merge")
+        made = generate(f"{WEBHOOK}.{self.mesh}.svc", datetime.now(UTC), lifetime)
+        bundle = b64encode(to_pem([made.authority]).encode()).decode()
         for number in range(3):
-            await self.put_in_webhook(number, "clientConfig/caBundle", data["ca.crt"])
+            await self.put_in_webhook(number, "clientConfig/caBundle", bundle)
 
     async def serve_tap(self) -> None:
         """Let the API server take the API of tap for its own, which is always available: no directory runs."""

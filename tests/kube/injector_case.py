@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ssl
+from base64 import b64decode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 
 from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import load
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
+from meshtx.kube.serving_certificate import authorities_in
+from meshtx.kube.serving_rotation import SETTLE
 from meshtx.kube.webhook import NAME
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import make_root
@@ -30,7 +36,6 @@ _KINDS = {
     "RoleBinding",
     "ClusterRole",
     "ClusterRoleBinding",
-    "Secret",
     "Service",
     "MutatingWebhookConfiguration",
 }
@@ -68,10 +73,11 @@ class InjectorCase(KubeTestCase):
         self.anchors.write_bytes(trust.to_pem())
         return trust
 
-    async def start(self, shutdown_delay: str = "0.01s", address: str = "") -> InjectorProgram:
+    async def start(self, shutdown_delay: str = "0.01s", address: str = "", *, wait: bool = True) -> InjectorProgram:
         """Return an injector that is ready, and whom the API server has asked.
 
         :param address: of its pod, if it is not the first; then it is asked when the other one's connections end.
+        :param wait: until it is ready.
         """
         first = not address
         address = address or self.address
@@ -89,8 +95,9 @@ class InjectorCase(KubeTestCase):
         program.privilegedStartService()
         program.startService()
         self.addCleanup(self.stop, program)
-        await self.wait_until(lambda: program.ready_reason() is None, what="a ready injector")
-        if first:
+        if wait:
+            await self.wait_until(lambda: program.ready_reason() is None, SETTLE + 10.0, "a ready injector")
+        if wait and first:
             await self.wait_until(lambda: self.is_asked(program), what="the API server's first question")
         return program
 
@@ -104,6 +111,18 @@ class InjectorCase(KubeTestCase):
         before = self.count(program, "injected")
         status, _ = await self.create(self.a_pod("probe"), dry_run=True)
         return status == 201 and self.count(program, "injected") > before
+
+    async def believed(self) -> list[x509.Certificate]:
+        """Return the authorities that the API server believes, which are the same in every entry."""
+        configuration = await self.call("GET", WEBHOOK)
+        bundles = {each["clientConfig"].get("caBundle", "") for each in configuration["webhooks"]}
+        read = [authorities_in(b64decode(each).decode()) for each in bundles]
+        return [each for each in read[0] if all(each in other for other in read)]
+
+    async def served(self, address: str = "") -> x509.Certificate:
+        """Return the certificate that a new connection sees."""
+        where = (address or self.address, PORT)
+        return x509.load_pem_x509_certificate((await deferToThread(ssl.get_server_certificate, where)).encode())
 
     def count(self, program: InjectorProgram, result: str) -> float:
         """Return how many questions had this result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -17,10 +18,10 @@ from meshtx.kube.checks.snapshot import Found, Key, Read, Server, Snapshot
 from meshtx.kube.checks.whole import AFTER
 from meshtx.kube.injection import Injected, inject
 from meshtx.kube.install_trust import generated
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
+from meshtx.kube.manifests.shapes import TRUST_CONFIG_MAP, TRUST_KEY
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
-from meshtx.kube.serving_certificate import Kept, generate, to_data
+from meshtx.kube.serving_certificate import generate, to_pem
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME
@@ -41,10 +42,9 @@ def _installed() -> dict[Key, Json]:
     found = {Key.of(each): each for each in documents(Values(trust=trust))}
     available = {"type": "Available", "status": "True"}
     found[Key("APIService", API_SERVICE)]["status"] = {"conditions": [available]}
-    data = to_data(Kept(generate(f"{NAME}.meshtx.svc", NOW)))
-    found[Key("Secret", INJECTOR_SECRET, "meshtx")]["data"] = data
+    bundle = b64encode(to_pem([generate(f"{NAME}.meshtx.svc", NOW).authority]).encode()).decode()
     for entry in found[Key("MutatingWebhookConfiguration", NAME)]["webhooks"]:
-        entry["clientConfig"]["caBundle"] = data["ca.crt"]
+        entry["clientConfig"]["caBundle"] = bundle
     for key, each in found.items():
         if key.kind == "Deployment":
             each["metadata"]["generation"] = 1

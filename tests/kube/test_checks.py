@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
+from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from cryptography import x509
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
@@ -16,10 +18,10 @@ from meshtx.kube.checks.trust import ANCHORS_LEFT, ISSUER_EARLY, ISSUER_LEFT
 from meshtx.kube.checks.webhook import LEFT
 from meshtx.kube.checks.whole import AFTER, BEFORE, BETWEEN, look_until_passed
 from meshtx.kube.install_trust import generated
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
+from meshtx.kube.manifests.shapes import ISSUER_SECRET, TRUST_CONFIG_MAP, TRUST_KEY
 from meshtx.kube.self_check import Rule
 from meshtx.kube.serving_certificate import LIFETIME as LEAF
-from meshtx.kube.serving_certificate import Kept, generate, to_data
+from meshtx.kube.serving_certificate import generate, to_pem
 from meshtx.kube.tap_names import API_SERVICE
 from meshtx.kube.webhook import NAME as WEBHOOK
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME
@@ -219,14 +221,12 @@ class TrustTests(CheckedCase):
         self.assertEqual(failed, Failed("the issuer is not valid yet", "set the clocks right"))
 
     def test_a_leaf_in_the_place_of_the_issuer_is_none(self) -> None:
-        def leaf(secret: Json) -> None:
-            secret["data"]["tls.crt"] = healthy().object("Secret", INJECTOR_SECRET)["data"]["tls.crt"]
-
-        def its_authority(each: Json) -> None:
-            each["data"]["ca-bundle.crt"] = _text(healthy().object("Secret", INJECTOR_SECRET)["data"]["ca.crt"])
-
-        snapshot = changed("Secret", ISSUER_SECRET, leaf)
-        its_authority(snapshot.object("ConfigMap", TRUST_CONFIG_MAP))
+        made = generate("leaf.example", NOW)
+        anchors = {TRUST_KEY: to_pem([made.authority])}
+        snapshot = changed(
+            "Secret", ISSUER_SECRET, lambda each: each["data"].update({"tls.crt": _encoded([made.leaf])})
+        )
+        snapshot.object("ConfigMap", TRUST_CONFIG_MAP).update(data=anchors)
         failed = outcomes(snapshot)["issuer-verifies"]
         assert isinstance(failed, Failed), failed
         self.assertEqual(failed.problem, "the issuer is no certificate authority")
@@ -280,26 +280,28 @@ class WebhookTests(CheckedCase):
         self.assertEqual((name, failed.objects), ("webhook-closed", ("pods.injector.meshtx.io",)))
 
     def test_another_authority_is_named(self) -> None:
-        other = to_data(Kept(generate(f"{WEBHOOK}.meshtx.svc", NOW)))["ca.crt"]
+        other = _encoded([generate(f"{WEBHOOK}.meshtx.svc", NOW).authority])
+        name, failed = self.only(believing(other, 2))
+        self.assertEqual((name, failed.may_pass), ("webhook-believed", True))
+        self.assertEqual(failed.objects, ("workloads.injector.meshtx.io",))
 
-        def replaced(each: Json) -> None:
-            each["webhooks"][2]["clientConfig"]["caBundle"] = other
+    def test_what_is_no_authority_is_named(self) -> None:
+        name, failed = self.only(believing(_encoded([generate(f"{WEBHOOK}.meshtx.svc", NOW).leaf]), 0, 1, 2))
+        self.assertEqual((name, len(failed.objects)), ("webhook-believed", 3))
 
-        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, replaced))
-        self.assertEqual((name, len(failed.objects), failed.may_pass), ("webhook-believed", 1, True))
-
-    def test_a_certificate_for_another_name_is_named(self) -> None:
-        found = outcomes(replace(healthy(), namespace="meshtx"))
-        self.assertIsInstance(found["webhook-believed"], Passed)
-        other = healthy()
-        secret = other.object("Secret", INJECTOR_SECRET)
-        secret["data"]["tls.crt"] = other.object("Secret", ISSUER_SECRET)["data"]["tls.crt"]
-        for entry in other.object("MutatingWebhookConfiguration", WEBHOOK)["webhooks"]:
-            anchors = other.object("ConfigMap", TRUST_CONFIG_MAP)["data"]["ca-bundle.crt"]
-            entry["clientConfig"]["caBundle"] = b64encode(anchors.encode()).decode()
-        failed = outcomes(other)["webhook-believed"]
+    def test_nonsense_in_the_place_of_authorities_is_named_by_one_check(self) -> None:
+        found = outcomes(believing(b64encode(b"nonsense").decode(), 1))
+        self.assertIsInstance(found["webhook-certificate"], Skipped)
+        failed = found["webhook-believed"]
         assert isinstance(failed, Failed), failed
-        self.assertEqual(failed.problem, "the injector's certificate does not name meshtx-injector.meshtx.svc")
+        self.assertEqual(failed.problem, "pods.injector.meshtx.io: holds no PEM block (-----BEGIN ...-----)")
+
+    def test_one_of_several_replicas_that_ended_without_renewing_is_nothing_odd(self) -> None:
+        old = generate(f"{WEBHOOK}.meshtx.svc", NOW, timedelta(hours=1)).authority
+        new = generate(f"{WEBHOOK}.meshtx.svc", NOW).authority
+        found = outcomes(believing(_encoded([old, new]), 0, 1, 2))
+        self.assertEqual(found["webhook-believed"], Passed())
+        self.assertIsInstance(found["webhook-certificate"], Passed)
 
     def test_without_a_pod_of_the_injector_its_endpoints_say_nothing_more(self) -> None:
         snapshot = changed("Deployment", WEBHOOK, lambda each: each.pop("status"))
@@ -345,5 +347,15 @@ class UntilPassedTests(CheckedCase):
         self.assertFalse(self.successResultOf(at_once).passed)
 
 
-def _text(encoded: str) -> str:
-    return b64decode(encoded).decode()
+def believing(bundle: str, *numbers: int) -> Snapshot:
+    """Return a healthy mesh but for what these entries of the webhook have as their ``caBundle``."""
+
+    def replaced(each: Json) -> None:
+        for number in numbers:
+            each["webhooks"][number]["clientConfig"]["caBundle"] = bundle
+
+    return changed("MutatingWebhookConfiguration", WEBHOOK, replaced)
+
+
+def _encoded(certificates: Sequence[x509.Certificate]) -> str:
+    return b64encode(to_pem(certificates).encode()).decode()

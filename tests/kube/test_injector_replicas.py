@@ -1,24 +1,49 @@
-"""Two injectors behind one Service: one certificate, and no pod waits when one of them is replaced."""
+"""Two injectors behind one Service, each with a certificate of its own: no pod waits when one is replaced."""
 
 from __future__ import annotations
 
-import ssl
+from base64 import b64encode
 
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 
-from tests.kube.injector_case import NAME, PORT, InjectorCase
+from meshtx.kube.serving_certificate import generate, to_pem
+from meshtx.kube.serving_rotation import EVERY
+from tests.kube.injector_case import NAME, WEBHOOK, InjectorCase
 
 
 class ReplicaTests(InjectorCase):
-    async def served(self, address: str) -> str:
-        """Return the certificate that a new connection sees."""
-        return await deferToThread(ssl.get_server_certificate, (address, PORT))
-
-    async def test_both_serve_the_certificate_that_came_first(self) -> None:
+    async def test_both_are_believed_and_called(self) -> None:
         address = await self.place("another")
-        await self.start(address=address)
-        self.assertEqual(await self.served(address), await self.served(self.address))
+        other = await self.start(address=address)
+        leaves = [await self.served(each) for each in (self.address, address)]
+        self.assertNotEqual(leaves[0].public_key(), leaves[1].public_key())
+        believed = await self.believed()
+        for leaf in leaves:
+            leaf.verify_directly_issued_by(next(each for each in believed if each.subject == leaf.issuer))
+        await self.program.stopService()  # what it has kept open would be asked else
+        await self.delete_pod("injector")
+        await self.wait_until(lambda: self.is_asked(other), what="a question to the other one")
+
+    async def test_another_one_is_believed_before_it_is_ready(self) -> None:
+        """A readiness that came too early would have API servers call it."""
+        program = await self.start(address=await self.place("another"), wait=False)
+        await self.wait_until(lambda: program.rotation.current, what="a certificate")
+        self.assertIn("told whom to believe", program.rotation.ready_reason() or "")
+        await self.wait_until(lambda: program.rotation.ready_reason() is None, what="its readiness")
+        assert program.rotation.current is not None
+        self.assertIn(program.rotation.current.authority, await self.believed())
+
+    async def test_who_takes_one_out_has_it_in_again(self) -> None:
+        before = await self.believed()
+        bundle = b64encode(to_pem([generate(f"{NAME}.{self.namespace}.svc", self.program.now()).authority]).encode())
+        change = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle.decode()}]
+        await self.call("PATCH", WEBHOOK, change, kind="json-patch")
+
+        async def is_in() -> bool:
+            return set(before) < set(await self.believed())
+
+        await self.wait_until(is_in, 2 * EVERY, "its authority beside the other one")
+        await self.created(self.a_pod())
 
     async def test_no_pod_is_refused_while_one_replaces_the_other(self) -> None:
         """It is asked to stop at the moment when its endpoint is taken away, of which API servers hear later."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 import yaml
 from click.testing import CliRunner
+from twisted.internet.task import Clock
 
 from meshtx.cli import main
 from meshtx.kube.api import KubeApi
 from meshtx.kube.manifests.rbac import TAPPERS
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET
+from meshtx.kube.manifests.shapes import ISSUER_SECRET
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.self_check import Rule, missing
-from meshtx.kube.tap_names import SECRET as DIRECTORY_SECRET
-from meshtx.kube.webhook import NAME as WEBHOOK
-from tests.kube.case import KubeTestCase
+from meshtx.kube.serving_certificate import authorities_in
+from meshtx.kube.serving_rotation import WEBHOOK, Called, ServingRotation
+from meshtx.kube.tap_api import CALLED as TAP
+from tests.kube.case import ISSUER, KubeTestCase
 from tests.kube.plain_api import Document
 from tests.kube.test_manifests import needed
 
@@ -106,16 +110,33 @@ class AppliedTests(InstallCase):
         described = (each["metadata"] for each in listed)
         return {each["uid"]: str(each.get("generation") or each["resourceVersion"]) for each in described}
 
-    async def test_applying_again_leaves_what_the_injector_has_written(self) -> None:
-        await self.install()
-        secret = f"{self.own}/secrets/{INJECTOR_SECRET}"
-        webhook = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{WEBHOOK}"
-        await self.call("PATCH", secret, {"data": {"tls.key": "YQ=="}}, kind="merge")
-        bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "Zm9v"}]
-        await self.call("PATCH", webhook, bundle, kind="json-patch")
-        await self.install("--replicas=2")
-        self.assertEqual((await self.object(secret))["data"], {"tls.key": "YQ=="})
-        self.assertEqual((await self.object(webhook))["webhooks"][0]["clientConfig"]["caBundle"], "Zm9v")
+    async def test_applying_again_leaves_what_the_programs_have_written(self) -> None:
+        for flags in ((), ("--server-side",)):
+            await self.apply_with(*flags)
+            written = [await self.announced(each) for each in (WEBHOOK, TAP)]
+            before = await self.versions()
+            await self.apply_with(*flags)
+            self.assertEqual(await self.versions(), before)
+            await self.apply_with(*flags, more=("--replicas=2",))
+            for each, objects in zip((WEBHOOK, TAP), written, strict=True):
+                self.assertEqual(bundles(each, await self.object(each.path)), bundles(each, objects))
+            await self.uninstall()
+            await self.wait_until(self.is_gone, 30, "nothing of ours is left")
+
+    async def apply_with(self, *flags: str, more: tuple[str, ...] = ()) -> None:
+        self.addCleanup(self.uninstall)
+        await self.kubectl("apply", *flags, "-f", "-", input=self.manifests(*more))
+
+    async def announced(self, called: Called) -> Document:
+        """Return a registration once a program that has the rights of ours alone has written it."""
+        account = Program.INJECTOR if called is WEBHOOK else Program.DIRECTORY
+        api = await self.api_as(self.mesh, account)
+        rotation = ServingRotation(api, self.mesh, Clock(), lambda: datetime.now(UTC), lambda _: None, called=called)
+        await rotation.look()
+        self.assertIsNone(rotation.ready_reason())
+        found = await self.object(called.path)
+        self.assertEqual([len(authorities_in(each)) for each in set(bundles(called, found))], [1])
+        return found
 
     async def test_an_installation_can_be_changed_and_keep_its_issuer(self) -> None:
         await self.install()
@@ -130,11 +151,11 @@ class AppliedTests(InstallCase):
         manifests = line("uninstall", f"--namespace={self.mesh}")
         await self.kubectl("delete", "--wait=false", "-f", "-", input=manifests)  # what is missing were an error
 
-        async def all_gone() -> bool:
-            left = await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "name")
-            return not left and (await self.ask("GET", self.own))[0] == 404
+        await self.wait_until(self.is_gone, 30, "nothing of ours is left")
 
-        await self.wait_until(all_gone, 30, "nothing of ours is left")
+    async def is_gone(self) -> bool:
+        left = await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "name")
+        return not left and (await self.ask("GET", self.own))[0] == 404
 
     async def test_the_pods_of_the_control_plane_come_as_they_were_written(self) -> None:
         await self.install()
@@ -161,18 +182,29 @@ class RightsTests(InstallCase):
         allowed: bool = review["status"]["allowed"]
         return allowed
 
-    async def test_no_account_can_read_a_secret_but_the_one_that_it_keeps_its_certificate_in(self) -> None:
+    async def test_no_account_may_do_anything_with_a_secret(self) -> None:
         await self.install()
-        readable = [
+        namespaces = [each["metadata"]["name"] for each in (await self.object("/api/v1/namespaces"))["items"]]
+        self.assertLess({self.mesh, self.namespace, "default", "kube-system"}, set(namespaces))
+        verbs = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+        may = [
             (account, verb, namespace, name)
             for account in (*Program, "default")
-            for verb in ("get", "list", "watch")
-            for namespace in (self.mesh, "kube-system", "")
-            for name in (ISSUER_SECRET, INJECTOR_SECRET, DIRECTORY_SECRET, "")
+            for verb in verbs
+            for namespace in (*namespaces, "")
+            for name in (ISSUER_SECRET, "")
             if await self.allowed(account, verb=verb, resource="secrets", namespace=namespace, name=name)
         ]
-        own = {Program.DIRECTORY: DIRECTORY_SECRET, Program.INJECTOR: INJECTOR_SECRET}
-        self.assertEqual(readable, [(program, "get", self.mesh, name) for program, name in own.items()])
+        self.assertEqual(may, [])
+
+    async def test_nor_is_any_given_to_one_that_asks(self) -> None:
+        """With the tokens that the programs have."""
+        await self.install()
+        for account in Program:
+            token = await self.token(self.mesh, account, ISSUER)
+            for path in (f"{self.own}/secrets/{ISSUER_SECRET}", f"{self.own}/secrets", "/api/v1/secrets"):
+                status, answer = await self.ask("GET", path, token=token)
+                self.assertEqual((status, answer["reason"]), (403, "Forbidden"), path)
 
     async def test_no_account_can_become_more(self) -> None:
         await self.install()
@@ -205,6 +237,12 @@ class RightsTests(InstallCase):
     async def is_missing(self, api: KubeApi, account: str, rules: list[Rule]) -> bool:
         """Say whether the program's own check names exactly these rules."""
         return await missing(api, needed(Program(account), self.mesh)) == rules
+
+
+def bundles(called: Called, registration: Document) -> list[str]:
+    """Return every ``caBundle`` of a registration as PEM."""
+    entries = registration["webhooks"] if called is WEBHOOK else [{"clientConfig": registration["spec"]}]
+    return [b64decode(each["clientConfig"].get("caBundle") or "").decode() for each in entries]
 
 
 def _roles(manifests: str) -> Iterator[tuple[str, str, str, str, list[Document]]]:

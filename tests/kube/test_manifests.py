@@ -14,12 +14,11 @@ from meshtx.config_load import ProgramConfig
 from meshtx.kube import cluster_watch, tap_api
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.manifests.rbac import TAPPERS
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, ISSUER_SECRET, TRUST_CONFIG_MAP, Document
+from meshtx.kube.manifests.shapes import ISSUER_SECRET, TRUST_CONFIG_MAP, Document
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.manifests.whole import deletions, documents
 from meshtx.kube.self_check import Rule
 from meshtx.kube.sidecar import INIT, PROXY, Family
-from meshtx.kube.tap_names import SECRET
 from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.pki.name import MeshScope
 from meshtx.services import injector
@@ -39,8 +38,8 @@ def needed(program: Program, namespace: str = "meshtx") -> tuple[Rule, ...]:
     """Return what a program asks the API for: its self-check's rules, and what it can do without."""
     return {
         Program.IDENTITY: (TOKEN_REVIEWS, *(Rule(verb, "events", namespace=namespace) for verb in ("create", "patch"))),
-        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules, *tap_api.rules(namespace)),
-        Program.INJECTOR: tuple(injector.rules(namespace)),
+        Program.DIRECTORY: (*cluster_watch.RULES, *cluster_watch.OPTIONAL.rules, *tap_api.RULES),
+        Program.INJECTOR: injector.RULES,
     }[program]
 
 
@@ -137,12 +136,12 @@ class WholeTests(Case):
     def test_no_key_is_shown_by_accident(self) -> None:
         self.assertNotIn("THE KEY", repr(Values(trust=TRUST)))
 
-    def test_secrets_that_programs_fill_come_empty(self) -> None:
-        """Applying the manifests again would take away what is in them."""
-        for name in (INJECTOR_SECRET, SECRET):
-            secret = self.of("Secret")[name]
-            self.assertEqual(secret["type"], "Opaque")
-            self.assertEqual(secret.keys() & {"data", "stringData"}, set())
+    def test_the_issuers_is_the_only_secret(self) -> None:
+        self.assertEqual(list(self.of("Secret")), [ISSUER_SECRET])
+
+    def test_whom_api_servers_believe_is_left_to_the_programs(self) -> None:
+        """Applying the manifests again would take it away."""
+        self.assertNotIn("caBundle", str(self.documents))
 
     def test_what_keeps_others_waiting_is_deleted_first(self) -> None:
         """Pods wait for the webhook, the end of each namespace for the discovery of every API."""
@@ -168,24 +167,14 @@ class RightsTests(Case):
                 for rule in held[name]["rules"]:
                     yield subject["name"], binding["metadata"].get("namespace", ""), rule
 
-    def test_nobody_may_read_a_secret_but_the_one_that_it_keeps_its_certificate_in(self) -> None:
-        readers = [each for each in self.rules() if set(each[2]["resources"]) & {"secrets", "*"}]
-        self.assertEqual(
-            readers,
-            [
-                (
-                    account,
-                    "meshtx",
-                    {
-                        "apiGroups": [""],
-                        "resources": ["secrets"],
-                        "resourceNames": [secret],
-                        "verbs": ["get", "update"],
-                    },
-                )
-                for account, secret in (("meshtx-directory", SECRET), ("meshtx-injector", INJECTOR_SECRET))
-            ],
-        )
+    def test_no_role_has_any_verb_on_secrets(self) -> None:
+        """Those that nobody is bound to neither."""
+        for values in (Values(trust=TRUST), *OTHERWISE):
+            roles = [each for each in documents(values) if each["kind"] in {"Role", "ClusterRole"}]
+            self.assertGreater(len(roles), len(Program))
+            for role in roles:
+                for resource in (each for rule in role["rules"] for each in rule["resources"]):
+                    self.assertNotIn(resource.partition("/")[0], {"secrets", "*"}, role["metadata"]["name"])
 
     def test_every_right_is_one_that_its_program_asks_for(self) -> None:
         for program in Program:

@@ -13,24 +13,24 @@ from meshtx.kube.self_check import PATH, Rule, SelfCheck
 from tests.kube.answering_api import AnsweringApi
 
 REVIEWS = Rule("create", "tokenreviews", group="authentication.k8s.io")
-SECRET = Rule("get", "secrets", namespace="meshtx", name="meshtx-injector-tls")
+ANCHORS = Rule("get", "configmaps", namespace="meshtx", name="meshtx-trust-roots")
 YES, NO = {"status": {"allowed": True}}, {"status": {"allowed": False, "reason": "no RBAC policy matched"}}
 
 
 class RuleTests(SynchronousTestCase):
     def test_it_is_said_as_kubectl_says_it(self) -> None:
         self.assertEqual(str(REVIEWS), "create tokenreviews.authentication.k8s.io")
-        self.assertEqual(str(SECRET), "get secrets 'meshtx-injector-tls' in namespace meshtx")
+        self.assertEqual(str(ANCHORS), "get configmaps 'meshtx-trust-roots' in namespace meshtx")
 
     def test_it_is_asked_for_by_its_parts(self) -> None:
-        parts = {"verb": "get", "resource": "secrets", "namespace": "meshtx", "name": "meshtx-injector-tls"}
-        self.assertEqual(SECRET.attributes(), parts)
+        parts = {"verb": "get", "resource": "configmaps", "namespace": "meshtx", "name": "meshtx-trust-roots"}
+        self.assertEqual(ANCHORS.attributes(), parts)
         log = Rule("get", "pods/log")
         self.assertEqual(log.attributes(), {"verb": "get", "resource": "pods", "subresource": "log"})
 
 
 class SelfCheckTests(SynchronousTestCase):
-    def start(self, *answers: Any, rules: tuple[Rule, ...] = (REVIEWS, SECRET)) -> list[str]:
+    def start(self, *answers: Any, rules: tuple[Rule, ...] = (REVIEWS, ANCHORS)) -> list[str]:
         """Start it; return what it says."""
         self.clock = Clock()
         self.api = AnsweringApi(*answers)
@@ -52,9 +52,9 @@ class SelfCheckTests(SynchronousTestCase):
     def test_all_is_allowed(self) -> None:
         said = self.start(YES, YES)
         self.assertIsNone(self.check.ready_reason())
-        self.assertEqual(said, [f"the cluster allows what this program needs: {REVIEWS}; {SECRET}"])
+        self.assertEqual(said, [f"the cluster allows what this program needs: {REVIEWS}; {ANCHORS}"])
         asked = [(path, body["spec"]["resourceAttributes"]) for _, path, body in self.api.asked]
-        self.assertEqual(asked, [(PATH, REVIEWS.attributes()), (PATH, SECRET.attributes())])
+        self.assertEqual(asked, [(PATH, REVIEWS.attributes()), (PATH, ANCHORS.attributes())])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_missing_rule_is_named_and_asked_for_again(self) -> None:

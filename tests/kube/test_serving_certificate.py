@@ -1,38 +1,67 @@
-"""The steps of the webhook's certificate: nobody is served what they do not believe."""
+"""Generations, and the bundle that replicas share: who serves is believed, whatever the others do."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder
 from cryptography.x509.verification import Store as Anchors
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.errors import CredentialsError
-from meshtx.kube import serving_certificate as certificate
+from meshtx.kube.checks.webhook import LEFT
 from meshtx.kube.serving_certificate import (
+    BACKDATE,
     LIFETIME,
-    PRUNE,
-    SWITCH,
-    Announce,
-    Generation,
-    Kept,
-    Step,
-    Store,
-    from_data,
+    MOST,
+    NEAR,
+    authorities_in,
     generate,
-    next_step,
-    to_data,
+    to_pem,
+    valid,
+    wanted,
 )
 
 HOST = "meshtx-injector.meshtx.svc"
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-FIRST, SECOND = generate(HOST, NOW), generate(HOST, NOW + LIFETIME / 2)
+FIRST, SECOND = generate(HOST, NOW), generate(HOST, NOW)
+EXPIRED = timedelta(seconds=-1)
+
+Authorities = list[x509.Certificate]
 
 
-def step(kept: Kept, *bundles: str, now: datetime = NOW, still: float = 0.0) -> Step:
-    return next_step(kept, frozenset(bundles), HOST, now, still)
+@cache
+def authority(number: int, lifetime: timedelta = LIFETIME) -> x509.Certificate:
+    """Return one of as many as there are numbers."""
+    return generate(f"{HOST}.{number}", NOW, lifetime).authority
+
+
+AUTHORITIES = st.integers(0, 2 * MOST).map(authority)
+GARBAGE = st.sampled_from(
+    [
+        "",
+        "# a remark\n",
+        "-----BEGIN CERTIFICATE-----\n",
+        "-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        to_pem([FIRST.leaf]),
+        "\N{REPLACEMENT CHARACTER}",
+    ]
+)
+DROPPED = GARBAGE | st.integers(0, 3).map(lambda number: to_pem([authority(number, EXPIRED)]))
+KEPT = AUTHORITIES.map(lambda each: to_pem([each]))
+PARTS = st.sampled_from([KEPT, KEPT, DROPPED]).flatmap(lambda kind: kind)
+BUNDLES = st.integers(0, 2 * MOST).flatmap(lambda size: st.lists(PARTS, min_size=size, max_size=size)).map("".join)
+OURS = st.lists(AUTHORITIES, min_size=1, max_size=2, unique=True)
+
+
+def would_be(bundle: str, *ours: x509.Certificate) -> Authorities:
+    return authorities_in(wanted(bundle, ours, NOW))
 
 
 class GenerateTests(SynchronousTestCase):
@@ -45,77 +74,86 @@ class GenerateTests(SynchronousTestCase):
         with self.assertRaises(x509.verification.VerificationError):
             verifier.build_server_verifier(x509.DNSName(HOST)).verify(FIRST.leaf, [])
 
-    def test_thirty_days_are_left_when_the_next_one_is_due(self) -> None:
-        self.assertGreaterEqual(FIRST.not_after - FIRST.renew_at(), timedelta(days=30))
+    def test_two_of_the_same_moment_have_authorities_of_different_names(self) -> None:
+        self.assertNotEqual(FIRST.authority.subject, SECOND.authority.subject)
+
+    def test_as_much_is_left_when_the_next_one_is_due_as_a_check_wants_at_least(self) -> None:
+        self.assertEqual(FIRST.not_after - FIRST.renew_at(), (LIFETIME + BACKDATE) / 3)
+        self.assertGreater(FIRST.not_after - FIRST.renew_at(), LEFT)
 
     def test_no_key_is_shown(self) -> None:
         self.assertEqual(repr(FIRST), "Generation()")
 
 
-class StepTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.made: list[Generation] = []
+class WantedTests(SynchronousTestCase):
+    @given(BUNDLES, OURS)
+    def test_ours_are_in_and_never_too_many(self, bundle: str, ours: Authorities) -> None:
+        found = would_be(bundle, *ours)
+        self.assertLessEqual(set(ours), set(found[-NEAR:]))
+        self.assertLessEqual(len(found), MOST)
 
-        def generate(host: str, now: datetime) -> Generation:
-            self.assertEqual(host, HOST)
-            return SECOND
+    @given(BUNDLES, OURS)
+    def test_others_stay_as_far_as_there_is_room(self, bundle: str, ours: Authorities) -> None:
+        before = [each for each in valid(authorities_in(bundle), NOW) if each not in ours]
+        after = [each for each in would_be(bundle, *ours) if each not in ours]
+        self.assertEqual(after, before[len(before) - len(after) :])
+        self.assertEqual(len(after), min(len(before), MOST - len(ours)))
 
-        self.patch(certificate, "generate", generate)
+    @given(BUNDLES, OURS)
+    def test_once_it_is_as_wanted_nothing_is_written(self, bundle: str, ours: Authorities) -> None:
+        written = wanted(bundle, ours, NOW)
+        self.assertEqual(wanted(written, ours, NOW), written)
 
-    def test_an_empty_secret_gets_the_first(self) -> None:
-        self.assertEqual(step(Kept(), ""), Store(Kept(SECOND)))
+    @given(st.lists(DROPPED, max_size=9).map("".join), OURS)
+    def test_nothing_else_stays(self, bundle: str, ours: Authorities) -> None:
+        self.assertEqual(wanted(bundle, ours, NOW), to_pem(ours))
 
-    def test_what_is_served_must_be_believed_by_every_entry(self) -> None:
-        bundle = Kept(FIRST).bundle()
-        for bundles in (("",), (bundle, ""), (bundle, "other"), (Kept(SECOND).bundle(),)):
-            self.assertEqual(step(Kept(FIRST), *bundles), Announce(bundle))
-        self.assertIsNone(step(Kept(FIRST), bundle))
+    @given(st.lists(DROPPED, max_size=5), st.integers(0, 5))
+    def test_what_cannot_be_read_does_not_hide_what_can(self, garbage: list[str], place: int) -> None:
+        garbage.insert(place, to_pem([SECOND.authority]))
+        self.assertEqual(would_be("".join(garbage), FIRST.authority), [SECOND.authority, FIRST.authority])
 
-    def test_the_next_one_is_due_when_a_third_of_the_time_is_left(self) -> None:
-        bundle = Kept(FIRST).bundle()
-        self.assertIsNone(step(Kept(FIRST), bundle, now=FIRST.renew_at() - timedelta(seconds=1)))
-        self.assertEqual(step(Kept(FIRST), bundle, now=FIRST.renew_at()), Store(Kept(FIRST, next=SECOND)))
+    def test_ours_that_has_expired_is_left_out(self) -> None:
+        self.assertEqual(would_be("", authority(0, EXPIRED), FIRST.authority), [FIRST.authority])
 
-    def test_it_is_announced_beside_the_present_one_before_it_is_served(self) -> None:
-        kept = Kept(FIRST, next=SECOND)
-        both = kept.bundle()
-        self.assertEqual(both, Kept(FIRST).bundle() + Kept(SECOND).bundle())
-        self.assertEqual(step(kept, Kept(FIRST).bundle(), still=SWITCH * 9), Announce(both))
-        self.assertIsNone(step(kept, both, still=SWITCH - 1))
-        self.assertEqual(step(kept, both, still=SWITCH), Store(Kept(SECOND, previous=FIRST.authority)))
+    def test_who_is_too_many_goes_from_the_front(self) -> None:
+        full = to_pem(authority(number) for number in range(MOST))
+        self.assertEqual(
+            would_be(full, FIRST.authority), [*(authority(number) for number in range(1, MOST)), FIRST.authority]
+        )
 
-    def test_the_one_before_is_believed_until_all_replicas_have_switched(self) -> None:
-        kept = Kept(SECOND, previous=FIRST.authority)
-        self.assertEqual(step(kept, Kept(FIRST, next=SECOND).bundle(), still=PRUNE), Announce(kept.bundle()))
-        self.assertIsNone(step(kept, kept.bundle(), still=PRUNE - 1))
-        self.assertEqual(step(kept, kept.bundle(), still=PRUNE), Store(Kept(SECOND)))
+    def test_who_is_no_longer_near_the_back_goes_there(self) -> None:
+        later = [authority(number) for number in range(NEAR)]
+        near = [FIRST.authority, *later[1:]]
+        self.assertEqual(would_be(to_pem(near), FIRST.authority), near)
+        self.assertEqual(would_be(to_pem([FIRST.authority, *later]), FIRST.authority), [*later, FIRST.authority])
 
-    def test_an_expired_one_is_replaced_at_once(self) -> None:
-        end = FIRST.not_after
-        self.assertEqual(step(Kept(FIRST), Kept(FIRST).bundle(), now=end), Store(Kept(SECOND)))
-        prepared = Kept(FIRST, next=SECOND)
-        self.assertEqual(step(prepared, prepared.bundle(), now=end), Store(Kept(SECOND)))
-        self.assertEqual(step(prepared, "", now=SECOND.not_after), Store(Kept(SECOND)))
+    @given(st.lists(st.integers(0, MOST - NEAR), max_size=12))
+    def test_a_restart_loop_pushes_out_nobody_who_looks(self, restarts: list[int]) -> None:
+        """So many come and go between two looks of one that runs."""
+        bundle = wanted("", [FIRST.authority], NOW)
+        number = 0
+        for times in restarts:
+            for _ in range(times):
+                bundle = wanted(bundle, [authority(number)], NOW)
+                number += 1
+                self.assertIn(FIRST.authority, authorities_in(bundle))
+            bundle = wanted(bundle, [FIRST.authority], NOW)
 
+    @given(BUNDLES, st.integers(1, MOST // 2), st.data())
+    def test_replicas_come_to_agree(self, bundle: str, replicas: int, draw: st.DataObject) -> None:
+        """In whatever order they look; each has one generation, and a place near the back."""
+        own = [[authority(number)] for number in range(replicas)]
+        for _ in range(2):
+            for ours in draw.draw(st.permutations(own)):
+                bundle = wanted(bundle, ours, NOW)
+        for ours in own:
+            self.assertEqual(wanted(bundle, ours, NOW), bundle)
 
-class DataTests(SynchronousTestCase):
-    def test_what_is_written_is_read(self) -> None:
-        for kept in (Kept(), Kept(FIRST), Kept(FIRST, SECOND), Kept(SECOND, previous=FIRST.authority)):
-            data = to_data(kept)
-            self.assertEqual(to_data(from_data(data)), data)
-            self.assertEqual(from_data(data).believed, kept.believed)
-
-    def test_a_secret_of_kubernetes_tls_with_empty_keys_is_empty(self) -> None:
-        self.assertEqual(from_data({"tls.crt": "", "tls.key": "", "ca.crt": ""}), Kept())
-
-    def test_anything_else_is_an_error(self) -> None:
-        good, other = to_data(Kept(FIRST)), to_data(Kept(SECOND))
-        for data in (
-            {**good, "tls.key": other["tls.key"]},
-            {**good, "tls.crt": "!"},
-            {**good, "ca.crt": ""},
-            {**good, "tls.crt": good["tls.key"]},
-            {**good, "previous-ca.crt": good["tls.key"]},
-            {**good, "ca.crt": to_data(Kept(FIRST))["ca.crt"] + "AA"},
-        ):
-            self.assertRaises(CredentialsError, from_data, data)
+    def test_all_replicas_can_renew_at_once(self) -> None:
+        both = [[authority(2 * number), authority(2 * number + 1)] for number in range(MOST // 2)]
+        bundle = ""
+        for ours in both * 5:
+            bundle = wanted(bundle, ours, NOW)
+            self.assertLessEqual(set(ours), set(authorities_in(bundle)))
+        self.assertEqual(set(authorities_in(bundle)), {each for ours in both for each in ours})

@@ -1,10 +1,8 @@
 """Who may do what: one account a program, and no right that its program does not use.
 
-Nobody may read a Secret by these rules but the injector and the directory those that they keep their serving
-certificates in. The issuer's key is mounted into identity's pods, and into no other; so who may make pods in the
-control plane's namespace can read it too. A sidecar has no rights, and no token of its workload.
-
-`create` cannot be limited to names, which is why those Secrets come empty with the manifests.
+Nobody may do anything with a Secret by these rules. The issuer's key is mounted into identity's pods, and into no
+other; so who may make pods in the control plane's namespace can read it too. What API servers call has its keys in
+memory alone (`meshtx.kube.serving_certificate`). A sidecar has no rights, and no token of its workload.
 """
 
 from __future__ import annotations
@@ -13,10 +11,9 @@ from dataclasses import dataclass
 
 from meshtx.kube.front_proxy import CONFIG_MAP as FRONT_PROXY
 from meshtx.kube.front_proxy import NAMESPACE
-from meshtx.kube.manifests.shapes import INJECTOR_SECRET, Document, document, labels
+from meshtx.kube.manifests.shapes import Document, document, labels
 from meshtx.kube.manifests.values import Program, Values
 from meshtx.kube.tap_names import API_SERVICE, GROUP
-from meshtx.kube.tap_names import SECRET as DIRECTORY_SECRET
 from meshtx.kube.tap_target import RESOURCES, SUBRESOURCE, VERB, WHOLE
 from meshtx.kube.webhook import NAME as WEBHOOK
 
@@ -67,8 +64,8 @@ CLUSTER: dict[Program, tuple[Rule, ...]] = {
 
 OWN: dict[Program, tuple[Rule, ...]] = {
     Program.IDENTITY: (_EVENTS,),
-    Program.DIRECTORY: (Rule("", "secrets", ("get", "update"), (DIRECTORY_SECRET,)),),
-    Program.INJECTOR: (Rule("", "secrets", ("get", "update"), (INJECTOR_SECRET,)),),
+    Program.DIRECTORY: (),
+    Program.INJECTOR: (),
 }
 """In the control plane's own namespace."""
 

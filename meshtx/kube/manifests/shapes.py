@@ -14,7 +14,6 @@ Document = dict[str, Any]
 ISSUER_SECRET = "meshtx-identity-issuer"  # noqa: S105  # a name
 TRUST_CONFIG_MAP = "meshtx-trust-roots"
 TRUST_KEY = "ca-bundle.crt"
-INJECTOR_SECRET = "meshtx-injector-tls"  # noqa: S105  # a name
 
 IDENTITY_PORT, DIRECTORY_PORT, TAP_PORT, WEBHOOK_PORT, ADMIN_PORT = 8080, 8086, 8089, 8443, 9990
 
