@@ -16,8 +16,8 @@ from meshtx.wire.address import IP, Address
 K = TypeVar("K")
 
 MOST_HIDDEN = 100
-"""Ports of a pod that are told as hidden, ports of a Service that are looked at for it, and slices: whoever may make
-Services may make any number. Of a pod behind more slices than this nothing is told."""
+"""Ports of a pod that are told as hidden, the first ones by their Services' names, and of each Service the first ones:
+whoever may make Services may make any number. Of a pod behind more of their slices than this nothing is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,14 @@ class ServiceIndex:
         """
         pieces = [self._slices[key] for key in {key for ip in ips for key in self._slices_with.get(ip, ())}]
         hiding = [piece for piece in pieces if piece.namespace == namespace and self._hides(piece)]
+        if len(hiding) > MOST_HIDDEN:
+            return {}
+        hiding.sort(key=lambda piece: (piece.service, piece.key))
+        told = ((port, piece.service) for piece in hiding for port in _targets(self._services[piece.service], piece))
         found: dict[int, str] = {}
-        for piece in hiding if len(hiding) <= MOST_HIDDEN else ():
-            for port in _targets(self._services[piece.service], piece):
-                found[port] = min(found.get(port, piece.service), piece.service)
-        return dict(islice(sorted(found.items()), MOST_HIDDEN))
+        for port, service in islice(told, MOST_HIDDEN):
+            found.setdefault(port, service)
+        return dict(sorted(found.items()))
 
     def hidden_anew(self, before: Slice | None, after: Slice | None) -> set[IP]:
         """Return the addresses at which the change of a slice may change what `hidden` says."""

@@ -117,7 +117,7 @@ class BoundTests(HiddenCase):
     def test_of_ports_of_several_services(self) -> None:
         ports = tuple(ServicePort(f"p{each}", each, each) for each in range(1, MOST_HIDDEN + 1))
         slices = tuple((each.name, None) for each in ports)
-        self.there(pod(), public(ports=ports), piece(endpoint(), ports=slices), *self.many(5))
+        self.there(pod(), *self.many(5), public("all", ports=ports), piece(endpoint(), of="all", ports=slices))
         self.assertEqual(list(self.told()), list(range(1, MOST_HIDDEN + 1)))
 
     def test_of_services(self) -> None:
