@@ -110,9 +110,14 @@ class BoundTests(HiddenCase):
             yield piece(endpoint(), called=f"s-{each}", of=f"s-{each}", ports=(("http", None),))
 
     def test_of_a_services_ports(self) -> None:
+        """More are not looked at, neither of the Service's nor of the slice's, which has them in the same order."""
         ports = tuple(ServicePort(f"p{each}", each, each) for each in range(2 * MOST_HIDDEN, 0, -1))
-        self.there(pod(), public(ports=ports), piece(endpoint(), ports=tuple((each.name, None) for each in ports)))
+        names = [(each.name, None) for each in ports]
+        slices = piece(endpoint(), ports=tuple(names)), piece(endpoint(), ports=tuple(reversed(names)))
+        self.there(pod(), public(ports=ports), slices[0])
         self.assertEqual(list(self.told()), list(range(MOST_HIDDEN + 1, 2 * MOST_HIDDEN + 1)))
+        self.cluster.apply(*slices)
+        self.assertEqual(self.told(), {})
 
     def test_of_ports_of_several_services(self) -> None:
         ports = tuple(ServicePort(f"p{each}", each, each) for each in range(1, MOST_HIDDEN + 1))
