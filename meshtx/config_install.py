@@ -19,6 +19,7 @@ from meshtx.errors import ConfigError, nearest
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.annotations import amount
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
+from meshtx.kube.serving_certificate import MOST
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import InvalidName, MeshScope, Name
 
@@ -28,6 +29,8 @@ _RESOURCES = ("cpu", "memory")
 
 MANY = 3
 """Replicas of each program where one may be lost with its node: one can be replaced, one lost meanwhile."""
+MOST_REPLICAS = MOST // 2
+"""So many can renew their certificates at once: each has two authorities then, and API servers believe MOST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,10 @@ class InstallConfig(ProgramConfig):
             excludes(self, "keep_issuer", "ca_folder", *given)
         if self.ha and self.replicas == 1:
             raise ConfigError("replicas", "1 is not what --ha means", f"remove it: --ha has {MANY}")
+        if self.replicas is not None and self.replicas > MOST_REPLICAS:
+            raise ConfigError(
+                "replicas", f"more than {MOST_REPLICAS} of a program", f"{MANY} survive the loss of a node"
+            )
         if self.certificate_lifetime < SHORTEST_LIFETIME:
             raise ConfigError(
                 "certificate_lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time"

@@ -166,6 +166,7 @@ class ValuesTests(InstallCase):
         for given, said in (
             ("--image=My Image", "--image: 'My Image' is no image; write IMAGE, such as meshtx"),
             ("--replicas=0", "--replicas: '0' is less than 1; write NUMBER, such as 1000"),
+            ("--replicas=9", "replicas: more than 8 of a program; 3 survive the loss of a node"),
             (
                 "--identity-requests=cpus=1",
                 f"--identity-requests: unknown resource 'cpus'; did you mean 'cpu'?; {form}",
