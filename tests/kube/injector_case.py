@@ -59,11 +59,11 @@ class InjectorCase(KubeTestCase):
         self.apps = await self.new_namespace(**{INJECT: "enabled"})
         self.program = await self.start()
 
-    async def place(self, name: str) -> str:
+    async def place(self, name: str, *, ready: bool = True) -> str:
         """Return the address of a new pod behind the webhook's Service, where an injector may listen."""
         address = self.reachable_address()
         ports = [{"name": "https", "containerPort": PORT}]
-        await self.pod(name, address, {"app.kubernetes.io/name": NAME}, ports=ports)
+        await self.pod(name, address, {"app.kubernetes.io/name": NAME}, ports=ports, ready=ready)
         return address
 
     def new_anchors(self) -> TrustBundle:

@@ -46,7 +46,8 @@ class ReplicaTests(InjectorCase):
         await self.created(self.a_pod())
 
     async def test_no_pod_is_refused_while_one_replaces_the_other(self) -> None:
-        """It is asked to stop at the moment when its endpoint is taken away, of which API servers hear later."""
+        """As the kubelet does it: the new one has its endpoint when it is ready; the old one is asked to stop at the
+        moment when its endpoint is taken away, of which API servers hear later."""
         await self.program.stopService()
         old = await self.start(shutdown_delay="3s")
         statuses: list[int] = []
@@ -58,8 +59,9 @@ class ReplicaTests(InjectorCase):
                 statuses.append(status)
 
         making = Deferred.fromCoroutine(make_pods())
-        address = await self.place("another")
+        address = await self.place("another", ready=False)
         new = await self.start(address=address)
+        await self.run_pod("another", address)
         await self.wait_until(lambda: self.are_endpoints(2), what="the new one's endpoint")
         stopped = old.stopService()
         await self.delete_pod("injector")
@@ -74,4 +76,4 @@ class ReplicaTests(InjectorCase):
         self.assertGreater(len(statuses), 20)
 
     async def are_endpoints(self, number: int) -> bool:
-        return len(await self.endpoints(NAME)) == number
+        return [each["conditions"]["ready"] for each in await self.endpoints(NAME)] == [True] * number
