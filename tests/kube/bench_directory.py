@@ -34,10 +34,10 @@ from meshtx.rpc.connect import Connector
 from meshtx.rpc.messages.directory_pb2 import Answer, FollowRequest, Update
 from meshtx.rpc.methods import DIRECTORY_FOLLOW
 from meshtx.wire.address import Address
-from tests.identity.made import write_credentials
 from tests.kube.control_plane import ControlPlane
-from tests.kube.directory_program import CA, DIRECTORY, SCOPE
 from tests.net.certificates import make_leaf
+from tests.pki.made import SCOPE
+from tests.services.directory_files import CA, DIRECTORY, flags, write_files
 from tests.services.test_identity_process import TWISTD
 
 NAMESPACE = "bench"
@@ -143,23 +143,11 @@ class Program:
     """The directory's process."""
 
     def __init__(self, plane: ControlPlane, folder: Path, token: str) -> None:
-        (folder / "token").write_text(token)
-        (folder / "ca.crt").write_bytes(plane.ca_file.read_bytes())
-        (folder / "anchors.crt").write_text(CA.pem)
-        write_credentials(folder, make_leaf(CA, DIRECTORY))
-        settings = {
-            "name": str(DIRECTORY),
-            "trust_anchors_file": folder / "anchors.crt",
-            "certificate_file": folder / "tls.crt",
-            "key_file": folder / "tls.key",
-            "kubernetes_folder": folder,
-            "listen": f"127.0.0.1:{PORT}",
-            "tap_listen": "127.0.0.1:0",
-            "admin_listen": f"127.0.0.1:{ADMIN}",
-        }
+        write_files(folder, token, plane.ca_file.read_text())
+        settings = flags(folder, listen=f"127.0.0.1:{PORT}", admin_listen=f"127.0.0.1:{ADMIN}")
         host, _, port = plane.url.removeprefix("https://").rpartition(":")
         api = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port}
-        variables = {f"MESHTX_DIRECTORY_{key.upper()}": str(value) for key, value in settings.items()}
+        variables = {f"MESHTX_DIRECTORY_{key.upper()}": value for key, value in settings.items()}
         command = [*TWISTD, "--nodaemon", f"--pidfile={folder}/pid", f"--logfile={folder}/log", "meshdirectory"]
         self.began = time.monotonic()
         self._process = subprocess.Popen(command, env={**os.environ, **api, **variables})

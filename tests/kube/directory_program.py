@@ -17,16 +17,12 @@ from meshtx.config_load import load
 from meshtx.directory.remote import RemoteDirectory
 from meshtx.kube.cluster_watch import NEEDED, OPTIONAL
 from meshtx.net.contexts import Contexts
-from meshtx.pki.name import MeshScope, Name
+from meshtx.pki.name import Name
 from meshtx.rpc.connect import Connection, Connector
 from meshtx.services.directory import DirectoryProgram, make
-from tests.identity.made import write_credentials
 from tests.kube.case import ISSUER, KubeTestCase
-from tests.net.certificates import Ca, make_ca, make_leaf
-
-SCOPE = MeshScope()
-DIRECTORY = SCOPE.name("meshtx", "meshtx-directory")
-CA = make_ca()
+from tests.net.certificates import Ca, make_leaf
+from tests.services.directory_files import CA, DIRECTORY, flags, write_files
 
 RULES = [
     {"apiGroups": [each.group], "resources": [each.name], "verbs": ["get", "list", "watch"]}
@@ -53,24 +49,12 @@ class DirectoryProgramCase(KubeTestCase):
     async def credentials(self, rules: list[dict[str, Any]]) -> None:
         """Write what the kubelet and an operator would: a token and an authority for the API, a certificate."""
         await self.account("directory", rules, cluster=True)
-        (self.folder / "token").write_text(await self.token(self.namespace, "directory", ISSUER))
-        (self.folder / "ca.crt").write_bytes(self.cluster.ca_file.read_bytes())
-        (self.folder / "anchors.crt").write_text(CA.pem)
-        write_credentials(self.folder, make_leaf(CA, DIRECTORY))
+        token = await self.token(self.namespace, "directory", ISSUER)
+        write_files(self.folder, token, self.cluster.ca_file.read_text())
         self.prepared = True
 
     def config(self, **changed: str) -> DirectoryConfig:
-        flags = {
-            "name": str(DIRECTORY),
-            "trust_anchors_file": str(self.folder / "anchors.crt"),
-            "certificate_file": str(self.folder / "tls.crt"),
-            "key_file": str(self.folder / "tls.key"),
-            "kubernetes_folder": str(self.folder),
-            "listen": "127.0.0.1:0",
-            "tap_listen": "127.0.0.1:0",
-            "admin_listen": "127.0.0.1:0",
-        }
-        return load(DirectoryConfig, flags | changed, {}, None)
+        return load(DirectoryConfig, flags(self.folder, **changed), {})
 
     async def start(self, rules: list[dict[str, Any]] = RULES, **changed: str) -> DirectoryProgram:
         """Start the program; its ports are `self.port`, `self.tap_port` and `self.admin`."""

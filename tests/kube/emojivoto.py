@@ -41,6 +41,7 @@ MORE = 5
 """Requests that are no accident."""
 
 _LINE = re.compile(r"^req .* proxy=(in|out) .* tls=true .*:path=(\S+).* peer=(\S+)", re.MULTILINE)
+_PLAIN = re.compile(r"^req (?!.* tls=true ).*$", re.MULTILINE)
 
 Seen = tuple[str, str, str]
 """A request as a proxy has seen it: ``in`` or ``out``, its path, the other side's name."""
@@ -124,7 +125,7 @@ class Emojivoto:
     # What was seen.
 
     def tap(self, workload: Workload, expected: set[Seen]) -> None:
-        """Tap a Deployment as a user of kubectl, until these requests were seen, as mutual TLS."""
+        """Tap a Deployment as a user of kubectl, until these requests were seen; all are to be mutual TLS."""
         process, said = self._town.tap(f"deploy/{workload.name}", "--namespace", NAMESPACE, "--output", "wide")
         try:
             wait_until(lambda: expected <= _seen(said.read_text()), f"{expected} in the tap", 30)
@@ -132,6 +133,8 @@ class Emojivoto:
             raise AssertionError(f"{error}:\n{said.read_text()[-4000:]}") from None
         finally:
             process.kill()
+        if plain := _PLAIN.findall(said.read_text()):
+            raise AssertionError("\n".join(plain))
 
     def end_bot(self) -> None:
         """End the bot, which does so between two rounds, so that what it counted is what was served."""

@@ -12,8 +12,9 @@ from meshtx.directory.target import Meshed, NotReady, Target
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import MeshScope
 from meshtx.wire.address import Address
-from tests.kube.directory_program import RULES, SCOPE, DirectoryProgramCase
+from tests.kube.directory_program import RULES, DirectoryProgramCase
 from tests.net.certificates import make_ca
+from tests.pki.made import SCOPE
 
 MESHED = {"app": "web", "meshtx.io/control-plane-ns": "meshtx"}
 PROXY = [{"name": "meshtx-proxy", "image": "example.org/meshtx:1", "restartPolicy": "Always"}]

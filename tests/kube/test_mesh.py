@@ -15,10 +15,11 @@ from meshtx.demo.plan import BOT, EMOJI, LIST, LIST_ALL, NAMESPACE, SERVERS, VOT
 from meshtx.wire.address import Address
 from tests.kube.case import started
 from tests.kube.emojivoto import Emojivoto
-from tests.kube.told import SCOPE, Told
+from tests.kube.told import Told
 from tests.kube.town import PROXY, KubeTown, Running
 from tests.kube.workloads import account, deployment, namespace, service
 from tests.mesh.town import why_not
+from tests.pki.made import SCOPE
 
 APPLICATIONS = "town"
 AWAY = float(os.environ.get("MESHTX_KUBE_AWAY", "10"))

@@ -24,7 +24,7 @@ from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr, parse_csr
 from meshtx.pki.issuer import Issuer
 from meshtx.pki.keys import new_key
-from meshtx.pki.name import MeshScope, Name
+from meshtx.pki.name import Name
 from meshtx.rpc.messages.directory_pb2 import FollowRequest, Update
 from meshtx.services.directory import settings_of
 from meshtx.wire.address import Address
@@ -32,9 +32,9 @@ from tests.identity.made import write_credentials
 from tests.kube import follower
 from tests.kube.fake_call import FakeCall
 from tests.kube.town import CONTROL_PLANE, KubeTown
+from tests.pki.made import SCOPE
+from tests.services.directory_files import DIRECTORY, flags
 
-SCOPE = MeshScope()
-DIRECTORY = SCOPE.name(CONTROL_PLANE, "meshtx-directory")
 State = dict[Address | None, Update]
 """The newest message about each address; about none: the table."""
 
@@ -97,7 +97,8 @@ class Told:
             yield float(when), Update.FromString(bytes.fromhex(message))
 
     def _listed(self) -> State:
-        service = DirectoryService(Cluster(SCOPE, settings_of(self._config())), Clock(), lambda: True)
+        config = load(DirectoryConfig, flags(self._folder), {})  # no more of the cluster than `meshtx install` tells it
+        service = DirectoryService(Cluster(SCOPE, settings_of(config)), Clock(), lambda: True)
         for resource in (*NEEDED, OPTIONAL):
             for item in self._town.cluster.api.call("GET", resource.path)["items"]:
                 service.changed(None, resource.read(item))
@@ -106,12 +107,6 @@ class Told:
         request = FollowRequest(known=map(endpoint, self._addresses))
         ensureDeferred(service.follow(request, call)).addErrback(lambda _: None).cancel()
         return _state(call.sent)
-
-    def _config(self) -> DirectoryConfig:
-        """Return the directory's configuration as `meshtx install` has it, which says nothing of the cluster."""
-        files = {"trust_anchors_file": "anchors.crt", "certificate_file": "tls.crt", "key_file": "tls.key"}
-        flags = {key: str(self._folder / name) for key, name in files.items()}
-        return load(DirectoryConfig, {"name": str(DIRECTORY), **flags}, {})
 
     def _write_credentials(self) -> None:
         """Write what the identity service would give a pod of that name, as who may read the issuer's Secret can."""

@@ -15,13 +15,9 @@ from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.errors import ConfigError
 from meshtx.services.directory import DirectoryProgram, make
-from tests.identity.made import write_credentials
-from tests.net.certificates import make_ca, make_leaf
-from tests.pki.made import SCOPE
+from tests.services.directory_files import CA, flags, write_files
 from tests.services.test_identity_process import TWISTD
 
-DIRECTORY = SCOPE.name("meshtx", "meshtx-directory")
-CA = make_ca()
 ENVIRONMENT = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
 
 
@@ -29,25 +25,10 @@ class WithoutAClusterTests(TestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
-        for name, text in (("token", "t"), ("ca.crt", CA.pem), ("anchors.crt", CA.pem)):
-            (self.folder / name).write_text(text)
-        write_credentials(self.folder, make_leaf(CA, DIRECTORY))
-
-    def flags(self, **changed: str) -> dict[str, str]:
-        flags = {
-            "name": str(DIRECTORY),
-            "trust_anchors_file": str(self.folder / "anchors.crt"),
-            "certificate_file": str(self.folder / "tls.crt"),
-            "key_file": str(self.folder / "tls.key"),
-            "kubernetes_folder": str(self.folder),
-            "listen": "127.0.0.1:0",
-            "tap_listen": "127.0.0.1:0",
-            "admin_listen": "127.0.0.1:0",
-        }
-        return flags | changed
+        write_files(self.folder, "t", CA.pem)
 
     def make(self, environ: dict[str, str] = ENVIRONMENT, **changed: str) -> DirectoryProgram:
-        return make(reactor, load(DirectoryConfig, self.flags(**changed), {}, None), environ)
+        return make(reactor, load(DirectoryConfig, flags(self.folder, **changed), {}), environ)
 
     def test_outside_a_pod_it_says_what_is_missing(self) -> None:
         error = self.assertRaises(ConfigError, self.make, {})
@@ -59,8 +40,8 @@ class WithoutAClusterTests(TestCase):
         self.assertIn(str(self.folder / "token"), str(error))
 
     async def test_as_a_program_it_says_so_in_one_line_and_ends(self) -> None:
-        flags = [f"--{key.replace('_', '-')}={value}" for key, value in self.flags().items()]
-        command, *arguments = [*TWISTD, "--nodaemon", "--pidfile=", "meshdirectory", *flags]
+        options = [f"--{key.replace('_', '-')}={value}" for key, value in flags(self.folder).items()]
+        command, *arguments = [*TWISTD, "--nodaemon", "--pidfile=", "meshdirectory", *options]
         environment = {"PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore"}
         out, err, status = await getProcessOutputAndValue(command, arguments, environment, str(self.folder))
         self.assertEqual((out, status), (b"", 2))
