@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
@@ -12,21 +11,20 @@ from twisted.internet.task import deferLater
 from twisted.internet.tcp import Client as TcpClient
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from meshtx.identity.validator import ValidatorUnavailable
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_config import ApiConfig
 from meshtx.kube.token_review import ATTEMPTS, TokenReviewValidator
 from meshtx.pki.name import MeshScope, Name
+from tests.kube.api_case import Answer, hold, status
 from tests.kube.https_server import HttpsServer
 from tests.kube.test_token_review import yes
 
 TOKEN = b"eyJ.payload.signature"
 SCOPE = MeshScope()
 WEB = SCOPE.name("shop", "web")
-
-Answer = Callable[[Request], bytes | int]
 
 
 class Reviews(Resource):
@@ -42,20 +40,6 @@ class Reviews(Resource):
     def render_POST(self, request: Request) -> bytes | int:
         self.asked += 1
         return (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])(request)
-
-
-def status(code: int, body: bytes = b"", **headers: str) -> Answer:
-    def answer(request: Request) -> bytes:
-        request.setResponseCode(code)
-        for name, value in headers.items():
-            request.setHeader(name.replace("_", "-"), value)
-        return body
-
-    return answer
-
-
-def silent(_: Request) -> int:
-    return NOT_DONE_YET
 
 
 GOOD = status(201, json.dumps(yes()).encode())
@@ -106,10 +90,10 @@ class TroubleTests(TestCase):
         self.assertEqual(other.connections, 0)
 
     async def test_a_server_that_is_silent(self) -> None:
-        self.assertIn("no answer within 0.3 s", await self.unavailable(silent))
+        self.assertIn("no answer within 0.3 s", await self.unavailable(hold))
 
     async def test_a_server_that_is_silent_once(self) -> None:
-        self.assertEqual(await self.validate(silent, GOOD), WEB)
+        self.assertEqual(await self.validate(hold, GOOD), WEB)
 
     async def test_a_server_that_asks_for_a_moment(self) -> None:
         self.assertEqual(await self.validate(status(429, retry_after="0"), GOOD), WEB)
