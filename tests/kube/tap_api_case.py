@@ -83,7 +83,6 @@ class TapApiCase(KubeTestCase):
         await super().setUp()
         self.folder = Path(self.mktemp()).absolute()  # noqa: ASYNC240  # looks at no file
         self.folder.mkdir(parents=True)
-        self.address = self.reachable_address()
         self.scope = MeshScope(self.namespace)
         self.directory = self.scope.name(self.namespace, SERVICE)
         self.proxies: dict[str, Proxy] = {}
@@ -91,11 +90,17 @@ class TapApiCase(KubeTestCase):
         await self.apply(manifests(self.namespace))
         for kind in ("Role", "RoleBinding"):
             self.addCleanup(self.kubectl, "delete", kind, f"{SERVICE}-front-proxy", "-n", SYSTEM, "--ignore-not-found")
-        labels = {"app.kubernetes.io/name": SERVICE}
-        await self.pod("directory", self.address, labels, ports=[{"name": "tap", "containerPort": PORT}])
-        self.program = await self.start()
+        self.address = await self.place("directory")
+        self.program = await self.start(self.address)
 
-    async def start(self) -> DirectoryProgram:
+    async def place(self, name: str) -> str:
+        """Return the address of a new pod behind the directory's Service, where one may listen."""
+        address = self.reachable_address()
+        labels = {"app.kubernetes.io/name": SERVICE}
+        await self.pod(name, address, labels, ports=[{"name": "tap", "containerPort": PORT}])
+        return address
+
+    async def start(self, address: str) -> DirectoryProgram:
         """Return a directory that API servers can call."""
         (self.folder / "token").write_text(await self.token(self.namespace, SERVICE, ISSUER))
         (self.folder / "ca.crt").write_bytes(self.cluster.ca_file.read_bytes())
@@ -108,7 +113,7 @@ class TapApiCase(KubeTestCase):
             "key_file": str(self.folder / "tls.key"),
             "kubernetes_folder": str(self.folder),
             "listen": "127.0.0.1:0",
-            "tap_listen": f"{self.address}:{PORT}",
+            "tap_listen": f"{address}:{PORT}",
             "admin_listen": "127.0.0.1:0",
         }
         host, _, port = self.cluster.url.removeprefix("https://").rpartition(":")
@@ -116,10 +121,15 @@ class TapApiCase(KubeTestCase):
         program = make(reactor, load(DirectoryConfig, flags, {}, None), environ)
         program.privilegedStartService()
         program.startService()
-        self.addCleanup(program.stopService)
+        self.addCleanup(self.stop, program)
         await self.wait_until(lambda: program.ready_reason() is None, 20.0, what="readiness")
         await self.wait_until(self.available, 40.0, what="the API server's finding the tap API available")
         return program
+
+    async def stop(self, program: DirectoryProgram) -> None:
+        """Stop a directory, unless a test has done so."""
+        if program.running:
+            await program.stopService()
 
     async def available(self) -> bool:
         status, found = await self.ask("GET", f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}")

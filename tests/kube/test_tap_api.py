@@ -9,7 +9,7 @@ import urllib.request
 
 from twisted.internet.threads import deferToThread
 
-from meshtx.kube.tap_names import PATH
+from meshtx.kube.tap_names import PATH, SERVICE
 from tests.kube.binaries import binaries
 from tests.kube.plain_api import Document
 from tests.kube.tap_api_case import PORT, RULE, TAPPERS, TapApiCase
@@ -52,6 +52,26 @@ class TapApiTests(TapApiCase):
         await tap.until(f"target={second}".encode())
         await self.delete_pod(first, self.apps)
         await tap.until(f"{first}: the pod is gone".encode())
+
+    async def test_another_directory_takes_over(self) -> None:
+        """API servers believe both, each by its own authority."""
+        await self.deployment()
+        address = await self.place("another")
+        second = await self.start(address)
+        await self.wait_until(lambda: second.taps.rotation.ready_reason() is None, 20.0, "whom API servers believe")
+        await self.program.stopService()
+        await self.delete_pod("directory")
+        await self.wait_until(self.is_alone, what="the only endpoint")
+
+        async def is_answered() -> bool:  # until API servers have heard which one is left
+            return (await self.ask("GET", PATH))[0] == 200
+
+        await self.wait_until(is_answered, 20.0, "an answer of the other one")
+        await self.tap("deploy/web", "-n", self.apps).until(b"the tap is open")
+        self.assertEqual(second.metrics.registry.get_sample_value("meshtx_tap_api_open"), 1)
+
+    async def is_alone(self) -> bool:
+        return len(await self.endpoints(SERVICE)) == 1
 
     async def test_when_the_user_goes_nobody_is_watched_any_more(self) -> None:
         (name,) = await self.deployment()
