@@ -63,7 +63,10 @@ class Kubelet:
     def start(self, pod: Json, container: Json, host: Host) -> subprocess.Popen[bytes]:
         """Start a container of the pod."""
         hosts = self._resolved(f"{_log(pod, container)}.hosts")
-        script = ["set -e", "mount -t tmpfs -o mode=755 tmpfs /run", f"mount --bind {hosts} /etc/hosts"]
+        script = ["set -e", f"mount --bind {hosts} /etc/hosts"]
+        # a DNS server of this machine's, which is not to be reached from here, would be waited for by who asks for IPv6
+        script.append("[ ! -e /etc/resolv.conf ] || mount --bind /dev/null /etc/resolv.conf")
+        script.append("mount -t tmpfs -o mode=755 tmpfs /run")  # the file before may be a link to there
         sources = {volume["name"]: volume for volume in pod["spec"].get("volumes", ())}
         for mount in container.get("volumeMounts", ()):
             script.append(f"mkdir -p {mount['mountPath']}")
