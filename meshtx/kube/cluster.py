@@ -204,8 +204,9 @@ class Cluster:
             self._services.put(service)
             self._book.enter(service.ips)
             changed.update(service.ips)
-        if _hides(known) != _hides(service):
-            changed |= self._services.behind(key)
+        either = service or known
+        if isinstance(either, Service) and _hides(known) != _hides(service):
+            changed |= self._told(self._services.behind(key), either.namespace)
         return changed
 
     def _apply_slice(self, key: str, piece: Kept | None) -> set[IP]:
@@ -213,10 +214,23 @@ class Cluster:
         known = self._services.remove_slice(key)
         if known is not None:
             changed.update(self._services.addresses(known.service))
-        if isinstance(piece, Slice):
-            self._services.put_slice(piece)
-            changed.update(self._services.addresses(piece.service))
-        return changed | self._services.hidden_anew(known, piece if isinstance(piece, Slice) else None)
+        after = piece if isinstance(piece, Slice) else None
+        if after is not None:
+            self._services.put_slice(after)
+            changed.update(self._services.addresses(after.service))
+        either = after or known
+        if either is not None:
+            changed |= self._told(self._services.hidden_anew(known, after), either.namespace)
+        return changed
+
+    def _told(self, hidden: Iterable[IP], namespace: str) -> set[IP]:
+        """Return all addresses of pods that are told of Services of a namespace, by those of endpoints behind them.
+
+        Else who makes such a Service could have the tables of all pods made anew, and of one only some of the addresses
+        from which its proxy may follow.
+        """
+        pods = (pod for ip in hidden for pod in self._pods.claiming(ip) if pod.namespace == namespace)
+        return {ip for pod in pods for ip in pod.ips}
 
     # Answers
 

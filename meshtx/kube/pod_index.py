@@ -7,7 +7,7 @@ address of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from meshtx.kube.objects import Pod
 from meshtx.wire.address import IP, Address
@@ -43,6 +43,10 @@ class PodIndex:
             if not claims:
                 del self._claims[claim]
         return pod
+
+    def claiming(self, ip: IP) -> Collection[Pod]:
+        """Return all pods that may have an address."""
+        return self._claims.get(ip, {}).values()
 
     def owner(self, of: IP | Address) -> Pod | None:
         """Return the pod that has an address, or to which a node's port leads."""

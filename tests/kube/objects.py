@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, overload
 
 from meshtx.directory.ranges import parse_network
 from meshtx.kube.objects import Endpoint, HostPort, Node, Pod, Service, ServicePort, Slice
@@ -10,7 +11,7 @@ from meshtx.pki.name import MeshScope, Name
 from meshtx.wire.address import IP, Address, parse_ip
 
 SCOPE = MeshScope()
-SHOP = "shop"
+SHOP, ELSEWHERE = "shop", "elsewhere"
 
 
 def name(account: str) -> Name:
@@ -71,6 +72,21 @@ def piece(
     ports: tuple[tuple[str, int | None], ...] = (("http", 8080),),
 ) -> Slice:
     return Slice(SHOP, called, f"{SHOP}/{of}", ports, endpoints)
+
+
+@overload
+def elsewhere(each: Service) -> Service: ...
+
+
+@overload
+def elsewhere(each: Slice) -> Slice: ...
+
+
+def elsewhere(each: Service | Slice) -> Service | Slice:
+    """Return the same of another namespace."""
+    if isinstance(each, Slice):
+        each = replace(each, service=each.service.replace(f"{SHOP}/", f"{ELSEWHERE}/"))
+    return replace(each, namespace=ELSEWHERE)
 
 
 def node(called: str = "node-1", ip: str = "192.168.0.1", networks: str = "10.1.0.0/24") -> Node:

@@ -12,7 +12,7 @@ from meshtx.directory.ranges import parse_network
 from meshtx.kube.cluster import Cluster, OwnPorts, Settings
 from meshtx.kube.objects import Kept, ServicePort
 from meshtx.wire.address import IP, Address, parse_ip
-from tests.kube.objects import SCOPE, endpoint, host_port, name, node, piece, pod, service
+from tests.kube.objects import SCOPE, elsewhere, endpoint, host_port, name, node, piece, pod, service
 
 IPS = ["10.1.0.1", "10.1.0.2", "203.0.113.1", "10.96.0.1", "192.168.0.1"]
 UNIVERSE = [Address(parse_ip(ip), port) for ip in IPS for port in (80, 81, 3306, 8080)]
@@ -22,7 +22,7 @@ names, some_ips, flags = st.sampled_from(NAMES), st.sampled_from(IPS), st.boolea
 PODS = st.builds(
     pod,
     names,
-    some_ips,
+    st.lists(some_ips, min_size=1, max_size=2, unique=True).map(" ".join),
     live=flags,
     deleting=flags,
     host_network=flags,
@@ -49,7 +49,7 @@ SLICES = st.builds(
     st.sampled_from([(), (("http", 8080),), (("http", None), ("db", 80))]),
 )
 NODES = st.builds(node, names, some_ips, st.sampled_from(["", "10.1.0.0/24", "172.16.0.0/24"]))
-OBJECTS = PODS | SERVICES | SLICES | NODES
+OBJECTS = PODS | SERVICES | SLICES | NODES | SERVICES.map(elsewhere) | SLICES.map(elsewhere)
 
 Key = tuple[type, str]
 Owns = dict[tuple[IP, str], OwnPorts]

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.kube.cluster import Cluster
 from meshtx.kube.objects import Kept, Service, ServicePort, Slice
 from meshtx.kube.service_index import MOST_HIDDEN
-from tests.kube.objects import SCOPE, endpoint, ips, name, piece, pod, service
+from tests.kube.objects import SCOPE, elsewhere, endpoint, ips, name, piece, pod, service
 
 WEB = "10.1.0.1"
 HTTP, METRICS = ServicePort("http", 80, 8080), ServicePort("metrics", 9100, None)
@@ -19,14 +19,6 @@ HTTP, METRICS = ServicePort("http", 80, 8080), ServicePort("metrics", 9100, None
 def public(called: str = "web", **changed: Any) -> Service:
     """Return a Service that hides its clients."""
     return service(called, **({"hides": True} | changed))
-
-
-def elsewhere(changed: Kept) -> Any:
-    """Return the same of another namespace, which points at the pods of this one."""
-    if isinstance(changed, Slice):
-        return Slice("elsewhere", changed.name, f"elsewhere/{changed.name}", changed.ports, changed.endpoints)
-    assert isinstance(changed, Service)
-    return Service("elsewhere", changed.name, (), (), changed.ports, changed.hides)
 
 
 class HiddenCase(SynchronousTestCase):
@@ -104,7 +96,7 @@ class ToldTests(HiddenCase):
 
 
 class BoundTests(HiddenCase):
-    def many(self, number: int) -> Iterable[Kept]:
+    def many(self, number: int) -> Iterable[Service | Slice]:
         for each in range(number):
             yield public(f"s-{each}", ports=(ServicePort("http", 80, 1000 + each),))
             yield piece(endpoint(), called=f"s-{each}", of=f"s-{each}", ports=(("http", None),))
@@ -135,7 +127,7 @@ class BoundTests(HiddenCase):
         self.there(pod(), public(), piece(endpoint()))
         for each in self.many(MOST_HIDDEN):
             self.there(elsewhere(each))
-        self.there(elsewhere(public("a")), elsewhere(piece(endpoint(), called="a")))
+        self.there(elsewhere(public("a")), elsewhere(piece(endpoint(), called="a", of="a")))
         self.assertEqual(self.told(), {8080: "shop/web"})
 
 
@@ -160,6 +152,21 @@ class ChangeTests(HiddenCase):
 
     def test_what_else_changes_of_it_is_no_change_for_its_pods(self) -> None:
         self.change(public(), public(others="203.0.113.1"), self.VIP, "203.0.113.1")
+
+    def test_whatever_a_service_of_another_namespace_hides_is_no_change_for_pods(
+        self,
+    ) -> None:
+        there = elsewhere(public("a", cluster=""))
+        self.change(None, elsewhere(piece(endpoint(), called="a", of="a")))
+        self.change(None, there)
+        self.change(elsewhere(piece(endpoint(), called="a", of="a")), None)
+        self.assertEqual(self.change(there, None), {8080: "shop/web"})
+
+    def test_a_pod_is_told_by_whichever_of_its_addresses_it_follows(self) -> None:
+        self.there(pod("two", "10.1.0.3 fd00::3"))
+        slices = piece(endpoint("fd00::3", "two"), called="web-6")
+        self.change(None, slices, self.VIP, "10.1.0.3", "fd00::3")
+        self.change(public(), service(), self.VIP, WEB, "10.1.0.3", "fd00::3")
 
     def test_of_one_that_hides_nobody_nothing_is_a_change_for_its_pods(self) -> None:
         self.change(public(), service(), self.VIP, WEB)
