@@ -113,10 +113,6 @@ class KubeApi:
         """Create."""
         return await self._request("POST", path, query, body)
 
-    async def put(self, path: str, body: Object, **query: str | int | bool) -> Object:
-        """Replace."""
-        return await self._request("PUT", path, query, body)
-
     async def patch(
         self,
         path: str,
@@ -129,10 +125,6 @@ class KubeApi:
         :param kind: a merge patch (RFC 7386), a JSON patch (RFC 6902), or an apply, which needs ``fieldManager``.
         """
         return await self._request("PATCH", path, query, body, _PATCHES[kind])
-
-    async def delete(self, path: str, **query: str | int | bool) -> Object:
-        """Delete; return the object or the server's Status."""
-        return await self._request("DELETE", path, query)
 
     def stream(
         self,

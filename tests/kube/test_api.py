@@ -33,9 +33,9 @@ class TestRequests(ApiCase):
         self.assertEqual(request.getHeader("host"), f"127.0.0.1:{self.server.port}")
 
     async def test_each_method_is_its_own(self) -> None:
-        for made in (self.api.get(PODS), self.api.put(PODS, {}), self.api.delete(PODS), self.api.post(PODS, {})):
+        for made in (self.api.get(PODS), self.api.post(PODS, {})):
             await made
-        self.assertEqual([each.method for each in self.script.requests], [b"GET", b"PUT", b"DELETE", b"POST"])
+        self.assertEqual([each.method for each in self.script.requests], [b"GET", b"POST"])
 
     async def test_a_patch_says_of_which_kind_it_is(self) -> None:
         await self.api.patch(PODS, {})
