@@ -4,6 +4,8 @@
                                                                                               directory, over mutual TLS
 
 Sidecars let the directory tap them and nobody else; so the directory asks the API server about each user.
+
+The directory is ready whether API servers believe it yet or not: sidecars depend on it, and a tap can be tried again.
 """
 
 from __future__ import annotations
