@@ -23,18 +23,29 @@ def answer_message(answer: Answer) -> directory_pb2.Answer:
     return message
 
 
-def table_message(session: str, ranges: ClusterRanges, own: OwnPorts) -> directory_pb2.Table:
-    """Return the message for a table."""
+def ranges_message(ranges: ClusterRanges) -> directory_pb2.Table:
+    """Return what is the same in all tables: to make it takes a millisecond for a thousand nodes."""
     return directory_pb2.Table(
-        session=session,
         mesh_networks=_networks(ranges.mesh),
         nodes=_networks(ranges.nodes),
         pods=_networks(ranges.pods),
         balancers=_networks(ranges.balancers),
+    )
+
+
+def table_message(session: str, ranges: directory_pb2.Table, own: OwnPorts) -> directory_pb2.Table:
+    """Return the message for a table.
+
+    :param ranges: from `ranges_message`.
+    """
+    table = directory_pb2.Table(
+        session=session,
         own_opaque=_ports(own.opaque),
         own_skip_inbound=_ports(own.skip_inbound),
         own_hidden=[directory_pb2.HiddenPort(port=port, service=service) for port, service in own.hidden.items()],
     )
+    table.MergeFrom(ranges)
+    return table
 
 
 def _backend(backend: Backend) -> directory_pb2.Backend:

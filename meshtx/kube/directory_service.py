@@ -23,7 +23,7 @@ from meshtx.directory import messages
 from meshtx.directory.answers import MOST
 from meshtx.directory.messages import BadMessage
 from meshtx.kube.cluster import Cluster
-from meshtx.kube.directory_messages import answer_message, table_message
+from meshtx.kube.directory_messages import answer_message, ranges_message, table_message
 from meshtx.kube.objects import Kept
 from meshtx.kube.subscriptions import Session, Subscriptions, TooMany
 from meshtx.observe.sparing import Sparing
@@ -81,6 +81,7 @@ class DirectoryService:
         self._clock = clock
         self._followed = followed
         self._ranges = cluster.ranges
+        self._ranges_told = ranges_message(self._ranges)
         self._subscriptions = Subscriptions(
             lambda address: answer_message(cluster.answer(address)),
             self._table,
@@ -118,17 +119,15 @@ class DirectoryService:
         if not self.synced:
             return
         self._subscriptions.changed(ips)
-        ranges = self._cluster.ranges
-        if ranges is not self._ranges and ranges != self._ranges:
+        if self._look_at_ranges():
             self._subscriptions.ranges_changed()
-        self._ranges = ranges
         if self._subscriptions.stale:
             self._turn_in(BATCH)
 
     def known(self) -> None:
         """The cluster is known whole: whoever waits is told."""
         self.synced = True
-        self._ranges = self._cluster.ranges
+        self._look_at_ranges()
         self._wake(self._subscriptions.sessions.values())
         self._turn_in(0)
 
@@ -259,7 +258,16 @@ class DirectoryService:
 
     def _table(self, session: Session) -> Table:
         own = self._cluster.own_ports(session.own_ips, session.peer)
-        return table_message(session.name, self._cluster.ranges, own)
+        return table_message(session.name, self._ranges_told, own)
+
+    def _look_at_ranges(self) -> bool:
+        """Take the present ranges; return whether they are others."""
+        ranges = self._cluster.ranges
+        changed = ranges is not self._ranges and ranges != self._ranges
+        self._ranges = ranges
+        if changed:
+            self._ranges_told = ranges_message(ranges)
+        return changed
 
 
 @contextmanager

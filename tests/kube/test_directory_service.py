@@ -15,7 +15,7 @@ from meshtx.directory.messages import endpoint as endpoint_message
 from meshtx.directory.ranges import parse_network
 from meshtx.kube import directory_service
 from meshtx.kube.cluster import Cluster, Settings
-from meshtx.kube.directory_messages import answer_message, table_message
+from meshtx.kube.directory_messages import answer_message, ranges_message, table_message
 from meshtx.kube.directory_service import BATCH, DirectoryService
 from meshtx.kube.objects import Kept
 from meshtx.pki.name import MeshScope, Name
@@ -118,7 +118,7 @@ class DirectoryCase(SynchronousTestCase):
     def table(self, follower: Follower) -> Update:
         """Return the message of the present table."""
         own = self.cluster.own_ports(ips(OWN), FOLLOWER)
-        return Update(table=table_message(follower.session, self.cluster.ranges, own))
+        return Update(table=table_message(follower.session, ranges_message(self.cluster.ranges), own))
 
     def refused(self, status: Status, call: Deferred[Any]) -> None:
         """Check that a call has ended with this status."""
