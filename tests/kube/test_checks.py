@@ -289,6 +289,18 @@ class WebhookTests(CheckedCase):
         name, failed = self.only(believing(_encoded([generate(f"{WEBHOOK}.meshtx.svc", NOW).leaf]), 0, 1, 2))
         self.assertEqual((name, len(failed.objects)), ("webhook-believed", 3))
 
+    def test_an_entry_that_believes_nobody_yet_may_still_come_to(self) -> None:
+        failed = outcomes(believing("", 1))["webhook-believed"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual((failed.objects, failed.may_pass), (("pods.injector.meshtx.io",), True))
+
+    def test_of_no_entry_there_is_nothing_to_say(self) -> None:
+        found = outcomes(changed("MutatingWebhookConfiguration", WEBHOOK, lambda each: each.pop("webhooks")))
+        self.assertEqual(
+            {name for name, each in found.items() if isinstance(each, Skipped)},
+            {"webhook-believed", "webhook-certificate"},
+        )
+
     def test_nonsense_in_the_place_of_authorities_is_named_by_one_check(self) -> None:
         found = outcomes(believing(b64encode(b"nonsense").decode(), 1))
         self.assertIsInstance(found["webhook-certificate"], Skipped)

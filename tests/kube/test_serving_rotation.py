@@ -315,6 +315,12 @@ class TroubleTests(Case):
         self.look(rotation)
         self.assertEqual((rotation.ready_reason(), rotation.problem, len(self.served)), (None, "away", 1))
 
+    def test_a_registration_that_has_gone_is_said(self) -> None:
+        rotation = self.rotation()
+        self.store.unwritable = ApiRefused("not found", 404)
+        self.look(rotation)
+        self.assertEqual(rotation.ready_reason(), "not found")
+
     def test_an_empty_registration_tells_nobody(self) -> None:
         rotation = self.rotation()
         self.store.configuration["webhooks"] = []

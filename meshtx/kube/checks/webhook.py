@@ -80,10 +80,12 @@ def _closed(snapshot: Snapshot) -> Outcome:
 def _authorities(snapshot: Snapshot) -> dict[str, tuple[x509.Certificate, ...]]:
     """Return whom the API server believes, by the names of the entries.
 
-    :raises NotKnown: the configuration is not there, or may not be read.
+    :raises NotKnown: the configuration is not there, has none, or may not be read.
     :raises CredentialsError: a ``caBundle`` cannot be read.
     """
     bundles = {name: each["clientConfig"] for name, each in _entries(snapshot).items()}
+    if not bundles:
+        raise NotKnown("the webhook has no entry")
     return {name: tuple(certificates_in(each, "caBundle", name)) for name, each in bundles.items()}
 
 
@@ -98,7 +100,7 @@ def _believed(snapshot: Snapshot) -> Outcome:
         believed = _authorities(snapshot)
     except CredentialsError as error:
         return Failed(str(error), hint, may_pass=True)
-    first = next(iter(believed.values()), ())
+    first = next(iter(believed.values()))
     wrong = tuple(name for name, each in believed.items() if each != first or not all(map(is_authority, each)))
     if wrong:
         return Failed("not every entry believes the injector", hint, wrong, may_pass=True)
@@ -111,8 +113,6 @@ def _lasts(snapshot: Snapshot) -> Outcome:
         believed = [each for authorities in _authorities(snapshot).values() for each in authorities]
     except CredentialsError as error:
         raise NotKnown("the injector's authorities cannot be read") from error
-    if not believed:
-        raise NotKnown("the webhook has no entry")
     end = max(each.not_valid_after_utc for each in believed)
     if end - snapshot.now >= LEFT:
         return Passed(f"until {end:%Y-%m-%d}")
