@@ -51,6 +51,22 @@ class Exchanges:
 
     log = Logger()
 
+    __slots__ = (
+        "_filtered",
+        "_flow",
+        "_headers",
+        "_hub",
+        "_narrowed",
+        "_narrowed_for",
+        "_narrowed_from",
+        "_now",
+        "_open",
+        "_protocol",
+        "_series",
+        "_watched",
+        "requested",
+    )
+
     def __init__(
         self,
         hub: TapHub,
@@ -65,8 +81,7 @@ class Exchanges:
         self._protocol = protocol
         self._flow = flow
         self._now = now
-        self._started: dict[int, float] = {}
-        self._statuses: dict[int, int] = {}
+        self._open: dict[int, tuple[float, int]] = {}  # when a request came, and the status of its answer so far
         self._watched: dict[int, _Watched] = {}
         self._narrowed_for: Flow | None = None
         self._narrowed_from: tuple[Subscription, ...] = ()
@@ -80,22 +95,24 @@ class Exchanges:
         :raises LimitReached: more requests wait than are kept: not this connection's protocol, or somebody's attack.
             What came before is counted and sent.
         """
-        now, started, statuses = self._now(), self._started, self._statuses
+        now, going_on = self._now(), self._open
         tapped = self._hub.subscriptions or self._watched
         for event in events:
             if isinstance(event, ResponseEnd):
-                then = started.pop(event.id, None)
-                if then is not None:
+                begun = going_on.pop(event.id, None)
+                if begun is not None:
+                    then, status = begun
                     latency = now - then if now > then else 0.0  # the wall clock may be set back
-                    self._series.responded(statuses.pop(event.id, 0), event, latency)
+                    self._series.responded(status, event, latency)
             elif isinstance(event, _RESPONSE):
-                if event.id in started:
-                    statuses[event.id] = event.status
+                begun = going_on.get(event.id)
+                if begun is not None:
+                    going_on[event.id] = begun[0], event.status
             elif isinstance(event, _REQUEST):
                 self.requested = True
-                if len(started) >= MAX_OPEN:
+                if len(going_on) >= MAX_OPEN:
                     raise LimitReached
-                started[event.id] = now
+                going_on[event.id] = now, 0
                 self._series.requests.value += 1
             else:
                 self._last(event)

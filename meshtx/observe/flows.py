@@ -120,6 +120,29 @@ class FlowHandle:
         they raise nothing.
     """
 
+    __slots__ = (
+        "_announced",
+        "_began",
+        "_counted",
+        "_direction",
+        "_dst",
+        "_ends",
+        "_exchanges",
+        "_flows",
+        "_has_requests",
+        "_hidden_by",
+        "_id",
+        "_known",
+        "_over",
+        "_security",
+        "_series",
+        "_value",
+        "_watcher",
+        "client_data",
+        "server_data",
+        "src",
+    )
+
     def __init__(
         self, flows: Flows, direction: Direction, src: Address, dst: Address, known: Known, *, hidden_by: str
     ) -> None:
@@ -284,10 +307,11 @@ class FlowHandle:
             for subscription in tap.of_flow(self.flow):
                 subscription.offer(event)
 
+    def _current(self) -> Flow:
+        return self.flow
+
     def _watch(self) -> Watcher:
-        return Watcher(
-            self._flows.detectors, lambda: self.flow, self._seen, self._detached, self._flows.observer_failed
-        )
+        return Watcher(self._flows.detectors, self._current, self._seen, self._detached, self._flows.observer_failed)
 
     def _seen(self, events: Sequence[Seen]) -> None:
         """Take what is seen first; what comes next does not pass through here."""
@@ -295,7 +319,7 @@ class FlowHandle:
         if watcher is not None:
             series = self._series or flows.metrics.flow(self._direction, self._security)
             tap, now = flows.tap, flows.clock.seconds
-            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, lambda: self.flow, now)
+            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, self._current, now)
             watcher.seen = exchanges.seen
             exchanges.seen(events)
 

@@ -49,6 +49,19 @@ class Watcher:
     :param failed: is told of an exception, with the detector's name; called in the ``except`` clause.
     """
 
+    __slots__ = (
+        "_detached",
+        "_detectors",
+        "_failed",
+        "_flow",
+        "_from_client",
+        "_from_server",
+        "_over",
+        "observer",
+        "protocol",
+        "seen",
+    )
+
     def __init__(
         self,
         detectors: Sequence[IDetector],
@@ -60,7 +73,7 @@ class Watcher:
         self.seen = seen
         self.protocol = ""
         """The detector's name, once there is one."""
-        self._detectors = list(detectors)
+        self._detectors = detectors  # those that may still know the protocol
         self._flow = flow
         self._detached = detached
         self._failed = failed

@@ -14,8 +14,6 @@ parsed again.
 
 from __future__ import annotations
 
-from collections import deque
-
 from meshtx.wire.http1_body import Body, Until, UntilClose, body
 from meshtx.wire.http1_head import Fault, Request, Response, parse_request, parse_response
 from meshtx.wire.http_events import MAX_HEAD, Event, GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
@@ -38,14 +36,29 @@ class Http1Observer:
     :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
+    __slots__ = (
+        "_body_in",
+        "_body_out",
+        "_head_in",
+        "_head_out",
+        "_last_answer",
+        "_last_request",
+        "_requests",
+        "_switching",
+        "_unclear",
+        "_waiting",
+        "detached",
+        "gave_up",
+    )
+
     def __init__(self) -> None:
         self.gave_up = False
         self.detached = False
-        self._waiting: deque[bytes] = deque()  # the methods of the requests whose answers are not over
+        self._waiting: list[bytes] = []  # the methods of the requests whose answers are not over: one, nearly always
         self._switching = False  # the last request asks for another protocol, and has no answer yet
         self._requests = 0
-        self._head_in = Until(_HEAD_END, MAX_HEAD)
-        self._head_out = Until(_HEAD_END, MAX_HEAD)
+        self._head_in: Until | None = None  # holds a head that has begun
+        self._head_out: Until | None = None
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
@@ -55,8 +68,9 @@ class Http1Observer:
     @property
     def held(self) -> int:
         """Bytes that are kept of what is not whole, or not clear."""
+        heads = sum(len(head.held) for head in (self._head_in, self._head_out) if head)
         bodies = sum(reader.held for reader in (self._body_in, self._body_out) if reader)
-        return len(self._head_in.held) + len(self._head_out.held) + len(self._unclear or b"") + bodies
+        return heads + len(self._unclear or b"") + bodies
 
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
@@ -69,7 +83,7 @@ class Http1Observer:
             known = self._last_request
             if self._body_in is not None:
                 pos = self._read_request_body(self._body_in, data, pos, events)
-            elif known is not None and data.startswith(known.head, pos) and not self._head_in.held:
+            elif known is not None and data.startswith(known.head, pos) and self._head_in is None:
                 pos += len(known.head)
                 self._begin_request(known, events)
             else:
@@ -86,7 +100,7 @@ class Http1Observer:
                 self._give_up("an answer without a request", events)
             elif self._body_out is not None:
                 pos = self._read_answer_body(self._body_out, data, pos, events)
-            elif known is not None and data.startswith(known.head, pos) and not self._head_out.held:
+            elif known is not None and data.startswith(known.head, pos) and self._head_out is None:
                 pos = self._begin_answer(known, data, pos + len(known.head), events)
             else:
                 pos = self._read_answer(data, pos, events)
@@ -111,15 +125,23 @@ class Http1Observer:
     # The client's side
 
     def _read_request(self, data: bytes, pos: int, events: list[Event]) -> int:
-        collector = self._head_in
+        end = 0 if self._head_in else _behind_head(data, pos)
+        if end:
+            self._take_request(data[pos:end], events)
+            return end
+        collector = self._head_in = self._head_in or Until(_HEAD_END, MAX_HEAD)
         head = collector.take(data, pos)
         if head is not None:
-            head = head.lstrip(_CRLF)  # empty lines before it are no fault: RFC 9112, section 2.2
-            if head:
-                self._judge_request(head, events)
+            self._head_in = None
+            self._take_request(head, events)
         elif collector.overflow:
             self._give_up("the head of a request is too long", events)
         return collector.end
+
+    def _take_request(self, head: bytes, events: list[Event]) -> None:
+        head = head.lstrip(_CRLF)  # empty lines before it are no fault: RFC 9112, section 2.2
+        if head:
+            self._judge_request(head, events)
 
     def _judge_request(self, head: bytes, events: list[Event]) -> None:
         request = parse_request(head)
@@ -165,9 +187,13 @@ class Http1Observer:
     # The server's side
 
     def _read_answer(self, data: bytes, pos: int, events: list[Event]) -> int:
-        collector = self._head_out
+        end = 0 if self._head_out else _behind_head(data, pos)
+        if end:
+            return self._judge_answer(data[pos:end], data, end, events)
+        collector = self._head_out = self._head_out or Until(_HEAD_END, MAX_HEAD)
         head = collector.take(data, pos)
         if head is not None:
+            self._head_out = None
             return self._judge_answer(head, data, collector.end, events)
         if collector.overflow:
             self._give_up("the head of an answer is too long", events)
@@ -197,7 +223,7 @@ class Http1Observer:
             self._decline(length, events)
         elif 0 <= length <= len(data) - pos:  # most are whole: their end without a call
             events.append(ResponseEnd(number, length))
-            self._waiting.popleft()
+            del self._waiting[0]
             return pos + length
         else:
             self._body_out = body(length)
@@ -229,7 +255,7 @@ class Http1Observer:
 
     def _end_answer(self, length: int, events: list[Event]) -> None:
         events.append(ResponseEnd(self._requests - len(self._waiting), length))
-        self._waiting.popleft()
+        del self._waiting[0]
 
     def _give_up(self, reason: str, events: list[Event]) -> None:
         self.gave_up = True
@@ -245,5 +271,10 @@ class Http1Observer:
         self._waiting.clear()
         self._body_in = self._body_out = self._unclear = None
         self._last_request = self._last_answer = None
-        self._head_in.held.clear()
-        self._head_out.held.clear()
+        self._head_in = self._head_out = None
+
+
+def _behind_head(data: bytes, pos: int) -> int:
+    """Return the position behind the head that begins at `pos`; 0 if it is not all here, or too long."""
+    found = data.find(_HEAD_END, pos, pos + MAX_HEAD + len(_HEAD_END))
+    return found + len(_HEAD_END) if found >= 0 else 0

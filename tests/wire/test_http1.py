@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire import http1
@@ -219,6 +221,22 @@ class RepeatedHeadTests(Http1Tests):
         long = request(b"X: " + b"y" * MAX_KNOWN)
         self.assertEqual(observer.client_data(long + long), [asked(), asked(1)])
         self.assertEqual(len(requests), 2)
+
+
+class IdleTests(SynchronousTestCase):
+    def test_between_requests_little_is_kept(self) -> None:
+        """A kept-alive connection may be idle for hours: the last heads, what they say, and no more."""
+        tracemalloc.start()
+        try:
+            observers = [Http1Observer() for _ in range(100)]
+            for each in observers:
+                each.client_data(GET[:5])
+                each.client_data(GET[5:])
+                each.server_data(OK)
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        self.assertLess(kept / len(observers), 550)
 
 
 class AnswerTests(Http1Tests):
