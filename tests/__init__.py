@@ -1,8 +1,13 @@
 """All tests. How busy the machine is decides none of them: hypothesis has no deadline and judges no speed."""
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "meshtx", deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("meshtx")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for commands in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that a test interrupts are to hear it

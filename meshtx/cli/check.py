@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twisted.internet import task
-from twisted.internet.defer import CancelledError, ensureDeferred
 
 from meshtx.cli import check_report, kubeconfig
 from meshtx.cli.main import FAILED
 from meshtx.cli.options import DURATION, OUTPUT
-from meshtx.errors import MeshtxError
+from meshtx.cli.reacting import react
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_config import ApiConfig
 from meshtx.kube.checks.outcomes import Report
@@ -61,30 +59,15 @@ def _looked(config: ApiConfig, namespace: str, wait: timedelta, *, before: bool)
 
     :raises MeshtxError: the configuration cannot be used.
     """
-    ends: list[Report | MeshtxError] = []
 
-    async def main(reactor: Any) -> None:  # Any: many interfaces
-        try:
-            api = KubeApi(reactor, config, kept=AT_ONCE)
-        except MeshtxError as error:
-            ends.append(error)
-            return
+    async def main(reactor: Any) -> Report:  # Any: many interfaces
+        api = KubeApi(reactor, config, kept=AT_ONCE)
         reader = Reader(api, config.server, namespace, lambda: datetime.now(UTC))
-        looking = ensureDeferred(look_until_passed(lambda: look(reader, before=before), wait.total_seconds(), reactor))
-        reactor.addSystemEventTrigger("before", "shutdown", looking.cancel)
-        try:
-            ends.append(await looking)
-        except CancelledError:  # the user has interrupted it
-            return
+        report = await look_until_passed(lambda: look(reader, before=before), wait.total_seconds(), reactor)
         await api.close()
+        return report
 
-    try:
-        task.react(lambda reactor: ensureDeferred(main(reactor)))
-    except SystemExit as end:
-        if end.code:
-            raise click.exceptions.Exit(FAILED) from end
-    if not ends:
+    report = react(main)
+    if report is None:
         raise click.Abort
-    if isinstance(ends[0], MeshtxError):
-        raise ends[0]
-    return ends[0]
+    return report

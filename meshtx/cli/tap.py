@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from twisted.internet import task
-from twisted.internet.defer import CancelledError, ensureDeferred
 
 from meshtx.cli.kubeconfig import load, namespace_of
 from meshtx.cli.options import KindType
+from meshtx.cli.reacting import react
 from meshtx.cli.tap_session import (
     ByToken,
     Enough,
@@ -23,7 +22,6 @@ from meshtx.cli.tap_session import (
     TapSession,
 )
 from meshtx.config_values import ENDPOINT, NAME
-from meshtx.errors import MeshtxError
 from meshtx.kube.tap_target import NoTarget, TapTarget
 from meshtx.observe.flow import Direction
 from meshtx.observe.tap_lines import json_line, text_line
@@ -116,7 +114,7 @@ def command(targets: tuple[str, ...], output: str, max_lines: int | None, **opti
     else:
         plan = _plan(_proxies(targets), **{key: options[key] for key in _PLAN})
         printer = Printer(output, max_lines, several=len(targets) > 1)
-        _react(lambda reactor: TapSession(reactor, plan, query.request, printer.show, _say).run())
+        _watch(lambda reactor: TapSession(reactor, plan, query.request, printer.show, _say).run())
 
 
 def _tap_cluster(
@@ -140,7 +138,7 @@ def _tap_cluster(
     except NoTarget as error:
         raise click.UsageError(str(error)) from error
     printer = Printer(output, max_lines, several=target.resource != "pods")
-    _react(lambda reactor: ClusterTap(KubeApi(reactor, config), target, query, printer.show, _say).run())
+    _watch(lambda reactor: ClusterTap(KubeApi(reactor, config), target, query, printer.show, _say).run())
 
 
 def _insist_on_its_own(others: tuple[str, ...], target: str) -> None:
@@ -251,28 +249,10 @@ def _say(text: str) -> None:
     click.echo(f"meshtx: {text}", err=True)
 
 
-def _react(main: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
-    """Run a reactor until this is done or the user interrupts it, which is no failure.
+def _watch(main: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
+    """Run a tap until it is done or the user interrupts it, which is no failure.
 
     :raises MeshtxError: as `main` did.
     """
-    failures: list[MeshtxError] = []
-
-    async def run(reactor: Any) -> None:
-        session = ensureDeferred(main(reactor))
-        reactor.addSystemEventTrigger("before", "shutdown", session.cancel)
-        try:
-            if not await session:
-                raise SystemExit(1)
-        except CancelledError:  # the user has interrupted it
-            pass
-        except MeshtxError as error:
-            failures.append(error)
-
-    try:
-        task.react(run)
-    except SystemExit as end:
-        if end.code:
-            raise click.exceptions.Exit(1) from end
-    if failures:
-        raise failures[0]
+    if react(main) is False:
+        raise click.exceptions.Exit(1)
