@@ -83,6 +83,7 @@ class ClusterWatch(MultiService):
         self._known = known
         self._clock = clock
         self._metrics = metrics
+        self._watches: list[Watched[Kept]] = []
         self._needed = {each.name: self._watch(each) for each in NEEDED}
         self._running: list[Deferred[None]] = []
 
@@ -135,10 +136,18 @@ class ClusterWatch(MultiService):
             self._changed(change.before, change.after)
 
         turned = partial(self._metrics.turned, resource.name)
-        watch = Watched(self._api, resource.path, resource.read, changed, self._clock, turned=turned)
+        watch = Watched(
+            self._api, resource.path, resource.read, changed, self._clock, turned=turned, recovered=self._hurry
+        )
         self._metrics.watch(resource.name, watch.age, lambda: len(watch.store))
+        self._watches.append(watch)
         watch.setServiceParent(self)
         return watch
+
+    def _hurry(self) -> None:
+        """One is followed again after trouble: the others need not wait for their own turns to try."""
+        for watch in self._watches:
+            watch.hurry()
 
 
 def _stopped(failure: Failure) -> None:

@@ -6,7 +6,8 @@
 
 The list comes as a stream where the server can do that (``sendInitialEvents``), else in pages. Listing again is a
 diff against the store: what is gone is removed, what is the same is not told again, and what was known stays known
-meanwhile. Waits grow from 0.8 s to 30 s, each a random part of that (full jitter), unless the server says how long.
+meanwhile. Waits grow from 0.8 s to 30 s, each a random part of that (full jitter), unless the server says how long;
+one who knows that the server is back may end them.
 A connection that is silent for 30 s longer than the watch was to last is dead.
 
 Source: kubernetes.io, "API concepts": efficient detection of changes, streaming lists, bookmarks, 410 Gone.
@@ -22,8 +23,7 @@ from typing import Generic, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -111,6 +111,7 @@ class Watched(Service, Generic[T]):
     :param selector: of labels.
     :param rng: draws a number in [0, 1).
     :param turned: called with what happens to the watch.
+    :param recovered: called when it is followed again after trouble.
     """
 
     log = Logger()
@@ -126,6 +127,7 @@ class Watched(Service, Generic[T]):
         selector: str = "",
         rng: Callable[[], float] = random.random,
         turned: Callable[[Turn], None] = lambda _: None,
+        recovered: Callable[[], None] = lambda: None,
     ) -> None:
         self.store: dict[Key, T] = {}
         self.synced = False
@@ -142,12 +144,15 @@ class Watched(Service, Generic[T]):
         self._selector = {"labelSelector": selector} if selector else {}
         self._rng = rng
         self._turned = turned
+        self._recovered = recovered
         self._version: str | None = None
         self._seen: set[Key] | None = None
         """While a list comes as a stream: what it has brought."""
         self._brought = False
         """Whether this connection has brought anything."""
         self._failures = 0
+        self._resting: IDelayedCall | None = None
+        """The end of a wait that the server has not asked for."""
         self._waiting: list[Deferred[None]] = []
         self._running: Deferred[None] | None = None
 
@@ -176,6 +181,11 @@ class Watched(Service, Generic[T]):
         if self._running:
             self._running.cancel()
 
+    def hurry(self) -> None:
+        """The server is there: wait no longer, unless it has said how long."""
+        if self._resting is not None:
+            self._resting.reset(0)
+
     async def _run(self) -> None:
         while self.running:
             began = self._clock.seconds()
@@ -184,12 +194,11 @@ class Watched(Service, Generic[T]):
             except CancelledError:
                 raise
             except ApiError as error:
-                wait = self._failed(error, self._clock.seconds() - began)
-                await deferLater(self._clock, wait)
+                await self._rest(error, self._clock.seconds() - began)
             except Exception as error:  # noqa: BLE001  # a defect must not end the watch: nobody would know
                 self.log.failure("{path}: following failed", path=self._path)
                 defect = ApiUnavailable(f"internal error: {type(error).__name__}")
-                await deferLater(self._clock, self._failed(defect, 0.0))
+                await self._rest(defect, 0.0)
 
     async def _follow(self) -> None:
         """List if there is no version to go on from, and watch until that ends.
@@ -208,11 +217,23 @@ class Watched(Service, Generic[T]):
             raise ApiUnavailable(f"{self._path}: the watch ended within {SHORT:g} s and brought nothing")
         self._turned(Turn.ENDED)
 
-    def _failed(self, error: ApiError, lasted: float) -> float:
-        """Note a failure; return the seconds to wait.
+    async def _rest(self, error: ApiError, lasted: float) -> None:
+        """Note a failure, and wait.
 
         :param lasted: seconds that it went well before.
         """
+        most = self._failed(error, lasted)
+        asked = error.retry_after if isinstance(error, ApiUnavailable) else None
+        rested: Deferred[None] = Deferred(lambda _: end.cancel())
+        end = self._clock.callLater((asked or 0.0) + self._rng() * most, rested.callback, None)
+        self._resting = None if asked else end
+        try:
+            await rested
+        finally:
+            self._resting = None
+
+    def _failed(self, error: ApiError, lasted: float) -> float:
+        """Note a failure; return the most seconds to wait, of our own accord."""
         if lasted >= LAST_WAIT:
             self._failures = 0
         if error.status == GONE:
@@ -226,8 +247,7 @@ class Watched(Service, Generic[T]):
         self.problem = reason
         most = min(FIRST_WAIT * 2 ** min(self._failures, 16), LAST_WAIT)
         self._failures += 1
-        asked = error.retry_after if isinstance(error, ApiUnavailable) else None
-        return (asked or 0.0) + self._rng() * most
+        return most
 
     # The list
 
@@ -283,9 +303,11 @@ class Watched(Service, Generic[T]):
 
     def _follows(self) -> None:
         """Everything there is was told, or is about to be."""
-        if self.problem:
-            self.log.info("{path} is followed again", path=self._path)
+        if self.problem is None:
+            return
+        self.log.info("{path} is followed again", path=self._path)
         self.problem = None
+        self._recovered()
 
     def _line(self, line: bytes) -> None:
         """Take one event.

@@ -101,6 +101,17 @@ class ClusterWatchAloneTests(SynchronousTestCase):
         self.clock.advance(30)
         self.assertTrue(watch.followed())
 
+    def test_when_one_is_followed_again_the_others_wait_no_longer(self) -> None:
+        watch = self.start()
+        self.complete(*(each.name for each in NEEDED))
+        for each in NEEDED:
+            self.api.streams[each.path].fail(ApiUnavailable("no answer"))
+        first, *others = sorted(call.getTime() for call in self.clock.getDelayedCalls())
+        self.assertLess(first, min(others))
+        self.clock.advance(first - self.clock.seconds())
+        self.clock.advance(0)
+        self.assertTrue(watch.followed())
+
     def test_changes_are_told_as_values(self) -> None:
         self.start()
         event = added("web", 5)

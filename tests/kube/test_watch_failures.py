@@ -40,6 +40,27 @@ class TestTrouble(WatchedCase):
         self.api.last.fail(TROUBLE)
         self.assertEqual(self.waits(), 0.0)
 
+    def test_who_knows_better_ends_a_wait(self) -> None:
+        self.api.last.fail(TROUBLE)
+        self.watched.hurry()
+        self.clock.advance(0)
+        self.assertEqual(len(self.api.streams), 2)
+        self.watched.hurry()  # it does not wait
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nobody_ends_a_wait_that_the_server_has_asked_for(self) -> None:
+        self.api.last.fail(ApiUnavailable("GET: 429", 429, 7.0))
+        self.watched.hurry()
+        self.assertAlmostEqual(self.waits(), 7.4)
+
+    def test_who_asks_is_told_when_it_is_followed_again(self) -> None:
+        self.api.last.fail(TROUBLE)
+        self.assertEqual(self.recovered, 0)
+        self.waits()
+        self.assertEqual(self.recovered, 1)
+        self.api.last.end()
+        self.assertEqual(self.recovered, 1)
+
     def test_an_event_makes_the_next_wait_short_again(self) -> None:
         for _ in range(4):
             self.api.last.fail(TROUBLE)

@@ -24,6 +24,7 @@ class WatchedCase(SynchronousTestCase):
         self.clock = Clock()
         self.changes: list[Change[str]] = []
         self.turns: list[Turn] = []
+        self.recovered = 0
         self.dice = 0.5
         self.watched = self.make()
         self.watched.startService()
@@ -39,6 +40,7 @@ class WatchedCase(SynchronousTestCase):
             selector=selector,
             rng=lambda: self.dice,
             turned=self.turned,
+            recovered=self.again,
         )
 
     def keep(self, found: Object) -> str | None:
@@ -51,6 +53,9 @@ class WatchedCase(SynchronousTestCase):
 
     def turned(self, turn: Turn) -> None:
         self.turns.append(turn)
+
+    def again(self) -> None:
+        self.recovered += 1
 
     def stop(self) -> None:
         if self.watched.running:
