@@ -19,7 +19,7 @@ class End(RelayEnd):
     """
 
     def __init__(self, greeting: bytes = b"", begun: Callable[[End], None] | None = None) -> None:
-        super().__init__(None, self._lost)
+        super().__init__(None, None)
         self.greeting = greeting
         self._begun = begun
         self._made: Deferred[None] | None = None
@@ -56,7 +56,12 @@ class End(RelayEnd):
         self.transport.pauseProducing()
         self.transport.protocol = self  # type: ignore[attr-defined]  # of every transport, of no interface
 
-    def _lost(self, reason: Failure) -> None:  # noqa: ARG002 - whatever it was
+    def reset(self, _reason: str) -> None:
+        """Reset the connection, for whatever reason."""
+        self.transport.abortConnection()
+
+    def lost_alone(self, reason: Failure) -> None:  # noqa: ARG002 - whatever it was
+        """Tell whoever waits for it to be joined."""
         gone, self.gone = self.gone, None
         if gone is not None:
             gone()
@@ -66,32 +71,32 @@ class Live:
     """The connections that are being served; whoever stops the proxy waits for their end."""
 
     def __init__(self) -> None:
-        self._aborts: dict[object, Callable[[], None]] = {}
+        self._held: dict[_Held, None] = {}
         self._waiting: list[Deferred[None]] = []
 
     def __len__(self) -> int:
-        return len(self._aborts)
+        return len(self._held)
 
     def hold(self, abort: Callable[[], None]) -> Callable[[], None]:
         """Count one more connection; return what is to be called once it has ended.
 
         :param abort: ends it now.
         """
-        token = object()
-        self._aborts[token] = abort
+        held = _Held(self, abort)
+        self._held[held] = None
+        return held.release
 
-        def release() -> None:
-            if self._aborts.pop(token, None) is not None and not self._aborts:
-                waiting, self._waiting = self._waiting, []
-                for deferred in waiting:
-                    deferred.callback(None)
-
-        return release
+    def released(self, held: _Held) -> None:
+        """Count one connection less, if it is not counted so already."""
+        if self._held.pop(held, held) is None and not self._held:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
 
     def empty(self) -> Deferred[None]:
         """Return a new Deferred that fires once nothing is being served."""
         deferred: Deferred[None] = Deferred()
-        if self._aborts:
+        if self._held:
             self._waiting.append(deferred)
         else:
             deferred.callback(None)
@@ -99,5 +104,24 @@ class Live:
 
     def abort(self) -> None:
         """End every connection now, by a reset."""
-        for abort in list(self._aborts.values()):
-            abort()
+        for held in list(self._held):
+            held.abort()
+
+
+class _Held:
+    """A connection that is being served: an object of two fields, for there may be thousands."""
+
+    __slots__ = ("_live", "abort")
+
+    def __init__(self, live: Live, abort: Callable[[], None]) -> None:
+        self.abort = abort
+        self._live = live
+
+    def release(self) -> None:
+        """It has ended: let go of what leads back here."""
+        self.abort = _nothing
+        self._live.released(self)
+
+
+def _nothing() -> None:
+    """Take the place of what ends a connection, once it has ended."""

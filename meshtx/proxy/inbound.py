@@ -17,12 +17,10 @@ connects, a header of ours comes before the client's bytes, and nothing is diall
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer
 from twisted.internet.protocol import ServerFactory
 
 from meshtx.net.failures import TlsError, TlsFailure
@@ -37,6 +35,7 @@ from meshtx.proxy.balancers import sends_header
 from meshtx.proxy.crowd import Place, source_of
 from meshtx.proxy.early import EarlyDial
 from meshtx.proxy.ends import End
+from meshtx.proxy.goal import Goal, Goals
 from meshtx.proxy.header import HeaderEnd
 from meshtx.proxy.introduction import Client
 from meshtx.proxy.mesh_tls import Carrier
@@ -54,22 +53,6 @@ from meshtx.wire.transport_header import TransportHeader
 
 UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
 """A fatal alert in a record of its own (RFC 6066, section 3): it tells a peer with an old address what is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What an accepted connection is addressed to.
-
-    :param port: as clients know it.
-    :param direct: it is addressed to this proxy, by a peer that will say which port it means.
-    """
-
-    port: int
-    direct: bool
-
-
-Goals = Callable[[ITCPTransport], Goal]
-"""Tells what an accepted connection is addressed to; raises `NoOriginalDestination`."""
 
 
 class Inbound(ServerFactory):
@@ -133,14 +116,17 @@ class _Connection:
 
     def _await_header(self, arrival: Arrival) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
-            self._header = header
-            self._comes_from(self._parts.source(self._src, self._local.ip, self._goal.port, header))
             arrival.gone = self._work.client_gone
             arrival.take_back()
-            self._work.attempt(lambda: self._go_on(arrival, rest))
+            self._work.attempt(lambda: self._introduced(arrival, header, rest))
 
         patience = self._parts.patience.handshake
         arrival.become(BalancerHeader(arrived, self._work.failed, self._work.client_gone, self._parts.clock, patience))
+
+    def _introduced(self, arrival: Arrival, header: ProxyHeader, rest: bytes) -> None:
+        self._header = header
+        self._comes_from(self._parts.source(self._src, self._local.ip, self._goal.port, header))
+        self._go_on(arrival, rest)
 
     def _go_on(self, arrival: Arrival, rest: bytes = b"") -> None:
         """Serve the port of the workload that is meant.
@@ -361,11 +347,14 @@ class _Connection:
     def _header_end(self, mtls: Mtls) -> HeaderEnd:
         def arrived(near: HeaderEnd, header: TransportHeader) -> None:
             near.gone = self._work.client_gone
-            self._work.flow.addressed(dst=self._workload.address(self._local.ip, header.port))
-            self._opaque(header.port, self._work.flow)
-            self._work.start(self._serve(mtls, near, header.port))
+            self._work.attempt(lambda: self._meant(mtls, near, header.port))
 
         return HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
+
+    def _meant(self, mtls: Mtls, near: HeaderEnd, port: int) -> None:
+        self._work.flow.addressed(dst=self._workload.address(self._local.ip, port))
+        self._opaque(port, self._work.flow)
+        self._work.start(self._serve(mtls, near, port))
 
     # On a leg, any number of connections, one after another.
 
@@ -373,7 +362,6 @@ class _Connection:
         source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
         dst = self._workload.address(self._local.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, source.client, dst, source.known, source.hidden_by)
-        self._opaque(request.port, flow)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
         work.attempt(lambda: self._answer(work, mtls, session, request, call))
@@ -382,6 +370,7 @@ class _Connection:
         expires = session.peer_expires
         if expires is not None and expires.timestamp() <= self._parts.clock.seconds():
             raise Refused(TlsFailure.EXPIRED, f"{mtls.peer}'s certificate, since {expires:%Y-%m-%d %H:%M:%S} UTC")
+        self._opaque(request.port, work.flow)
         work.flow.secured(mtls)
         client = Client(work.flow.src, Address(self._local.ip, request.port), request.authority)
         far = End(self._parts.introductions.greeting(request.port, client, mtls))
@@ -389,7 +378,7 @@ class _Connection:
         def connected(_: object) -> None:
             near = End()
             call.accept(near)
-            work.closes_by(lambda _: near.transport.abortConnection())
+            work.closes_by(near.reset)
             work.relay(near, far)
 
         permit = self._permit(mtls, request.port)

@@ -63,7 +63,7 @@ class Outbound(ServerFactory):
     def _accepted(self, near: End) -> None:
         src, local = endpoints(near.transport)
         flow = self._parts.flows.open(Direction.OUT, src, local)
-        work = Work(self._parts.live, flow, lambda _: near.transport.abortConnection())
+        work = Work(self._parts.live, flow, near.reset)
         near.gone = work.client_gone
         work.attempt(lambda: self._begin(work, near, src, local))
 

@@ -27,6 +27,8 @@ IDLE = Bound(1024, 256)
 class _Leg(Entry):
     """:param source: the address that it comes from."""
 
+    __slots__ = ("place", "source")
+
     def __init__(self, source: IP) -> None:
         super().__init__()
         self.source = source

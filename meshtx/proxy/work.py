@@ -66,6 +66,8 @@ class Work:
 
     log = Logger()
 
+    __slots__ = ("_at_end", "_close", "_joined", "_over", "_release", "_steps", "_until_decided", "flow")
+
     def __init__(self, live: Live, flow: FlowHandle, close: Callable[[str], None]) -> None:
         self.flow = flow
         self._close = close

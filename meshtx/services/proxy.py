@@ -31,7 +31,8 @@ from meshtx.observe.tap import TapHub
 from meshtx.observe.tap_rpc import TapService
 from meshtx.proxy.early import EarlyDials
 from meshtx.proxy.ends import Live
-from meshtx.proxy.inbound import Goal, Goals, Inbound
+from meshtx.proxy.goal import Goal, Goals
+from meshtx.proxy.inbound import Inbound
 from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.limits import Limits, Room, descriptors_for
 from meshtx.proxy.mesh_tls import MeshTls

@@ -44,7 +44,8 @@ from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 from meshtx.proxy.early import MAX_EARLY_DIALS, EarlyDials
 from meshtx.proxy.ends import Live
-from meshtx.proxy.inbound import Goal, Inbound
+from meshtx.proxy.goal import Goal
+from meshtx.proxy.inbound import Inbound
 from meshtx.proxy.limits import Limits
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.proxy.outbound import Outbound

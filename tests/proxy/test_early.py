@@ -15,7 +15,8 @@ from meshtx.net.tls import Session
 from meshtx.observe.flow import Mtls, NoTls, NoTlsReason
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.early import EarlyDial, EarlyEnd
-from meshtx.proxy.inbound import Goal, Inbound
+from meshtx.proxy.goal import Goal
+from meshtx.proxy.inbound import Inbound
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.proxy.speakers import GRACE, Speaker
 from meshtx.proxy.workload import Workload
