@@ -10,6 +10,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 class Deadline:
     """One limit at a time. Its one delayed call, once made, comes when it comes, and looks how late it is."""
 
+    __slots__ = ("_at", "_call", "_clock", "_timer")
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._at = 0.0

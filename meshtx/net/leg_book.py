@@ -59,6 +59,8 @@ L = TypeVar("L", bound=Ending)
 class Entry:
     """What is known of one leg."""
 
+    __slots__ = ("connections", "release", "why")
+
     def __init__(self) -> None:
         self.connections = 0
         self.why: Retirement | None = None

@@ -85,6 +85,8 @@ class _Kept:
 class _Leg(Entry):
     """:param until: when it may begin to carry a connection for the last time, and why only then."""
 
+    __slots__ = ("deadline", "epoch", "kept", "until")
+
     def __init__(self, kept: _Kept, epoch: int, until: tuple[float, Retirement], clock: IReactorTime) -> None:
         super().__init__()
         self.kept = kept

@@ -144,8 +144,6 @@ class LegEnd(Protocol):
     def connectionMade(self) -> None:
         """Remember the transport."""
         self.below = self.transport
-        self._write_soon = getattr(self.transport, "write_soon", self.transport.write)
-        self._behind = getattr(self.transport, "behind", None)
 
     def dataReceived(self, data: bytes) -> None:
         """Take frames."""
@@ -221,8 +219,9 @@ class LegEnd(Protocol):
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call when what is being done now is done."""
-        if self._behind is not None:
-            self._behind(call)
+        behind = getattr(self.below, "behind", None)
+        if behind is not None:
+            behind(call)
         else:
             self._clock.callLater(0, call)
 
@@ -263,7 +262,8 @@ class LegEnd(Protocol):
 
     def _send(self, what: Input, frame: Frame) -> None:
         self._step(what)
-        (self._write_soon if what in _WITH_DATA else self.below.write)(encode(frame))
+        write = self.below.write
+        (getattr(self.below, "write_soon", write) if what in _WITH_DATA else write)(encode(frame))
 
     def _step(self, what: Input) -> None:
         table, state = TABLE[self.role], step(self.role, self.state, what)

@@ -86,7 +86,7 @@ class RelayEnd(Protocol):
     log = Logger()
     transport: IStream
 
-    def __init__(self, on_data: Callable[[bytes], None] | None, on_lost: Callable[[Failure], None]) -> None:
+    def __init__(self, on_data: Callable[[bytes], None] | None, on_lost: Callable[[Failure], None] | None) -> None:
         self.received = 0
         self.state = _State.CONNECTING
         self.lost: Failure | None = None
@@ -94,7 +94,7 @@ class RelayEnd(Protocol):
         self._on_data: Callable[[bytes], None] | None = None  # the watcher, while bytes are flowing
         self._on_lost = on_lost
         self._write: Callable[[bytes], None] = self._keep
-        self._early: list[bytes] = []
+        self._early: list[bytes] | None = None
         self._relay: _Relay | None = None
         self._paused = False
 
@@ -144,11 +144,17 @@ class RelayEnd(Protocol):
         before, self.state = self.state, _State.LOST
         self.lost = reason
         self._stop()
-        on_lost, self._on_lost = self._on_lost, _told  # it may lead back to this end: no cycle is to be left
         if self._relay is None:
-            on_lost(reason)
+            self.lost_alone(reason)
         else:
+            self._on_lost = None
             self._relay.lost(self, before)
+
+    def lost_alone(self, reason: Failure) -> None:
+        """Tell of a loss before it was joined."""
+        on_lost, self._on_lost = self._on_lost, None  # it may lead back to this end: no cycle is to be left
+        if on_lost is not None:
+            on_lost(reason)
 
     # The transport of the other end calls, whose bytes this end produces:
 
@@ -184,8 +190,8 @@ class RelayEnd(Protocol):
         if self.state in {_State.CLOSING, _State.LOST}:
             return  # what the other end sent first has ended it
         other.transport.registerProducer(self, True)
-        here = b"".join([prefix, *self._early])
-        self._early.clear()
+        here = b"".join([prefix, *(self._early or ())])
+        self._early = None
         self.received = 0
         self._on_data = self._watcher
         self._write = other.transport.write
@@ -219,11 +225,13 @@ class RelayEnd(Protocol):
         self.transport.unregisterProducer()
 
     def _stop(self) -> None:
-        self._early.clear()
+        self._early = None
         self._on_data = self._watcher = None
         self._write = _discard
 
     def _keep(self, data: bytes) -> None:
+        if self._early is None:
+            self._early = []
         self._early.append(data)
         if self.received > MAX_EARLY:
             self._stop()
@@ -231,6 +239,8 @@ class RelayEnd(Protocol):
 
 
 class _Relay:
+    __slots__ = ("_ended", "_error", "_far", "_flowing", "_near", "_prefix")
+
     def __init__(self, near: RelayEnd, far: RelayEnd, ended: Callable[[RelayResult], None], prefix: bytes) -> None:
         self._near = near
         self._far = far
@@ -322,7 +332,3 @@ def join(near: RelayEnd, far: RelayEnd, ended: Callable[[RelayResult], None], pr
 
 def _discard(data: bytes) -> None:
     """Drop bytes that came after the end was decided: there is nobody to take them."""
-
-
-def _told(reason: Failure) -> None:
-    """Take the place of `on_lost` once that has had its turn."""

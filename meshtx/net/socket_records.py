@@ -165,14 +165,13 @@ class FastSocketRecords(SocketRecords):
 
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         super().__init__(connection, transport)
-        handles = openssl.handles(self.connection)
-        self._ssl, self._judge = handles.ssl, handles.judge
+        self._ssl = openssl.handles(self.connection).ssl
         self._late: SSL.Error | None = None
 
     def _step(self) -> bool:
         done: int = openssl.ssl_do_handshake(self._ssl)
         if done != 1 and openssl.ssl_get_error(self._ssl, done) != openssl.WANT_READ:
-            self._judge(self._ssl, done)
+            self._judge(done)
         return done == 1
 
     def read(self) -> bytes | None:
@@ -203,7 +202,7 @@ class FastSocketRecords(SocketRecords):
         try:
             if self._late is not None:
                 raise self._late
-            self._judge(self._ssl, read)
+            self._judge(read)
         except SSL.Error as error:
             if not plain:
                 return self._nothing(error)
@@ -230,11 +229,14 @@ class FastSocketRecords(SocketRecords):
             self._stopped(sent)
         return done
 
+    def _judge(self, result: int) -> None:
+        openssl.handles(self.connection).judge(self._ssl, result)
+
     def _stopped(self, sent: int) -> None:
         if openssl.ssl_get_error(self._ssl, sent) == openssl.WANT_WRITE:
             return
         try:
-            self._judge(self._ssl, sent)
+            self._judge(sent)
         except SSL.Error as error:
             raise ConnectionError(str(error)) from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import cast
 
 from OpenSSL import SSL
@@ -70,10 +71,16 @@ class Session:
             raise TlsError(TlsFailure.NO_CERTIFICATE, "the handshake ended without a verified name")
         return cls(
             check.found,
-            connection.get_alpn_proto_negotiated().decode("ascii", "replace"),
-            (connection.get_servername() or b"").decode("ascii", "replace") or None,
+            _text(connection.get_alpn_proto_negotiated()),
+            _text(connection.get_servername() or b"") or None,
             check.expires,
         )
+
+
+@lru_cache(64)
+def _text(octets: bytes) -> str:
+    """Decode what most connections have alike: so they have it in common."""
+    return octets.decode("ascii", "replace")
 
 
 @implementer(IHalfCloseableProtocol)

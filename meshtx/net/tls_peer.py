@@ -51,6 +51,8 @@ class PeerCheck:
 
     log = Logger()
 
+    __slots__ = ("expected", "expires", "found", "refused", "required")
+
     def __init__(self, expected: Name | None, *, required: bool) -> None:
         self.expected = expected
         self.required = required

@@ -70,6 +70,8 @@ class Closing:
     :param patience: seconds without the peer taking a byte of ours after which the connection is aborted.
     """
 
+    __slots__ = ("_acknowledged", "_clock", "_patience", "_tcp", "_timer")
+
     def __init__(self, tcp: ITcp, clock: IReactorTime, patience: float) -> None:
         self._tcp = tcp
         self._clock = clock

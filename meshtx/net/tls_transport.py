@@ -80,7 +80,8 @@ class TlsTransport(OverTcp):
         if self._direct:
             self.write = tcp.write  # type: ignore[method-assign]  # which seals: two calls less a chunk
         self._clock = clock
-        self._closing = Closing(tcp, clock, linger)
+        self._linger = linger
+        self._closing: Closing | None = None
         self._valve = Valve(tcp)
         self._app: IProtocol | None = None
         self._reading = _Reading.FLOWING
@@ -122,13 +123,14 @@ class TlsTransport(OverTcp):
     def tcp_ended(self) -> None:
         """Take the peer's end of TCP."""
         if self._reading is _Reading.DROPPING:
-            self._closing.finish(peer_finished=True)
+            self._finish(peer_finished=True)
         elif self._records.ended is not Close.NOTIFIED:
             self.fail(TlsError(TlsFailure.TRUNCATED, "the peer ended TCP without close_notify"))
 
     def lost(self, reason: Failure) -> None:
         """Take the loss of TCP."""
-        self._closing.stop()
+        if self._closing is not None:
+            self._closing.stop()
         if self._reading in (_Reading.FLOWING, _Reading.PAUSED) and reason.check(ConnectionDone):
             reason = Failure(TlsError(TlsFailure.TRUNCATED, "the peer ended TCP without close_notify"))
         self._report(reason)
@@ -144,7 +146,7 @@ class TlsTransport(OverTcp):
             return
         self._valve.shut()
         self._tcp.resumeProducing()
-        self._closing.finish(peer_finished=False)
+        self._finish(peer_finished=False)
 
     # Reading.
 
@@ -154,7 +156,7 @@ class TlsTransport(OverTcp):
         elif self._reading is _Reading.DROPPING:
             self._drop(cipher)
             if self._records.ended is Close.NOTIFIED:
-                self._closing.finish(peer_finished=True)
+                self._finish(peer_finished=True)
 
     def _drop(self, cipher: bytes) -> None:
         """Read on only to see the peer's end; what TLS would answer comes too late."""
@@ -283,7 +285,7 @@ class TlsTransport(OverTcp):
         if self.disconnecting or self._app is None:
             return
         self.disconnecting = True
-        self._closing.watch()
+        self._end_of_tcp().watch()
         if self._reading is not _Reading.ENDED:
             self._drop_rest()
         if self._writing is _Writing.ENDED:
@@ -312,7 +314,15 @@ class TlsTransport(OverTcp):
 
     def _close(self) -> None:
         self._valve.shut()
-        self._closing.finish(peer_finished=self._records.ended is Close.NOTIFIED)
+        self._finish(peer_finished=self._records.ended is Close.NOTIFIED)
+
+    def _finish(self, *, peer_finished: bool) -> None:
+        self._end_of_tcp().finish(peer_finished=peer_finished)
+
+    def _end_of_tcp(self) -> Closing:
+        if self._closing is None:
+            self._closing = Closing(self._tcp, self._clock, self._linger)
+        return self._closing
 
     def abortConnection(self) -> None:
         """Reset TCP; the protocol hears of it in a later turn of the reactor."""

@@ -18,6 +18,8 @@ class Valve:
     already is paused here at once.
     """
 
+    __slots__ = ("_producer", "_pulls", "_tcp", "full")
+
     def __init__(self, tcp: ITcp) -> None:
         self.full = False
         """TCP takes no more."""

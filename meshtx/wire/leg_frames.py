@@ -172,6 +172,8 @@ def encode_data(data: bytes) -> bytes:
 class FrameParser:
     """Reads one direction of a leg; holds at most one unfinished frame."""
 
+    __slots__ = ("_broken", "_held", "_wanted")
+
     def __init__(self) -> None:
         self._held = bytearray()
         self._wanted = HEADER

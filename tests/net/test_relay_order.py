@@ -185,7 +185,7 @@ class OrderTests(SynchronousTestCase):
         self.near.dataReceived(b"x")
         self.near.dataReceived(b"x")
         self.assertEqual(self.near_stream.since(), ["abortConnection"])
-        self.assertEqual(self.near._early, [])
+        self.assertIsNone(self.near._early)
 
     def test_each_eof_is_passed_on_and_after_the_second_both_sides_close(self) -> None:
         self.start()
