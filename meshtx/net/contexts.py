@@ -16,6 +16,7 @@ from typing import Any
 from OpenSSL import SSL, crypto
 
 from meshtx.errors import CredentialsError
+from meshtx.net import openssl
 from meshtx.net.tls_peer import PeerCheck
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
@@ -23,6 +24,11 @@ from meshtx.pki.name import Name
 
 CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """In order of preference, ours as a server too: the first is the fastest here, and all three are good."""
+
+KEY_SHARES = b"?*X25519MLKEM768 / ?X25519:?secp256r1 / ?X448:?secp384r1:?secp521r1 / ?ffdhe2048:?ffdhe3072"
+"""The groups of a client, which are OpenSSL's own, in its order. But of X25519 it makes no key before a server asks for
+one (RFC 8446, section 4.1.4), at the cost of a round trip: peers that speak as we do never do, and each such key costs
+CPU time and memory."""
 
 _MODE_NO_AUTO_CHAIN = 8
 """SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name: else OpenSSL sends the root, ~400 bytes a handshake."""
@@ -125,6 +131,7 @@ class Contexts:
 
     def _client_context(self, alpn: tuple[str, ...]) -> SSL.Context:
         context = self._context(SSL.TLS_CLIENT_METHOD, SSL.VERIFY_PEER)
+        openssl.set_groups(context, KEY_SHARES)
         if alpn:
             context.set_alpn_protos([protocol.encode("ascii") for protocol in alpn])
         return context

@@ -44,6 +44,21 @@ except (ImportError, AttributeError):  # another pyOpenSSL than the one measured
     pass
 
 
+def set_groups(context: SSL.Context, groups: bytes) -> bool:
+    """Set the groups of a context's key exchanges; return whether this OpenSSL takes them: its own stay, if not.
+
+    :param groups: as SSL_CTX_set1_groups_list has them, since OpenSSL 3.5.
+    """
+    private: Any = context  # hence unknown to its type
+    try:
+        done: bool = _lib.SSL_CTX_set1_curves_list(private._context, groups) == 1
+        if not done:
+            _lib.ERR_clear_error()
+    except (NameError, AttributeError):  # another pyOpenSSL than the one measured
+        return False
+    return done
+
+
 @dataclass(frozen=True, slots=True)
 class Handles:
     """What pyOpenSSL has of one connection.

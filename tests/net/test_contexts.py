@@ -9,6 +9,7 @@ from OpenSSL import SSL, _util, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import CredentialsError
+from meshtx.net import openssl
 from meshtx.net.contexts import Contexts, on_socket, peer_check
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.records import records
@@ -35,6 +36,25 @@ def shake(client: SSL.Connection, server: SSL.Connection) -> int:
     return len(sent + last)
 
 
+def first_flight(client: SSL.Connection) -> bytes:
+    """Return the record of its ClientHello."""
+    layer = records(client)
+    layer.handshake(b"")
+    return layer.drain()
+
+
+def key_shares(record: bytes) -> list[int]:
+    """Return the groups of which a ClientHello has keys (RFC 8446, section 4.2.8)."""
+    at = record.index(bytes.fromhex("0033"), 100)  # behind everything of fixed length: the extension
+    end = at + 4 + int.from_bytes(record[at + 2 : at + 4], "big")
+    at += 6
+    groups = []
+    while at < end:
+        groups.append(int.from_bytes(record[at : at + 2], "big"))
+        at += 4 + int.from_bytes(record[at + 2 : at + 4], "big")
+    return groups
+
+
 class ContextsTests(SynchronousTestCase):
     def session(self, client: SSL.Connection, server: SSL.Connection) -> tuple[Session, Session]:
         shake(client, server)
@@ -52,6 +72,41 @@ class ContextsTests(SynchronousTestCase):
         for each in connections:
             self.assertEqual(each.get_protocol_version_name(), "TLSv1.3")
             self.assertEqual(each.get_cipher_name(), "TLS_AES_128_GCM_SHA256")
+
+    def test_the_key_exchange_is_hybrid(self) -> None:
+        connections = CLIENT.client(VOTING), SERVER.server()
+        shake(*connections)
+        for each in connections:
+            self.assertEqual(each.get_group_name(), "X25519MLKEM768")
+
+    def test_a_client_makes_one_key(self) -> None:
+        hello = first_flight(CLIENT.client(VOTING))
+        self.assertEqual(key_shares(hello), [0x11EC])
+
+    def test_a_server_without_the_hybrid_gets_the_key_that_it_asks_for(self) -> None:
+        for group, name in ((b"X25519", "x25519"), (b"P-256", "secp256r1"), (b"ffdhe2048", "ffdhe2048")):
+            server = Contexts(SERVER.credentials, CA.trust)
+            self.assertTrue(openssl.set_groups(server.server().get_context(), group))
+            connections = CLIENT.client(VOTING), server.server()
+            a, b = (records(each) for each in connections)
+            a.handshake(b"")
+            for _ in range(3):
+                b.handshake(a.drain())
+                a.handshake(b.drain())
+            self.assertEqual([each.get_group_name() for each in connections], [name] * 2)
+            self.assertEqual([Session.of(each).peer for each in connections], [VOTING, WEB])
+
+    def test_groups_that_openssl_does_not_know_change_nothing(self) -> None:
+        client = Contexts(CLIENT.credentials, CA.trust)
+        self.assertFalse(openssl.set_groups(client.client(VOTING).get_context(), b"nonsense"))
+        self.assertEqual(key_shares(first_flight(client.client(VOTING))), [0x11EC])
+
+    def test_a_pyopenssl_without_the_call_has_openssl_s_own_groups(self) -> None:
+        self.patch(openssl, "_lib", object())
+        client, server = CLIENT.client(VOTING), SERVER.server()
+        self.assertFalse(openssl.set_groups(client.get_context(), b"P-256"))
+        shake(client, server)
+        self.assertEqual(client.get_group_name(), "X25519MLKEM768")
 
     def test_the_server_s_order_of_ciphers_decides(self) -> None:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
