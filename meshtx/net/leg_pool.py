@@ -83,16 +83,17 @@ class _Kept:
 
 
 class _Leg(Entry):
-    """:param until: when it may begin to carry a connection for the last time, and why only then."""
+    """:param until: when it may begin to carry a connection for the last time, and `only` why then."""
 
-    __slots__ = ("deadline", "epoch", "kept", "until")
+    __slots__ = ("deadline", "epoch", "kept", "only", "until")
 
-    def __init__(self, kept: _Kept, epoch: int, until: tuple[float, Retirement], clock: IReactorTime) -> None:
+    def __init__(self, kept: _Kept, epoch: int, until: float, only: Retirement) -> None:
         super().__init__()
         self.kept = kept
         self.epoch = epoch
         self.until = until
-        self.deadline = Deadline(clock)
+        self.only = only
+        self.deadline: Deadline | None = None  # there is one since it was idle for the first time
 
 
 class LegPool(LegBook[LegClient, _Leg]):
@@ -156,7 +157,7 @@ class LegPool(LegBook[LegClient, _Leg]):
             until = min(until, (expires.timestamp(), Retirement.EXPIRED))
         kept = self._peers.setdefault(peer, _Kept(peer))
         kept.legs += 1
-        self.enter(leg, _Leg(kept, epoch, until, self._clock))
+        self.enter(leg, _Leg(kept, epoch, *until))
         return leg
 
     def renew(self) -> None:
@@ -181,7 +182,7 @@ class LegPool(LegBook[LegClient, _Leg]):
         """Keep it for the next connection, if it may carry one."""
         entry = self.legs[leg]
         now = self._clock.seconds()
-        deadline, why = min((now + IDLE, Retirement.IDLE), entry.until)
+        deadline, why = min((now + IDLE, Retirement.IDLE), (entry.until, entry.only))
         if not leg.free:
             entry.why = Retirement.PEER
         elif self.hold is not None:
@@ -193,6 +194,8 @@ class LegPool(LegBook[LegClient, _Leg]):
         else:
             super().idle(leg)
             entry.kept.idle[leg] = None
+            if entry.deadline is None:
+                entry.deadline = Deadline(self._clock)
             entry.deadline.set(deadline - now, lambda: self._retire(leg, why))
             if len(self.resting) > MAX_IDLE:
                 self._retire(next(iter(self.resting)), Retirement.LIMIT)
@@ -212,13 +215,15 @@ class LegPool(LegBook[LegClient, _Leg]):
         if not entry.connections and entry.why is None:
             kept.failures += 1  # a spare one that the peer did not keep
         super().gone(leg)
-        entry.deadline.stop()
+        if entry.deadline is not None:
+            entry.deadline.stop()
         self._want(entry.kept)
 
     def _stir(self, leg: LegClient) -> bool:
         entry = self.legs[leg]
         entry.kept.idle.pop(leg, None)
-        entry.deadline.clear()
+        if entry.deadline is not None:
+            entry.deadline.clear()
         return super()._stir(leg)
 
     def _retire(self, leg: LegClient, why: Retirement) -> None:

@@ -336,6 +336,7 @@ class LegServer(LegEnd):
         super().__init__(clock)
         self._opened = opened
         self._owner = owner
+        self._carried = False
 
     def connectionMade(self) -> None:
         """Wait for OPEN."""
@@ -371,7 +372,11 @@ class LegServer(LegEnd):
         if not isinstance(frame, Open):
             super()._received(frame)
         elif self.state is not State.WE_RESET:
-            self._deadline.clear()
+            if self._carried:
+                self._deadline.clear()  # it will be set again soon
+            else:
+                self._carried = True
+                self._deadline.stop()  # the first connection may be the only one, for hours: no timer waits with it
             self.below.pauseProducing()
             self._stream = LegStream(self)
             self._owner.busy(self)

@@ -52,7 +52,7 @@ class FdSet:
         self._epoll = select.epoll()
         self._watched: dict[int, Any] = {}
         self._wanted: dict[int, int] = {}
-        self._told: dict[int, int] = {}
+        self._told = bytearray()  # of every descriptor that was ever watched, by its number: the kernel gives low ones
         self._late: dict[int, None] = {}  # in order, so that who came first is served first
         self._behind: list[Callable[[], object]] = []
         self._serving = False
@@ -194,6 +194,8 @@ class FdSet:
                 raise ValueError(f"{selectable} has no descriptor")
             self._wanted[fd] = wanted | event
             self._watched[fd] = selectable
+            if fd >= len(self._told):
+                self._told.extend(bytes(fd + 1))
             try:
                 self._soon(fd)
             except OSError:
@@ -215,7 +217,9 @@ class FdSet:
 
     def _forget(self, fd: int) -> None:
         del self._wanted[fd], self._watched[fd]
-        if self._told.pop(fd, 0):
+        told = self._told[fd]
+        self._told[fd] = 0
+        if told:
             try:  # noqa: SIM105  quicker so
                 self._epoll.unregister(fd)
             except OSError:  # it was closed before: the kernel has forgotten it too
@@ -241,7 +245,7 @@ class FdSet:
 
         :raises OSError: the kernel cannot watch it: it is a regular file, or closed.
         """
-        wanted, told = self._wanted[fd], self._told.get(fd, 0)
+        wanted, told = self._wanted[fd], self._told[fd]
         if wanted == told:
             return
         if not wanted:

@@ -82,7 +82,7 @@ class Exchanges:
         self._flow = flow
         self._now = now
         self._open: dict[int, tuple[float, int]] = {}  # when a request came, and the status of its answer so far
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, _Watched] | None = None  # made for the first
         self._narrowed_for: Flow | None = None
         self._narrowed_from: tuple[Subscription, ...] = ()
         self._narrowed: tuple[Subscription, ...] = ()
@@ -137,7 +137,7 @@ class Exchanges:
         """Send what taps have matched."""
         if isinstance(event, _REQUEST):
             self._offer(self._flow(), now, event)
-        elif watched := self._watched.get(event.id):
+        elif self._watched and (watched := self._watched.get(event.id)):
             what: What
             latency = now - watched.started if now > watched.started else 0.0  # as above
             if isinstance(event, ResponseEnd):
@@ -157,6 +157,8 @@ class Exchanges:
             if self._filtered:
                 watchers = tuple([each for each in candidates if each.match.request(request)])
             if watchers:
+                if self._watched is None:
+                    self._watched = {}
                 self._watched[event.id] = _Watched(now, watchers, self._headers)
                 _send(watchers, flow, now, request)
 

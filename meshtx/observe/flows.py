@@ -65,6 +65,8 @@ class Flows:
         self._failed: set[str] = set()
         self._sparing = Sparing()
         self.relaying: set[FlowHandle] = set()
+        self.failed = self.observer_failed
+        """One for all connections."""
         metrics.before_exposition.append(self._account)
 
     def open(
@@ -311,15 +313,16 @@ class FlowHandle:
         return self.flow
 
     def _watch(self) -> Watcher:
-        return Watcher(self._flows.detectors, self._current, self._seen, self._detached, self._flows.observer_failed)
+        return Watcher(self._flows.detectors, self._current, self._seen, self._detached, self._flows.failed)
 
     def _seen(self, events: Sequence[Seen]) -> None:
         """Take what is seen first; what comes next does not pass through here."""
         flows, watcher = self._flows, self._watcher
         if watcher is not None:
+            self._value = None  # was made for the observer; there may be no tap to want it again
             series = self._series or flows.metrics.flow(self._direction, self._security)
             tap, now = flows.tap, flows.clock.seconds
-            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, self._current, now)
+            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, watcher.flow, now)
             watcher.seen = exchanges.seen
             exchanges.seen(events)
 

@@ -53,10 +53,10 @@ class Watcher:
         "_detached",
         "_detectors",
         "_failed",
-        "_flow",
         "_from_client",
         "_from_server",
         "_over",
+        "flow",
         "observer",
         "protocol",
         "seen",
@@ -74,7 +74,7 @@ class Watcher:
         self.protocol = ""
         """The detector's name, once there is one."""
         self._detectors = detectors  # those that may still know the protocol
-        self._flow = flow
+        self.flow = flow
         self._detached = detached
         self._failed = failed
         self.observer: IObserver | None = None
@@ -174,7 +174,7 @@ class Watcher:
     def _recognised(self, detector: IDetector) -> None:
         self.protocol = detector.name
         try:
-            self.observer = detector.observer(self._flow())
+            self.observer = detector.observer(self.flow())
         except Exception:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)

@@ -40,10 +40,12 @@ class End(RelayEnd):
         super().connectionMade()
         if self.greeting:
             self.transport.write(self.greeting)
-        if self._begun is not None:
-            self._begun(self)
-        if self._made is not None:
-            self._made.callback(None)
+        begun, self._begun = self._begun, None  # nothing of the beginning is to last
+        if begun is not None:
+            begun(self)
+        made, self._made = self._made, None
+        if made is not None:
+            made.callback(None)
 
     def lend(self, protocol: IProtocol) -> None:
         """Have another protocol read first what this end's transport gets."""
@@ -84,7 +86,7 @@ class Live:
         """
         held = _Held(self, abort)
         self._held[held] = None
-        return held.release
+        return held
 
     def released(self, held: _Held) -> None:
         """Count one connection less, if it is not counted so already."""
@@ -117,8 +119,8 @@ class _Held:
         self.abort = abort
         self._live = live
 
-    def release(self) -> None:
-        """It has ended: let go of what leads back here."""
+    def __call__(self) -> None:
+        """Count it no more: it has ended. Let go of what leads back here."""
         self.abort = _nothing
         self._live.released(self)
 

@@ -8,6 +8,7 @@ the workload.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -23,6 +24,7 @@ from meshtx.net.leg_pool import LegPool, OtherPeers, Peer
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Direction, Mtls, Refusal
 from meshtx.observe.metrics import Metrics
+from meshtx.pki.name import Name
 from meshtx.proxy import mesh_tls
 from meshtx.proxy.ends import End, Live
 from meshtx.proxy.mesh_tls import Carrier, MeshTls
@@ -87,7 +89,7 @@ class Peers:
     def ride(self, meshed: Meshed, request: Open, far: End, others: OtherPeers | None = None) -> Mtls | None:
         """Connect an end at once, by an idle leg; return who the peer has proved to be, nothing if there is none."""
         if self._pool.carry(Peer(meshed.via, meshed.name), request, far, others):
-            return Mtls(meshed.name, mesh_tls.MESHTX)
+            return _proved(meshed.name)
         return None
 
     async def _leg(self, peer: Peer) -> LegClient:
@@ -134,6 +136,12 @@ class Peers:
     def stop(self, live: Live) -> None:
         """Keep no legs from now on; the proxy's end waits for those that there are."""
         self._pool.stop(live.hold)
+
+
+@lru_cache(1024)
+def _proved(name: Name) -> Mtls:
+    """Return what is known of a peer at the other end of a leg: one value for all connections to it."""
+    return Mtls(name, mesh_tls.MESHTX)
 
 
 class _Attempt:

@@ -74,7 +74,7 @@ class Work:
         self._steps: Deferred[None] | None = None
         self._joined = False
         self._over = False
-        self._until_decided: list[Callable[[], None]] = []
+        self._until_decided: tuple[Callable[[], None], ...] = ()
         self._at_end: Callable[[], None] = _nothing
         self._release = live.hold(self.abort)
 
@@ -97,7 +97,7 @@ class Work:
         if self._over:
             let_go()
         else:
-            self._until_decided.append(let_go)
+            self._until_decided += (let_go,)
 
     def at_end(self, release: Callable[[], None]) -> None:
         """Have something let go of when it ends, however that is."""
@@ -123,7 +123,7 @@ class Work:
 
     def decided(self) -> None:
         """Give up what it held for not being decided; what comes next may take something else."""
-        held, self._until_decided = self._until_decided, []
+        held, self._until_decided = self._until_decided, ()
         for let_go in held:
             let_go()
 

@@ -175,7 +175,7 @@ class FrameParser:
     __slots__ = ("_broken", "_held", "_wanted")
 
     def __init__(self) -> None:
-        self._held = bytearray()
+        self._held: bytes | bytearray = b""  # a buffer only while there is something in it
         self._wanted = HEADER
         self._broken = False
 
@@ -208,11 +208,13 @@ class FrameParser:
         if self._broken:
             return []
         if self._held or len(data) < HEADER:
+            if not self._held:
+                self._held = bytearray()
             self._held += data
             if len(self._held) < self._wanted:
                 return []
             data = bytes(self._held)
-            self._held.clear()
+            self._held = b""
         return self._read(data)
 
     def _read(self, data: bytes) -> list[Event]:
@@ -246,7 +248,7 @@ class FrameParser:
             self._broken = True
             events.append(Malformed(f"frame of {self._wanted - HEADER} bytes, at most {MAX_PAYLOAD}"))
         else:
-            self._held += data[at:]
+            self._held = bytearray(data[at:]) if at < end else b""
         return events
 
 

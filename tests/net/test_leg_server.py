@@ -53,6 +53,16 @@ class ServerTests(LegCase):
         self.assertBelow("lose")
         self.lose(leg)
 
+    def test_no_timer_waits_with_the_first_connection(self) -> None:
+        """It may be the only one for hours. After that one is kept, for there will be more."""
+        leg = self.server(Open(80), accept=True)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.app.transport.loseWriteConnection()
+        self.feed(leg, Fin())
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.feed(leg, Open(80))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
     def test_a_call_is_answered_once(self) -> None:
         self.server(Open(80))
         self.calls[0].refuse("no_rule")
