@@ -29,7 +29,7 @@ from meshtx.kube.tap_names import GROUP, PATH, VERSION
 from meshtx.kube.tap_outlet import Outlet
 from meshtx.kube.tap_target import TapTarget, api_resources
 from meshtx.net.site_tls import client_chain
-from meshtx.observe.admin import BodilessRequest, SeatedChannel
+from meshtx.observe.admin import Bodiless, SeatedChannel
 from meshtx.observe.tap_match import BadMatch
 from meshtx.observe.tap_query import TapQuery
 from meshtx.rpc.connections import Connections
@@ -71,6 +71,10 @@ Open = Callable[[User, TapTarget, TapQuery, Outlet], Awaitable[Tap]]
 """Opens a tap for a user, whose lines go to the outlet; raises `TapRefused`."""
 
 
+class _Request(Bodiless, Request):
+    """A request for a site's resources."""
+
+
 class TapSite(Site):
     """Serves the API.
 
@@ -91,7 +95,7 @@ class TapSite(Site):
     ) -> None:
         self.connections = Connections(MAX_CONNECTIONS)
         root = _Api(front, open_tap, reactor, answered)
-        super().__init__(root, requestFactory=BodilessRequest, timeout=IDLE, reactor=reactor)
+        super().__init__(root, requestFactory=_Request, timeout=IDLE, reactor=reactor)
 
     def startFactory(self) -> None:
         """Start nothing: the base class would keep a timer for the dates of an access log."""

@@ -98,6 +98,17 @@ class AdminSiteTests(SynchronousTestCase):
             self.ask("GET /metrics"), (403, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
         )
 
+    def test_a_page_that_fails_says_so_and_the_log_says_how(self) -> None:
+        self.patch(self.metrics, "exposition", lambda: 1 / 0)
+        status, text = self.ask("GET /metrics", site=self.site(expose_metrics=True))
+        self.assertEqual((status, text), (500, "a defect; the log has it\n"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_head_says_how_long_the_page_is(self) -> None:
+        self.assertEqual(self.ask("HEAD /live"), (200, ""))
+        self.assertIn("Content-Length: 5", self.head)
+        self.assertIn("\r\nDate: ", self.head)
+
     def test_there_is_nothing_else(self) -> None:
         for path in ("/", "/live/", "/live/x", "//live", "/favicon.ico", "/%6cive"):
             self.assertEqual(self.ask(f"GET {path}")[0], 404, path)
