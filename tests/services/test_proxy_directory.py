@@ -173,7 +173,8 @@ service.startService()
 def look():
     with open("/proc/self/statm") as statm:
         pages = int(statm.read().split()[1])
-    loaded = [each for each in ("treq", "kubernetes", "yaml", "meshtx.kube", "twisted.web.server") if each in sys.modules]
+    heavy = ("treq", "kubernetes", "yaml", "meshtx.kube", "twisted.web.server")
+    loaded = [each for each in heavy if each in sys.modules]
     print(pages * 4, service.ready_reason(), *loaded)
     service.stopService().addBoth(lambda _: reactor.stop())
 
