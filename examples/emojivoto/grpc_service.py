@@ -23,9 +23,15 @@ def serve(service: str, methods: Mapping[str, Method], doc: str) -> None:
     parser = argparse.ArgumentParser(description=doc)
     parser.add_argument("--listen", default="0.0.0.0:8080", metavar="ADDRESS:PORT")
     parser.add_argument("--counts", type=Path, metavar="FILE", help="keep the number of requests served in this file")
+    parser.add_argument(
+        "--connection-age",
+        type=float,
+        metavar="SECONDS",
+        help="have clients connect anew after so long, and so come to other servers (default: never)",
+    )
     options = parser.parse_args()
     counts = Counts(options.counts)
-    server = grpc.server(ThreadPoolExecutor(8))
+    server = grpc.server(ThreadPoolExecutor(8), options=_aged(options.connection_age))
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(
@@ -41,6 +47,10 @@ def serve(service: str, methods: Mapping[str, Method], doc: str) -> None:
     counts.begin()
     stopped.wait()
     server.stop(grace=1).wait()
+
+
+def _aged(seconds: float | None) -> list[tuple[str, int]]:
+    return [] if seconds is None else [("grpc.max_connection_age_ms", int(seconds * 1000))]
 
 
 def _handler(path: str, method: Method, counts: Counts) -> grpc.RpcMethodHandler:
