@@ -37,6 +37,8 @@ WORKLOADS = (*SERVERS, BOT)
 COUNTS = "/var/run/counts"
 FOR_EVER = 10**9
 """Rounds of the bot."""
+AGE = 0.5
+"""Seconds after which a gRPC connection is made anew: by itself no client of emoji's would ever come to another pod."""
 MORE = 5
 """Requests that are no accident."""
 
@@ -182,6 +184,8 @@ def _deployment(workload: Workload) -> Json:
         ],
         "volumeMounts": [{"name": "counts", "mountPath": COUNTS}],
     }
+    if workload in {EMOJI, VOTING}:
+        command += ["--connection-age", str(AGE)]
     if workload.port:
         container |= {
             "ports": [{"containerPort": workload.port}],
