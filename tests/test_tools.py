@@ -2,13 +2,14 @@
 
 import io
 import pkgutil
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import tests
-from tools.mutants import BadPatch, Mutant, apply, attempt, main, read
+from tools import mutants
+from tools.mutants import BadPatch, Mutant, Trials, apply, attempt, main, read
 from tools.run_tests import ON_OUR_REACTOR, counts, runs
 
 SOURCE = "def answer():\n    return 42\n"
@@ -77,7 +78,8 @@ class TestMutants(SynchronousTestCase):
         return read(path)
 
     def verdict(self, text: str) -> tuple[str, bool]:
-        outcome = attempt(self.mutant(text), self.folder, self.root)
+        with closing(Trials(self.folder / "output")) as trials:
+            outcome = attempt(self.mutant(text), self.folder, self.root, trials)
         self.assertEqual((self.root / "source.py").read_text(), SOURCE)
         return outcome.verdict, outcome.good
 
@@ -90,6 +92,15 @@ class TestMutants(SynchronousTestCase):
     def test_a_patch_that_breaks_the_source_proves_nothing(self) -> None:
         self.assertEqual(self.verdict(patch("    return (")), ("no test ran: SyntaxError", False))
         self.assertEqual(self.verdict(patch("    return fortytwo")), ("no test ran: builtins.NameError", False))
+
+    def test_a_mutant_that_hangs_is_dead_and_the_next_one_is_tried(self) -> None:
+        self.patch(mutants, "TIMEOUT", 1)
+        (self.root / "check.py").write_text(TEST.replace("pass", "import time; time.sleep(60 * (answer() == 43))"))
+        with closing(Trials(self.folder / "output")) as trials:
+            hangs = self.mutant(patch("    return 43", "check.T.test_nothing"))
+            self.assertEqual(attempt(hangs, self.folder, self.root, trials).verdict, "killed")
+            lives = self.mutant(patch("    return 44", "check.T.test_nothing"))
+            self.assertEqual(attempt(lives, self.folder, self.root, trials).verdict, "SURVIVED")
 
     def test_a_patch_for_another_source_proves_nothing(self) -> None:
         verdict, good = self.verdict(patch("    return 43", old="    return 41"))

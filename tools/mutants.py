@@ -13,8 +13,10 @@ patches. The exit status is 0 if every mutant was killed.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -22,8 +24,10 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parent.parent
 PATCHES = ROOT / "tests" / "mutants"
@@ -118,24 +122,49 @@ def forget_compiled(patch: Path, tree: Path) -> None:
             compiled.unlink()
 
 
-def passes(tree: Path, tests: Sequence[str]) -> tuple[bool, str]:
-    """Run tests in a tree and return whether they all passed, and what was printed."""
-    # Processes that a test starts elsewhere must find the copy before the checkout.
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "twisted.trial", *tests]
-    with subprocess.Popen(
-        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=TIMEOUT * len(tests))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+class Trials:
+    """Runs tests in one tree after another, by a process of `tools.preloaded`.
+
+    :param output: a file for what is printed.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        command = [sys.executable, "-m", "tools.preloaded"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+
+    def passes(self, tree: Path, tests: Sequence[str]) -> tuple[bool, str]:
+        """Run tests in a tree and return whether they all passed, and what was printed."""
+        self._output.unlink(missing_ok=True)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([str(tree), str(self._output), tests]).encode() + b"\n")
+        group = self._answer(None)
+        assert group is not None
+        status = self._answer(TIMEOUT * len(tests))
+        if status is None:
+            os.killpg(group, signal.SIGKILL)
+            self._answer(None)
             return False, "timeout"
-    return process.returncode == 0, output
+        return status == 0, self._output.read_text("utf-8", "replace")
+
+    def _answer(self, seconds: float | None) -> int | None:
+        """Return the number in the next line, ``None`` if there is none in time."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        ready, _, _ = select.select([stdout], [], [], seconds)
+        return int(stdout.readline()) if ready else None
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
 
-def attempt(mutant: Mutant, folder: Path, whole: Path) -> Outcome:
+def attempt(mutant: Mutant, folder: Path, whole: Path, trials: Trials) -> Outcome:
     """Apply a mutant to a copy of its own and let its test judge.
 
     :param whole: the tree in which the tests have passed.
@@ -147,7 +176,7 @@ def attempt(mutant: Mutant, folder: Path, whole: Path) -> Outcome:
     except BadPatch as error:
         return Outcome(mutant, str(error), good=False)
     forget_compiled(mutant.path, tree)
-    passed, output = passes(tree, [mutant.test])
+    passed, output = trials.passes(tree, [mutant.test])
     shutil.rmtree(tree)
     if passed:
         return Outcome(mutant, "SURVIVED", good=False)
@@ -156,19 +185,36 @@ def attempt(mutant: Mutant, folder: Path, whole: Path) -> Outcome:
     return Outcome(mutant, "killed", good=True)
 
 
+def _attempt_all(mutants: Sequence[Mutant], folder: Path, whole: Path, workers: Sequence[Trials]) -> list[Outcome]:
+    """Try them, as many at once as there are workers, and return the outcomes in their order."""
+    idle: SimpleQueue[Trials] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def one(mutant: Mutant) -> Outcome:
+        trials = idle.get()
+        try:
+            return attempt(mutant, folder, whole, trials)
+        finally:
+            idle.put(trials)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        return list(pool.map(one, mutants))
+
+
 def main(names: Sequence[str], root: Path = ROOT) -> int:
     """Try the mutants, print a table, return the exit status."""
     mutants = [read(path) for path in ([Path(name).resolve() for name in names] or sorted(PATCHES.glob("*.patch")))]
-    with tempfile.TemporaryDirectory(prefix="meshtx-mutants-") as name:
+    with tempfile.TemporaryDirectory(prefix="meshtx-mutants-") as name, ExitStack() as stack:
         folder = Path(name)
+        workers = [stack.enter_context(closing(Trials(folder / f"output-{number}"))) for number in range(WORKERS)]
         whole = copy_tree(root, folder / "unpatched")
-        passed, output = passes(whole, sorted({mutant.test for mutant in mutants}))
+        passed, output = workers[0].passes(whole, sorted({mutant.test for mutant in mutants}))
         if not passed:
             print(output)
             print("The tests fail without a mutant: nothing can be said of one.")
             return 1
-        with ThreadPoolExecutor(WORKERS) as pool:
-            outcomes = list(pool.map(lambda mutant: attempt(mutant, folder, whole), mutants))
+        outcomes = _attempt_all(mutants, folder, whole, workers)
     width = max(len(outcome.mutant.path.stem) for outcome in outcomes)
     for outcome in outcomes:
         print(f"{outcome.mutant.path.stem:{width}}  {outcome.verdict:8}  {outcome.mutant.removes}")
