@@ -19,7 +19,7 @@ from meshtx.errors import ConfigError, nearest
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.annotations import amount
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
-from meshtx.kube.serving_certificate import MOST
+from meshtx.kube.serving_certificate import NEAR
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import InvalidName, MeshScope, Name
 
@@ -29,8 +29,9 @@ _RESOURCES = ("cpu", "memory")
 
 MANY = 3
 """Replicas of each program where one may be lost with its node: one can be replaced, one lost meanwhile."""
-MOST_REPLICAS = MOST // 2
-"""So many can renew their certificates at once: each has two authorities then, and API servers believe MOST."""
+MOST_REPLICAS = NEAR // 4
+"""Each has two authorities when it renews its certificate, and a rollout may start as many replicas again: what API
+servers believe has room for all of them at once."""
 
 
 @dataclass(frozen=True, slots=True)

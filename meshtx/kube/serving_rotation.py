@@ -4,7 +4,12 @@
 
 The registration is the object that tells API servers whom to call and believe: the webhook's configuration, an
 APIService. Every replica of the program writes it, and only as it was read (resourceVersion): where two write, one of
-them is refused and looks again. Who takes something of ours out, as `kubectl apply` may, finds it there again after the
+them is refused and looks again. An admission policy refuses with the same status, so who is refused reads again:
+
+    another version than was to be written over ─▶ somebody was first: try again at once
+    the same version                            ─▶ somebody does not let us: trouble, in their words
+
+Who takes something of ours out, as `kubectl apply` may, finds it there again after the
 next look.
 
 A key is in memory alone, so there is nothing to store, and no account of ours reads a Secret. Trouble of the API is
@@ -25,7 +30,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshtx.errors import CredentialsError
 from meshtx.kube.api import ApiRefused, KubeApi, Object
 from meshtx.kube.looking import Looking
-from meshtx.kube.serving_certificate import Generation, authorities_in, generate, valid, wanted
+from meshtx.kube.serving_certificate import Generation, authorities_in, generate, kept, wanted
 from meshtx.kube.webhook import NAME
 
 EVERY = 10.0
@@ -38,11 +43,11 @@ a watch, and have a change in less than one; who is called meanwhile are the oth
 SWITCH = 60.0
 """Seconds in which the bundle has the next authority before its leaf is served. Here nothing is urgent: an API server
 whose watch was cut is back by then."""
-MAX_STEPS = 8
-"""In one look; each but the last lost against another replica."""
+MAX_STEPS = 16
+"""In one look; each but the last two lost against another replica, of which there are fewer."""
 
-_AGAIN = (409, 422)
-"""Somebody else was first: conflict; a test of the patch does not hold."""
+_PERHAPS_LATE = (409, 422)
+"""Conflict; a test of the patch does not hold: perhaps somebody else was first. Admission can say both too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +156,13 @@ class ServingRotation(Looking):
 
     async def _look(self) -> None:
         self._make()
+        refused: ApiRefused | None = None
+        before = ""
         for _ in range(MAX_STEPS):
             registration = await self._api.get(self._called.path)
+            if refused is not None and _version(registration) == before:
+                raise refused  # nobody was first
+            before = _version(registration)
             places = self._called.places(registration)
             if not places:
                 raise CredentialsError(f"the registration of {self._called.what} is empty: apply the manifests again")
@@ -162,14 +172,22 @@ class ServingRotation(Looking):
             if set(bundles) == {bundle}:
                 self._switch()
                 return
-            try:
-                await self._api.patch(self._called.path, _patch(registration, places, bundle), "json")
-            except ApiRefused as error:
-                if error.status not in _AGAIN:
-                    raise
-            else:
-                self.log.info("API servers are told whom to believe for {what}", what=self._called.what)
+            refused = await self._write(_patch(registration, places, bundle))
         raise CredentialsError(f"others change the registration of {self._called.what} as fast as we do")
+
+    async def _write(self, patch: list[Object]) -> ApiRefused | None:
+        """Write, or return why not if perhaps somebody else was first.
+
+        :raises ApiError: it cannot be written, whoever was first.
+        """
+        try:
+            await self._api.patch(self._called.path, patch, "json")
+        except ApiRefused as error:
+            if error.status not in _PERHAPS_LATE:
+                raise
+            return error
+        self.log.info("API servers are told whom to believe for {what}", what=self._called.what)
+        return None
 
     def _make(self) -> None:
         """Make the first generation, or the next one if it is due."""
@@ -201,7 +219,7 @@ class ServingRotation(Looking):
 
     def _seen(self, bundles: Sequence[str]) -> None:
         """Take what the registration has at this moment."""
-        read = [set(valid(authorities_in(each), self._now())) for each in bundles]
+        read = [set(kept(authorities_in(each), self._now())) for each in bundles]
         everywhere, anywhere = set.intersection(*read), set.union(*read)
         alone = anywhere <= set(self._authorities())
         for each in (self._current, self._next):
@@ -220,9 +238,12 @@ def _bundle(registration: Object, place: str) -> str:
 
 def _patch(registration: Object, places: Sequence[str], bundle: str) -> list[Object]:
     """Return a patch that holds only for the registration as it was read."""
-    version = registration["metadata"]["resourceVersion"]
     value = b64encode(bundle.encode("ascii")).decode("ascii")
     return [
-        {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+        {"op": "test", "path": "/metadata/resourceVersion", "value": _version(registration)},
         *({"op": "add", "path": f"{place}/caBundle", "value": value} for place in places),
     ]
+
+
+def _version(registration: Object) -> str:
+    return cast("str", registration["metadata"]["resourceVersion"])

@@ -315,6 +315,21 @@ class WebhookTests(CheckedCase):
         self.assertEqual(found["webhook-believed"], Passed())
         self.assertIsInstance(found["webhook-certificate"], Passed)
 
+    def test_an_authority_that_lasts_for_years_says_nothing_of_the_injectors_certificate(self) -> None:
+        old = generate(f"{WEBHOOK}.meshtx.svc", NOW, timedelta(hours=1)).authority
+        foreign = generate("example.org", NOW, timedelta(days=3650)).authority
+        name, failed = self.only(believing(_encoded([old, foreign]), 0, 1, 2))
+        self.assertEqual(name, "webhook-certificate")
+        self.assertIn("expires in 0 days", failed.problem)
+
+    def test_such_authorities_alone_are_named(self) -> None:
+        foreign = generate("example.org", NOW, timedelta(days=3650)).authority
+        found = outcomes(believing(_encoded([foreign]), 0, 1, 2))
+        self.assertIsInstance(found["webhook-certificate"], Skipped)
+        failed = found["webhook-believed"]
+        assert isinstance(failed, Failed), failed
+        self.assertEqual(failed.problem, "none of the authorities is an injector's: they last too long")
+
     def test_without_a_pod_of_the_injector_its_endpoints_say_nothing_more(self) -> None:
         snapshot = changed("Deployment", WEBHOOK, lambda each: each.pop("status"))
         self.assertIsInstance(outcomes(snapshot)["webhook-endpoints"], Skipped)

@@ -2,114 +2,27 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from copy import deepcopy
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import CredentialsError
-from meshtx.kube.api_errors import ApiForbidden, ApiRefused, ApiUnavailable, Object
-from meshtx.kube.serving_certificate import LIFETIME, MOST, Generation, authorities_in, generate, to_pem
+from meshtx.kube.api_errors import ApiForbidden, ApiRefused, ApiUnavailable
+from meshtx.kube.serving_certificate import (
+    GRACE,
+    LIFETIME,
+    MOST,
+    Generation,
+    generate,
+    to_pem,
+)
 from meshtx.kube.serving_rotation import EVERY, FIRST, MAX_STEPS, SETTLE, SWITCH, ServingRotation
-from meshtx.kube.webhook import webhook_configuration
+from tests.kube.serving_case import START, Case
 
-START = datetime(2026, 11, 25, tzinfo=UTC)
-OTHER = generate("meshtx-injector.meshtx.svc", START, timedelta(days=365)).authority
+OTHER = generate("meshtx-injector.meshtx.svc", START).authority
+LONG_AGO = START - LIFETIME - GRACE
+"""What began then is kept no longer."""
 UNTOLD = "API servers are being told whom to believe for the webhook"
-
-
-class Store:
-    """The webhook's configuration with its version."""
-
-    def __init__(self) -> None:
-        self.trouble: Exception | None = None
-        self.unwritable: Exception | None = None
-        self.before_write: list[Any] = []
-        self.writes = 0
-        self.empty()
-
-    def empty(self) -> None:
-        """Make it anew, as the manifests have it."""
-        self.writes += 1
-        self.configuration: Object = webhook_configuration("meshtx")
-        self.configuration["metadata"]["resourceVersion"] = str(self.writes)
-
-    async def get(self, path: str) -> Object:
-        assert path == "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/meshtx-injector"
-        if self.trouble is not None:
-            raise self.trouble
-        return deepcopy(self.configuration)
-
-    async def patch(self, path: str, body: list[Object], kind: str) -> Object:
-        assert kind == "json"
-        if self.before_write:
-            self.before_write.pop(0)()
-        if self.unwritable is not None:
-            raise self.unwritable
-        for operation in body:
-            if operation["op"] == "test":
-                assert operation["path"] == "/metadata/resourceVersion"
-                if operation["value"] != self.configuration["metadata"]["resourceVersion"]:
-                    raise ApiRefused("conflict", 422)
-                continue
-            _, _, number, _, field = operation["path"].split("/")
-            self.put(int(number), b64decode(operation["value"]).decode(), field)
-        return self.configuration
-
-    def put(self, number: int, bundle: str, field: str = "caBundle") -> None:
-        """Set what one entry has."""
-        self.writes += 1
-        self.configuration["webhooks"][number]["clientConfig"][field] = b64encode(bundle.encode()).decode()
-        self.configuration["metadata"]["resourceVersion"] = str(self.writes)
-
-    def fill(self, bundle: str) -> None:
-        """Set what all entries have."""
-        for number, _ in enumerate(self.configuration["webhooks"]):
-            self.put(number, bundle)
-
-    def bundles(self) -> set[str]:
-        entries = [each["clientConfig"].get("caBundle", "") for each in self.configuration["webhooks"]]
-        return {b64decode(entry).decode() for entry in entries}
-
-
-class Case(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.store = Store()
-        self.served: list[Generation] = []
-
-    def rotation(self, served: list[Generation] | None = None) -> ServingRotation:
-        present = (self.served if served is None else served).append
-        return ServingRotation(self.store, "meshtx", self.clock, self.now, present)  # type: ignore[arg-type]  # what it uses of it
-
-    def started(self, served: list[Generation] | None = None) -> ServingRotation:
-        """Return one that looks by the clock."""
-        rotation = self.rotation(served)
-        rotation.startService()
-        self.addCleanup(rotation.stopService)
-        return rotation
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.clock.seconds())
-
-    def look(self, rotation: ServingRotation) -> None:
-        self.successResultOf(Deferred.fromCoroutine(rotation.look()))
-
-    def wait(self, seconds: float) -> None:
-        """Let as much time go by, a second at a time."""
-        self.clock.pump([1.0] * int(seconds))
-
-    def believed(self) -> list[Any]:
-        """Return the authorities that every entry has."""
-        (bundle,) = self.store.bundles()
-        return authorities_in(bundle)
-
-    def until(self, moment: datetime) -> None:
-        self.clock.advance((moment - self.now()).total_seconds())
 
 
 class AnnouncedTests(Case):
@@ -132,7 +45,7 @@ class AnnouncedTests(Case):
         self.assertIsNone(rotation.ready_reason())
 
     def test_whom_nobody_can_call_any_more_it_does_not_wait_for(self) -> None:
-        expired = generate("meshtx-injector.meshtx.svc", START, timedelta(seconds=-1)).authority
+        expired = generate("meshtx-injector.meshtx.svc", LONG_AGO).authority
         self.store.fill(to_pem([expired]) + "-----BEGIN CERTIFICATE-----\n")
         rotation = self.rotation()
         self.look(rotation)
@@ -217,6 +130,14 @@ class ReplicasTests(Case):
             self.assertIn(self.served[0].authority, self.believed())
         self.assertEqual(len(self.believed()), MOST)
 
+    def test_authorities_of_others_in_one_entry_come_into_no_other(self) -> None:
+        foreign = [generate("example.org", START, timedelta(days=3650)).authority for _ in range(20)]
+        rotation = self.rotation()
+        self.look(rotation)
+        self.store.put(0, to_pem([*foreign, self.served[0].authority]))
+        self.look(rotation)
+        self.assertEqual((self.believed(), rotation.ready_reason()), ([self.served[0].authority], None))
+
     def test_who_is_always_second_says_so_and_looks_again(self) -> None:
         rotation = self.rotation()
         self.store.before_write = [lambda: self.store.fill(to_pem([OTHER]))] * MAX_STEPS
@@ -256,7 +177,8 @@ class RenewalTests(Case):
         self.wait(SWITCH + EVERY)
         self.until(first.not_after - timedelta(seconds=EVERY))
         self.assertEqual(self.believed(), [each.authority for each in self.served])
-        self.wait(2 * EVERY)
+        self.until(first.not_after + GRACE)
+        self.wait(EVERY)
         self.assertEqual(self.believed(), [self.served[1].authority])
 
     def test_a_next_one_that_was_taken_out_is_announced_for_as_long_again(self) -> None:
@@ -287,7 +209,7 @@ class RenewalTests(Case):
         self.store.trouble = None
         self.wait(EVERY)
         self.assertEqual(len(self.served), 2)
-        self.assertEqual(self.believed(), [self.served[1].authority])
+        self.assertEqual(self.believed(), [each.authority for each in self.served])
         self.assertIsNone(rotation.ready_reason())
 
     def test_a_next_one_that_is_old_itself_is_not_served(self) -> None:
@@ -314,6 +236,27 @@ class TroubleTests(Case):
         self.store.trouble = ApiUnavailable("away")
         self.look(rotation)
         self.assertEqual((rotation.ready_reason(), rotation.problem, len(self.served)), (None, "away", 1))
+
+    def test_a_refusal_with_the_status_of_a_lost_race_is_told_in_its_words(self) -> None:
+        """Such as an admission policy's: nobody was first, so it is not tried again at once."""
+        for status in (409, 422):
+            rotation = self.rotation()
+            self.store.unwritable = ApiRefused("a policy denied the request", status)
+            asked = self.store.asked
+            self.look(rotation)
+            self.assertEqual(rotation.ready_reason(), "a policy denied the request")
+            self.assertEqual(self.store.asked, asked + 1)
+
+    def test_who_lost_a_race_and_is_refused_then_tells_the_refusal(self) -> None:
+        rotation = self.rotation()
+
+        def lose() -> None:
+            self.store.fill(to_pem([OTHER]))
+            self.store.unwritable = ApiRefused("a policy denied the request", 422)
+
+        self.store.before_write.append(lose)
+        self.look(rotation)
+        self.assertEqual((rotation.ready_reason(), self.store.asked), ("a policy denied the request", 2))
 
     def test_a_registration_that_has_gone_is_said(self) -> None:
         rotation = self.rotation()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock
 
 from meshtx.kube.api import KubeApi
@@ -19,6 +21,7 @@ from tests.kube.injector_case import WEBHOOK, manifests
 from tests.kube.plain_api import Document
 
 DOCS = Path(__file__).parents[2] / "docs" / "kubernetes.md"
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 REFUSED = "the injector may change nothing but whom API servers believe"
 
 WIDER = (
@@ -60,12 +63,39 @@ class GuardTests(KubeTestCase):
             return REFUSED in str(error)
         return False
 
+    def rotation(self, present: Callable[[Generation], None] = lambda _: None) -> ServingRotation:
+        return ServingRotation(self.injector, self.namespace, Clock(), lambda: datetime.now(UTC), present)
+
     async def test_the_injector_can_do_its_work(self) -> None:
         served: list[Generation] = []
-        rotation = ServingRotation(self.injector, self.namespace, Clock(), lambda: datetime.now(UTC), served.append)
+        rotation = self.rotation(served.append)
         await rotation.look()
         self.assertIsNone(rotation.ready_reason())
         self.assertEqual(served, [rotation.current])
+
+    async def test_a_policy_that_forbids_it_is_named(self) -> None:
+        """The API server's answer has the status of one to who was not the first."""
+        validation = {"message": "nobody touches this", "expression": "false"}
+        change = {"spec": {"validations": [validation]}}
+        await self.call("PATCH", f"{POLICIES}/{NAME}", change, kind="merge")
+        patch = [{"op": "add", "path": "/metadata/labels", "value": {"a": "b"}}]
+
+        async def forbids() -> bool:
+            try:
+                await self.injector.patch(WEBHOOK, patch, "json", dryRun="All")
+            except ApiRefused as error:
+                return "nobody touches this" in str(error)
+            return False
+
+        await self.wait_until(forbids, 30, "the policy")
+        rotation = self.rotation()
+        await rotation.look()
+        self.assertRegex(rotation.ready_reason() or "", "422 Invalid .*nobody touches this")
+
+    async def test_who_was_not_the_first_tries_again(self) -> None:
+        others = [self.rotation() for _ in range(4)]
+        await gatherResults([Deferred.fromCoroutine(each.look()) for each in others])
+        self.assertEqual([each.problem for each in others], [None] * 4)
 
     async def test_it_can_show_itself_nothing_else(self) -> None:
         for path, value in WIDER:

@@ -15,6 +15,7 @@ from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome,
 from meshtx.kube.checks.snapshot import Absent, Snapshot, expected, known
 from meshtx.kube.checks.trust import certificates_in, said_of_end
 from meshtx.kube.manifests.values import Program
+from meshtx.kube.serving_certificate import may_be_ours
 from meshtx.kube.webhook import NAME
 from meshtx.pki.bundle import is_authority
 
@@ -104,16 +105,21 @@ def _believed(snapshot: Snapshot) -> Outcome:
     wrong = tuple(name for name, each in believed.items() if each != first or not all(map(is_authority, each)))
     if wrong:
         return Failed("not every entry believes the injector", hint, wrong, may_pass=True)
+    if not any(map(may_be_ours, first)):
+        return Failed("none of the authorities is an injector's: they last too long", hint, may_pass=True)
     return Passed()
 
 
 def _lasts(snapshot: Snapshot) -> Outcome:
-    """Judge the authority that ends last: each is as old as the certificate that it has signed."""
+    """Judge the injectors' authority that ends last: each is as old as the certificate that it has signed."""
     try:
-        believed = [each for authorities in _authorities(snapshot).values() for each in authorities]
+        believed = _authorities(snapshot).values()
     except CredentialsError as error:
         raise NotKnown("the injector's authorities cannot be read") from error
-    end = max(each.not_valid_after_utc for each in believed)
+    ends = [each.not_valid_after_utc for authorities in believed for each in authorities if may_be_ours(each)]
+    if not ends:
+        raise NotKnown("none of the authorities is an injector's")
+    end = max(ends)
     if end - snapshot.now >= LEFT:
         return Passed(f"until {end:%Y-%m-%d}")
     problem = f"the injector's certificate {said_of_end(end, snapshot.now)}, and is not renewed"
