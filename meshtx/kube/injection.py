@@ -36,6 +36,8 @@ INJECTOR = "meshtx/injector"
 _OTHERS = {"linkerd-proxy": "Linkerd", "istio-proxy": "Istio", "envoy-sidecar": "Consul"}
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _MIRROR = "kubernetes.io/config.mirror"
+_PROXY_FIELD = f'k:{{"name":"{PROXY}"}}'
+"""The proxy in a list of containers, as FieldsV1 names it."""
 
 
 class Skip(Enum):
@@ -126,10 +128,26 @@ def annotations_of(thing: Json) -> dict[str, str]:
 
 def _words(skip: Skip, pod: Json) -> tuple[str, ...]:
     """Return the warning; none for what was asked for, or was done by the injector a moment ago."""
-    ours = annotations_of(pod).get(marks.CREATED_BY, "").startswith(INJECTOR)
-    if skip is Skip.DISABLED or (skip is Skip.INJECTED and ours):
+    if skip is Skip.DISABLED or (skip is Skip.INJECTED and _by_us_just_now(pod)):
         return ()
     return (f"not meshed by meshtx: {skip.value}",)
+
+
+def _by_us_just_now(pod: Json) -> bool:
+    """Say whether an API server asks again about a pod that it is about to make.
+
+    Its ``managedFields`` say what the request had, and nothing of what webhooks have added since. A pod that somebody
+    makes from one that was injected has our annotation too, but its request had the proxy; a template has no fields.
+    """
+    if not annotations_of(pod).get(marks.CREATED_BY, "").startswith(INJECTOR):
+        return False
+    managed = (pod.get("metadata") or {}).get("managedFields") or ()
+    return bool(managed) and not any(_has_proxy(each.get("fieldsV1") or {}) for each in managed)
+
+
+def _has_proxy(fields: Json) -> bool:
+    spec = fields.get("f:spec") or {}
+    return any(_PROXY_FIELD in (spec.get(key) or {}) for key in ("f:initContainers", "f:containers"))
 
 
 def unclear(pod: Json) -> Iterator[str]:

@@ -210,6 +210,13 @@ class DoubtfulTests(Case):
         self.assertEqual(self.warnings(a_pod(restartPolicy="Never")), ())
 
 
+def requested(pod: dict[str, Any], container: str, kind: str = "f:containers") -> dict[str, Any]:
+    """Return a pod as the API server shows it that was asked to make one with this container."""
+    fields = {"f:spec": {kind: {f'k:{{"name":"{container}"}}': {"f:name": {}}}, "f:volumes": {}}}
+    managed = [{"manager": "kubectl"}, {"manager": "other", "fieldsV1": None}, {"manager": "x", "fieldsV1": fields}]
+    return {**pod, "metadata": {**pod["metadata"], "managedFields": managed}}
+
+
 class SkippedTests(Case):
     def test_what_cannot_have_a_proxy_says_why(self) -> None:
         for pod, reason in (
@@ -233,8 +240,17 @@ class SkippedTests(Case):
         self.inject({**a_pod(), "metadata": metadata})
 
     def test_what_was_injected_is_left_alone_and_says_nothing(self) -> None:
+        """When the API server asks again: the request did not have the proxy."""
         for pod in (a_pod(), annotated(proxy_kind="classic")):
-            self.assertEqual(self.outcome(self.inject(pod)), Skipped(Skip.INJECTED))
+            self.assertEqual(self.outcome(requested(self.inject(pod), "app")), Skipped(Skip.INJECTED))
+
+    def test_a_pod_that_is_made_from_an_injected_one_is_left_alone_and_says_so(self) -> None:
+        warned = Skipped(Skip.INJECTED, (f"not meshed by meshtx: {Skip.INJECTED.value}",))
+        for pod in (a_pod(), annotated(proxy_kind="classic")):
+            injected = self.inject(pod)
+            for kind in ("f:initContainers", "f:containers"):
+                self.assertEqual(self.outcome(requested(injected, "meshtx-proxy", kind)), warned)
+            self.assertEqual(self.outcome(injected), warned)  # a template
 
 
 class RefusedTests(Case):

@@ -13,8 +13,10 @@ from twisted.internet.defer import Deferred
 
 from meshtx.cli.inject import command as inject
 from meshtx.config import ProxyConfig, settings
+from meshtx.kube import injection, injector
 from meshtx.kube.admission import Review, allowed
 from meshtx.kube.annotations import CONTROL_PLANE
+from meshtx.kube.injection import Outcome, Skip, Skipped
 from meshtx.kube.serving_certificate import generate
 from meshtx.kube.sidecar import INIT
 from meshtx.kube.webhook_site import WebhookSite
@@ -266,6 +268,8 @@ class AgainTests(InjectorCase):
         port = reactor.listenTCP(PORT + 1, SiteFactory(tls, site), interface=self.address)
         self.addCleanup(port.stopListening)
         self.changed = 0
+        self.outcomes: list[Outcome] = []
+        self.patch(injector, "inject", self.inject)
         await self.service(
             "second", {"app.kubernetes.io/name": "meshtx-injector"}, [{"port": 443, "targetPort": PORT + 1}]
         )
@@ -290,10 +294,16 @@ class AgainTests(InjectorCase):
         await self.apply([configuration])
         await self.wait_until(self.is_changed, what="the second webhook")
 
+    def inject(self, *given: Any) -> Outcome:
+        self.outcomes.append(injection.inject(*given))
+        return self.outcomes[-1]
+
     async def change(self, review: Review) -> bytes:
-        """Add a container."""
+        """Add a container, once."""
         self.changed += 1
         pod = review.object
+        if pod["spec"]["containers"][-1]["name"] == "extra":
+            return allowed(review)
         spec = {**pod["spec"], "containers": [*pod["spec"]["containers"], {"name": "extra", "image": "example.org/x"}]}
         return allowed(review, {**pod, "spec": spec})
 
@@ -307,8 +317,19 @@ class AgainTests(InjectorCase):
         self.assertEqual([each["name"] for each in spec["initContainers"]], ["meshtx-init", "meshtx-proxy"])
         self.assertEqual([each["name"] for each in spec["containers"]], ["app", "extra"])
         self.assertEqual(self.count(self.program, "skipped"), before + 1)
+        self.assertEqual(self.outcomes[-1], Skipped(Skip.INJECTED))
         names = [each["name"] for each in spec["volumes"]]
         self.assertEqual(len(names), len(set(names)))
+
+    async def test_a_pod_that_is_made_from_an_injected_one_is_told_so(self) -> None:
+        """As ``kubectl get pod -o json | kubectl create -f -`` does."""
+        stored = await self.created(self.a_pod())
+        metadata = {key: stored["metadata"][key] for key in ("labels", "annotations", "managedFields")}
+        for fields in ({}, {"managedFields": []}):
+            await self.created({**stored, "metadata": {**metadata, **fields, "name": f"copy-{len(fields)}"}})
+            self.assertEqual(
+                self.outcomes[-1], Skipped(Skip.INJECTED, (f"not meshed by meshtx: {Skip.INJECTED.value}",))
+            )
 
 
 class ConfigurationTests(InjectorCase):
