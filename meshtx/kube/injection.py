@@ -128,19 +128,19 @@ def annotations_of(thing: Json) -> dict[str, str]:
 
 def _words(skip: Skip, pod: Json) -> tuple[str, ...]:
     """Return the warning; none for what was asked for, or was done by the injector a moment ago."""
-    if skip is Skip.DISABLED or (skip is Skip.INJECTED and _by_us_just_now(pod)):
+    if skip is Skip.DISABLED:
         return ()
+    if skip is Skip.INJECTED and annotations_of(pod).get(marks.CREATED_BY, "").startswith(INJECTOR):
+        return () if _is_asked_again(pod) else (f"not injected again: {skip.value}",)
     return (f"not meshed by meshtx: {skip.value}",)
 
 
-def _by_us_just_now(pod: Json) -> bool:
-    """Say whether an API server asks again about a pod that it is about to make.
+def _is_asked_again(pod: Json) -> bool:
+    """Say whether an API server asks again about a pod that we have injected and it is about to make.
 
     Its ``managedFields`` say what the request had, and nothing of what webhooks have added since. A pod that somebody
     makes from one that was injected has our annotation too, but its request had the proxy; a template has no fields.
     """
-    if not annotations_of(pod).get(marks.CREATED_BY, "").startswith(INJECTOR):
-        return False
     managed = (pod.get("metadata") or {}).get("managedFields") or ()
     return bool(managed) and not any(_has_proxy(each.get("fieldsV1") or {}) for each in managed)
 

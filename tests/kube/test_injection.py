@@ -245,7 +245,7 @@ class SkippedTests(Case):
             self.assertEqual(self.outcome(requested(self.inject(pod), "app")), Skipped(Skip.INJECTED))
 
     def test_a_pod_that_is_made_from_an_injected_one_is_left_alone_and_says_so(self) -> None:
-        warned = Skipped(Skip.INJECTED, (f"not meshed by meshtx: {Skip.INJECTED.value}",))
+        warned = Skipped(Skip.INJECTED, (f"not injected again: {Skip.INJECTED.value}",))
         for pod in (a_pod(), annotated(proxy_kind="classic")):
             injected = self.inject(pod)
             for kind in ("f:initContainers", "f:containers"):

@@ -327,9 +327,7 @@ class AgainTests(InjectorCase):
         metadata = {key: stored["metadata"][key] for key in ("labels", "annotations", "managedFields")}
         for fields in ({}, {"managedFields": []}):
             await self.created({**stored, "metadata": {**metadata, **fields, "name": f"copy-{len(fields)}"}})
-            self.assertEqual(
-                self.outcomes[-1], Skipped(Skip.INJECTED, (f"not meshed by meshtx: {Skip.INJECTED.value}",))
-            )
+            self.assertEqual(self.outcomes[-1], Skipped(Skip.INJECTED, (f"not injected again: {Skip.INJECTED.value}",)))
 
 
 class ConfigurationTests(InjectorCase):
