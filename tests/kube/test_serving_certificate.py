@@ -182,9 +182,10 @@ class WantedTests(SynchronousTestCase):
 
     @given(BUNDLES, st.integers(1, NEAR), st.data())
     def test_replicas_come_to_agree(self, bundle: str, replicas: int, draw: st.DataObject) -> None:
-        """In whatever order they look; each has one generation, and a place near the back."""
+        """In whatever order they look, if there are NEAR at most: who went to the back has no more than the others
+        behind it from then on, so each goes there once at most."""
         own = [[authority(number)] for number in range(replicas)]
-        for _ in range(2):
+        for _ in own:
             for ours in draw.draw(st.permutations(own)):
                 bundle = wanted(bundle, ours, NOW)
         for ours in own:
