@@ -238,7 +238,8 @@ def _get(path: str) -> Json:
 
 
 def _from_field(name: str, path: str) -> Json:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+    # `apiVersion` as the server would add it: what is referred to is one value, and two ways to apply would disagree
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
 def _anchors(values: Values) -> Json:

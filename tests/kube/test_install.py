@@ -92,7 +92,8 @@ class AppliedTests(InstallCase):
             await self.install(*more)
             before = await self.versions()
             again = [each for each in await self.install(*more) if not each.endswith(" unchanged")]
-            # kubectl sends a budget's selector each time: the server sees that it is the same
+            # kubectl sends a budget's selector each time, for it is replaced and never merged (patchStrategy in
+            # k8s.io/api/policy/v1, kubernetes/kubernetes#99290): the server sees that it is the same
             self.assertEqual([each for each in again if not each.startswith("poddisruptionbudget.policy/")], [])
             self.assertEqual(await self.versions(), before)
 
@@ -103,6 +104,30 @@ class AppliedTests(InstallCase):
             await self.kubectl("apply", "--server-side", "-f", "-", input=self.manifests())
             seen.append(await self.versions())
         self.assertEqual(seen[0], seen[1])
+
+    async def test_each_way_to_apply_follows_the_other(self) -> None:
+        """Who applies by hand what a program applied, or the other way round, changes nothing and starts no pod."""
+        server_side = ("--server-side",)
+        for flags, other in (((), server_side), (server_side, ())):
+            manifests = self.manifests(*MANY)
+            await self.apply_with(*flags, more=MANY)
+            before = await self.specs()
+            await self.kubectl("apply", *other, "-f", "-", input=manifests)
+            stored = await self.versions()
+            await self.kubectl("apply", *other, "-f", "-", input=manifests)
+            self.assertEqual(await self.versions(), stored)
+            self.assertEqual(await self.specs(), before)
+            await self.kubectl("diff", *other, "-f", "-", input=manifests)  # a difference were an error
+            await self.uninstall()
+            await self.wait_until(self.is_gone, 30, "nothing of ours is left")
+
+    async def specs(self) -> dict[str, Document]:
+        """Return everything of ours without what the server and others keep beside it."""
+        listed = json.loads(await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "json"))["items"]
+        return {
+            each["metadata"]["uid"]: {key: part for key, part in each.items() if key not in {"metadata", "status"}}
+            for each in listed
+        }
 
     async def versions(self) -> dict[str, str]:
         """Return which version everything of ours is in; of what others write into, the version of its spec."""
