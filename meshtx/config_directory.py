@@ -9,7 +9,7 @@ from meshtx.config_checks import check_distinct, needs
 from meshtx.config_credentials import CredentialsConfig, check_credentials
 from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import setting
-from meshtx.config_values import ADDRESS, NETWORK, PORTS, WORD, listed
+from meshtx.config_values import ADDRESS, DOMAIN, NETWORK, PORTS, listed
 from meshtx.directory.ranges import Network
 from meshtx.kube.ports import DEFAULT_OPAQUE
 from meshtx.proxy.balancers import PortRange
@@ -27,7 +27,7 @@ class DirectoryConfig(CredentialsConfig, KubernetesConfig):
     tap_listen: Address = setting(ADDRESS, "0.0.0.0:8089", "Where the API server asks for taps, over TLS.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
 
-    cluster_domain: str = setting(WORD, "cluster.local", "The domain of the cluster's DNS.")
+    cluster_domain: str = setting(DOMAIN, "cluster.local", "The domain of the cluster's DNS.")
     cluster_networks: tuple[Network, ...] = setting(
         listed(NETWORK),
         "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8",

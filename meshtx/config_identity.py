@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, excludes, needs
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import ADDRESS, BOOLEAN, DURATION, FILE, FOLDER, NAME, URL, WORD
+from meshtx.config_values import ADDRESS, BOOLEAN, DURATION, FILE, FOLDER, NAME, NAMESPACE, TRUST_DOMAIN, URL, WORD
 from meshtx.errors import ConfigError
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.wire.address import Address
@@ -28,8 +28,10 @@ class IdentityConfig(ProgramConfig):
     listen: Address = setting(ADDRESS, "0.0.0.0:8080", "Where certificates are issued.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
 
-    control_namespace: str = setting(WORD, "meshtx", "The control namespace, a part of every name in the mesh.")
-    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
+    control_namespace: str = setting(NAMESPACE, "meshtx", "The control namespace, a part of every name in the mesh.")
+    trust_domain: str = setting(
+        TRUST_DOMAIN, "cluster.local", "The trust domain, the last part of every name in the mesh."
+    )
     name: Name | None = optional(
         NAME, "The service's own name; without it, service account meshtx-identity in the control namespace."
     )

@@ -10,7 +10,20 @@ from typing import ClassVar
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import optional, setting
-from meshtx.config_values import ADDRESS, ENDPOINT, FILE, NAME, SECONDS, WORD, Endpoint, Kind, choice, listed
+from meshtx.config_values import (
+    ADDRESS,
+    ENDPOINT,
+    FILE,
+    NAME,
+    NAMESPACE,
+    SECONDS,
+    TRUST_DOMAIN,
+    WORD,
+    Endpoint,
+    Kind,
+    choice,
+    listed,
+)
 from meshtx.errors import ConfigError
 from meshtx.kube.annotations import LOG_LEVELS, NO_LIMIT, Resources, amount
 from meshtx.kube.manifests.values import PullPolicy
@@ -50,8 +63,10 @@ class InjectorConfig(KubernetesConfig):
         "How long API servers are still answered after a stop was asked for: in that time they learn to ask others.",
     )
 
-    control_namespace: str = setting(WORD, "meshtx", "The control namespace, a part of every name in the mesh.")
-    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
+    control_namespace: str = setting(NAMESPACE, "meshtx", "The control namespace, a part of every name in the mesh.")
+    trust_domain: str = setting(
+        TRUST_DOMAIN, "cluster.local", "The trust domain, the last part of every name in the mesh."
+    )
     trust_anchors_file: Path | None = optional(FILE, "The mesh's trust anchors, in a PEM file; read for each pod.")
     identity_address: Endpoint | None = optional(
         ENDPOINT, "Where proxies get certificates; without it, the Service meshtx-identity."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +15,22 @@ from meshtx.config_checks import excludes, needs
 from meshtx.config_identity import SHORTEST_LIFETIME
 from meshtx.config_injector import LIMIT, QUANTITY, LogLevel
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import COUNT, DURATION, FILE, FLAG, NAME, NETWORK, NEW_FOLDER, WORD, Kind, choice, listed
+from meshtx.config_values import (
+    COUNT,
+    DOMAIN,
+    DURATION,
+    FILE,
+    FLAG,
+    NAME,
+    NAMESPACE,
+    NETWORK,
+    NEW_FOLDER,
+    TRUST_DOMAIN,
+    Kind,
+    choice,
+    domain,
+    listed,
+)
 from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError, nearest
 from meshtx.kube.annotations import Resources as SidecarResources
@@ -21,10 +38,12 @@ from meshtx.kube.annotations import amount
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.serving_certificate import NEAR
 from meshtx.kube.sidecar import Family
-from meshtx.pki.name import InvalidName, MeshScope, Name
+from meshtx.pki.name import MAX_LENGTH, InvalidName, MeshScope, Name
 
-_IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
-_OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", re.ASCII)
+"""Of the Open Container Initiative's distribution specification ("Pulling manifests"), a registry's host before it."""
 _RESOURCES = ("cpu", "memory")
 
 MANY = 3
@@ -56,17 +75,21 @@ class Amount:
         return cls(resource, quantity)
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> Kind[str]:
-    def parse(text: str) -> str:
-        if not pattern.fullmatch(text):
-            raise ValueError(f"{text!r} is no {what}")
-        return text
-
-    return Kind(what.upper().replace(" ", "-"), "meshtx", parse)
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(f"{text!r} is no image")
+    return text
 
 
-IMAGE = _matching(_IMAGE, "image")
-OBJECT = _matching(_OBJECT, "object name")
+def _object(text: str) -> str:
+    try:
+        return domain(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no object name") from None
+
+
+IMAGE = Kind("IMAGE", "meshtx", _image)
+OBJECT = Kind("OBJECT-NAME", "meshtx", _object)
 AMOUNT = Kind("RESOURCE=QUANTITY", "cpu=100m,memory=64Mi", Amount.parse)
 
 
@@ -77,8 +100,10 @@ class InstallConfig(ProgramConfig):
     program: ClassVar[str] = "install"
     prefix: ClassVar[str] = "MESHTX_INSTALL_"
 
-    namespace: str = setting(WORD, "meshtx", "The control plane's namespace, a part of every name in the mesh.")
-    trust_domain: str = setting(WORD, "cluster.local", "The trust domain, the last part of every name in the mesh.")
+    namespace: str = setting(NAMESPACE, "meshtx", "The control plane's namespace, a part of every name in the mesh.")
+    trust_domain: str = setting(
+        TRUST_DOMAIN, "cluster.local", "The trust domain, the last part of every name in the mesh."
+    )
 
     ca_folder: Path | None = optional(
         NEW_FOLDER, "Take the issuer from this folder of 'meshtx ca init'; make it if it is not there."
@@ -103,7 +128,7 @@ class InstallConfig(ProgramConfig):
     priority_class: str | None = optional(OBJECT, "The PriorityClass of the control plane's pods.")
     certificate_lifetime: timedelta = setting(DURATION, "24h", "How long a workload's certificate is valid.")
 
-    cluster_domain: str = setting(WORD, "cluster.local", "The domain of the cluster's DNS.")
+    cluster_domain: str = setting(DOMAIN, "cluster.local", "The domain of the cluster's DNS.")
     cluster_networks: tuple[Network, ...] = setting(
         listed(NETWORK),
         "",
@@ -137,7 +162,8 @@ class InstallConfig(ProgramConfig):
     def check(self) -> None:
         """Judge the values together."""
         try:
-            _ = self.scope
+            for program in Program:
+                self.scope.name(self.namespace, program.value)
         except InvalidName as error:
             raise ConfigError("namespace, trust_domain", str(error), "write DNS labels") from None
         given = [key for key in ("issuer_certificate", "issuer_key", "trust_anchors") if getattr(self, key) is not None]
@@ -146,16 +172,47 @@ class InstallConfig(ProgramConfig):
             excludes(self, "a given issuer", "ca_folder")
         if self.keep_issuer:
             excludes(self, "keep_issuer", "ca_folder", *given)
+        self._check_replicas()
+        if self.certificate_lifetime < SHORTEST_LIFETIME:
+            raise ConfigError(
+                "certificate_lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time"
+            )
+        self._check_amounts()
+        longest = max(len(f"{program}.{self.namespace}.svc.{self.cluster_domain}") for program in Program)
+        if longest > MAX_LENGTH:
+            raise ConfigError(
+                "cluster_domain",
+                f"the names of Services would have {longest} octets, at most {MAX_LENGTH}",
+                "write the domain of the cluster's DNS",
+            )
+
+    def check_issuer(self, not_after: datetime, now: datetime) -> None:
+        """Judge the lifetime of certificates by the issuer's: identity lets none outlive it, and would fall short.
+
+        :param not_after: of the issuer; aware, as is `now`.
+        :raises ConfigError: workloads would not get what is asked for, not even today.
+        """
+        if self.certificate_lifetime > not_after - now:
+            raise ConfigError(
+                "certificate_lifetime",
+                f"longer than the issuer, which is valid until {not_after:%Y-%m-%dT%H:%M:%SZ}",
+                "shorten it, or name an issuer that is valid longer",
+            )
+
+    def _check_replicas(self) -> None:
         if self.ha and self.replicas == 1:
             raise ConfigError("replicas", "1 is not what --ha means", f"remove it: --ha has {MANY}")
         if self.replicas is not None and self.replicas > MOST_REPLICAS:
             raise ConfigError(
                 "replicas", f"more than {MOST_REPLICAS} of a program", f"{MANY} survive the loss of a node"
             )
-        if self.certificate_lifetime < SHORTEST_LIFETIME:
-            raise ConfigError(
-                "certificate_lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time"
-            )
+
+    def _check_amounts(self) -> None:
+        for program, what in product(Program, ("requests", "limits")):
+            key = f"{program.role}_{what}"
+            for resource, times in Counter(each.resource for each in getattr(self, key)).items():
+                if times > 1:
+                    raise ConfigError(key, f"{resource} is given {times} times", "give each resource once")
         for key, requests, limits in self._amounts():
             for resource in requests.keys() & limits.keys():
                 asked, limit = requests[resource], limits[resource]

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
 from meshtx.directory.ranges import parse_network
-from meshtx.pki.name import Name
+from meshtx.pki.name import MAX_LENGTH, Name
 from meshtx.proxy.balancers import Balancer, PortRange
 from meshtx.wire.address import Address
 
@@ -30,6 +30,8 @@ _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?"
 _UNITS = (86400, 3600, 60, 1)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
 
@@ -149,13 +151,18 @@ def _yes(text: str) -> bool:
 
 
 def _mark(text: str) -> int:
-    mark = int(text, 0)
+    try:
+        mark = int(text, 0)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
     if not 0 < mark < 2**32:
         raise ValueError(f"{text!r} is outside 1-0xffffffff")
     return mark
 
 
 def _count(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise ValueError(f"{text!r} is no whole number")
     number = int(text)
     if number < 1:
         raise ValueError(f"{text!r} is less than 1")
@@ -173,6 +180,18 @@ def _path(text: str) -> Path:
 def _word(text: str) -> str:
     if not text:
         raise ValueError("the value is empty")
+    return text
+
+
+def domain(text: str) -> str:
+    """Return a DNS name in its one spelling, which is that of a Kubernetes object's name too (RFC 1123, section 2.1).
+
+    :raises ValueError: it is none.
+    """
+    if not _DOMAIN.fullmatch(text):
+        raise ValueError(f"{text!r} is no DNS name: labels of lower-case letters, digits and '-', joined by dots")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a DNS name of {len(text)} octets, at most {MAX_LENGTH}")
     return text
 
 
@@ -200,6 +219,9 @@ PORTS = Kind("PORT[-PORT]", "8080", PortRange.parse)
 NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)
 URL = Kind("URL", "https://issuer.example/keys", _https_url)
 WORD = Kind("WORD", "http/1.1", _word)
+NAMESPACE = Kind("NAMESPACE", "meshtx", _word)
+TRUST_DOMAIN = Kind("DOMAIN", "cluster.local", _word)
+DOMAIN = Kind("DOMAIN", "cluster.local", domain)
 PEM = Kind("PEM", "-----BEGIN CERTIFICATE-----...", _pem)
 FILE = Kind("FILE", "/etc/meshtx/ca.crt", _path, reads=True)
 FOLDER = Kind("FOLDER", "/etc/meshtx/issuer", _path, reads=True)

@@ -16,6 +16,11 @@ from meshtx.kube import install_trust
 from meshtx.kube.install_trust import Sourced
 from meshtx.kube.manifests.whole import documents
 
+_UNKEPT = (
+    "meshtx: a new trust anchor, whose key is kept nowhere: name --ca-folder to keep it for the next issuer, or"
+    " --keep-issuer to change an installation that is there already"
+)
+
 
 def _option(each: Setting) -> Callable[[Any], Any]:  # Any: click's decorators take and give functions
     text = f"{each.help} [TOML {each.key}{f'; default {each.default}' if each.default else ''}]"
@@ -40,7 +45,12 @@ def command(values: Path | None, **given: str | tuple[str, ...] | bool | None) -
     """
     load_yaml()  # before a folder is made that would be of no use yet
     config = load(InstallConfig, _written(given), {}, values)
-    sourced = _trust(config, datetime.now(UTC))
+    now = datetime.now(UTC)
+    sourced = _trust(config, now)
+    if sourced:
+        config.check_issuer(sourced.not_after, now)
+        if not (config.ca_folder or config.issuer_key):
+            click.echo(_UNKEPT, err=True)
     click.echo(dump(documents(config.values(sourced.trust if sourced else None))), nl=False)
     if sourced:
         click.echo(f"meshtx: the issuer is valid until {sourced.not_after:%Y-%m-%dT%H:%M:%SZ}", err=True)
@@ -63,9 +73,4 @@ def _trust(config: InstallConfig, now: datetime) -> Sourced | None:
         return install_trust.from_files(config.issuer_certificate, config.issuer_key, config.trust_anchors, now)
     if config.ca_folder:
         return install_trust.from_folder(config.ca_folder, config.scope, now)
-    click.echo(
-        "meshtx: a new trust anchor, whose key is kept nowhere: name --ca-folder to keep it for the next issuer, or"
-        " --keep-issuer to change an installation that is there already",
-        err=True,
-    )
     return install_trust.generated(config.scope, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,15 @@ class ValuesTests(InstallCase):
         for given, said in (
             ("--image=My Image", "--image: 'My Image' is no image; write IMAGE, such as meshtx"),
             ("--replicas=0", "--replicas: '0' is less than 1; write NUMBER, such as 1000"),
+            ("--replicas=abc", "--replicas: 'abc' is no whole number; write NUMBER, such as 1000"),
+            ("--replicas=", "--replicas: '' is no whole number; write NUMBER, such as 1000"),
+            ("--replicas=1.5", "--replicas: '1.5' is no whole number; write NUMBER, such as 1000"),
+            ("--namespace=", "--namespace: the value is empty; write NAMESPACE, such as meshtx"),
+            ("--trust-domain=", "--trust-domain: the value is empty; write DOMAIN, such as cluster.local"),
+            (
+                "--priority-class=a..b",
+                "--priority-class: 'a..b' is no object name; write OBJECT-NAME, such as meshtx",
+            ),
             ("--replicas=9", "replicas: more than 8 of a program; 3 survive the loss of a node"),
             (
                 "--identity-requests=cpus=1",
@@ -269,6 +279,66 @@ class ValuesTests(InstallCase):
                 "yaml: PyYAML is not installed; pip install 'meshtx[kubernetes]'",
             )
         self.assertFalse(self.folder.exists())
+
+    def test_an_image_is_a_reference_of_the_registries(self) -> None:
+        digest = f"@sha256:{64 * 'a'}"
+        for image in (
+            "meshtx",
+            "a/b__c/d-e:v1.0_x",
+            "localhost:5000/meshtx:1",
+            "Reg.example/m",
+            f"[::1]:5000/m{digest}",
+        ):
+            self.printed("--keep-issuer", f"--image={image}")
+        for image in ("a//b", "a/", "/a", "a:b:c", "a:", "-a", "a b", "a@sha256:1", "a:é", "a" + digest + "0"):
+            self.assertEqual(
+                self.refused("--keep-issuer", f"--image={image}"),
+                f"--image: {image!r} is no image; write IMAGE, such as meshtx",
+            )
+
+    def test_the_clusters_domain_is_one_wherever_it_stands(self) -> None:
+        for text in ("a b", "x..y", "-", "", "Cluster.local", "cluster.local.", "a_b", "a\n"):
+            said = (
+                f"{text!r} is no DNS name: labels of lower-case letters, digits and '-', joined by dots;"
+                " write DOMAIN, such as cluster.local"
+            )
+            self.assertEqual(self.refused("--keep-issuer", f"--cluster-domain={text}"), f"--cluster-domain: {said}")
+            values = self.write("values.toml", f"cluster_domain = {json.dumps(text)}\n")
+            self.assertEqual(self.refused("--keep-issuer", f"--values={values}"), f"{values}: cluster_domain: {said}")
+
+    def test_what_makes_names_too_long_is_refused(self) -> None:
+        domain = "a." * 110 + "a"
+        self.assertEqual(
+            self.refused("--keep-issuer", f"--cluster-domain={domain}.{30 * 'b'}"),
+            "cluster_domain: the names of Services would have 280 octets, at most 253;"
+            " write the domain of the cluster's DNS",
+        )
+        self.assertEqual(
+            self.refused("--keep-issuer", f"--cluster-domain={domain}.{40 * 'b'}"),
+            "--cluster-domain: a DNS name of 262 octets, at most 253; write DOMAIN, such as cluster.local",
+        )
+        said = self.refused("--keep-issuer", f"--trust-domain={domain}")
+        self.assertTrue(said.startswith("namespace, trust_domain: meshtx-identity.meshtx."), said)
+        self.assertTrue(said.endswith(" octets, at most 253; write DNS labels"), said)
+
+    def test_certificates_that_outlive_their_issuer_are_refused(self) -> None:
+        """Identity would make them shorter, and nobody would be told."""
+        made = ca_folder.init(self.folder, MeshScope(), datetime.now(UTC))
+        until = f"{made.issuer_not_after:%Y-%m-%dT%H:%M:%SZ}"
+        values = self.write("values.toml", 'certificate_lifetime = "91d"\n')
+        for given in ("--certificate-lifetime=2000d", f"--values={values}"):
+            self.assertEqual(
+                self.refused(f"--ca-folder={self.folder}", given),
+                f"certificate_lifetime: longer than the issuer, which is valid until {until};"
+                " shorten it, or name an issuer that is valid longer",
+            )
+        self.printed(f"--ca-folder={self.folder}", "--certificate-lifetime=89d")
+
+    def test_a_resource_is_given_once(self) -> None:
+        self.assertEqual(
+            self.refused("--keep-issuer", "--injector-requests=cpu=1,cpu=2"),
+            "injector_requests: cpu is given 2 times; give each resource once",
+        )
 
 
 class UninstallTests(InstallCase):
