@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any, cast
+from weakref import WeakSet
 
 from OpenSSL import SSL, crypto
 from service_identity.cryptography import extract_patterns
@@ -170,6 +171,10 @@ class _Armed:
         return protocol
 
 
+_aborted: WeakSet[Any] = WeakSet()
+"""Connections that are lost soon."""
+
+
 class Borrowed:
     """A pool as one request's Agent sees it: remembers the connection that it gets, so that it can be aborted.
 
@@ -184,13 +189,16 @@ class Borrowed:
 
     def getConnection(self, key: object, endpoint: IStreamClientEndpoint) -> Deferred[Any]:
         """Return a connection of the pool, or a new one."""
-        return self._pool.getConnection(key, endpoint).addCallback(self._note)
+        return self._pool.getConnection(key, endpoint).addCallback(self._note, key, endpoint)
 
-    def _note(self, connection: Any) -> Any:
+    def _note(self, connection: Any, key: object, endpoint: IStreamClientEndpoint) -> Any:
+        if connection in _aborted:  # its last answer was whole all the same, so it went back to the pool
+            return self.getConnection(key, endpoint)
         self._connection = connection
         return connection
 
     def abort(self) -> None:
         """End the connection at once, if there is one."""
         if self._connection is not None and self._connection.state != "CONNECTION_LOST":
+            _aborted.add(self._connection)
             self._connection.transport.abortConnection()

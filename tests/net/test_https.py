@@ -8,12 +8,13 @@ from ipaddress import ip_address
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.web.client import URI
+from twisted.web.client import URI, HTTPConnectionPool
 from twisted.web.error import SchemeNotSupported
 
-from meshtx.net.https import HttpsEndpoints, ServerTls
+from meshtx.net.https import Borrowed, HttpsEndpoints, ServerTls
 from meshtx.pki.credentials import Credentials
 from tests.net.certificates import DAY, Ca, make_ca, make_leaf, now
 
@@ -151,3 +152,51 @@ class TestHttpsEndpoints(SynchronousTestCase):
         endpoints = HttpsEndpoints(MemoryReactorClock(), ADDRESS, 443, ServerTls(NAME, CA.trust))
         with self.assertRaises(SchemeNotSupported):
             endpoints.endpointForURI(URI.fromBytes(b"http://10.96.0.1/"))
+
+
+class Connection:
+    """One of a pool's, as far as `Borrowed` looks at it."""
+
+    state = "QUIESCENT"
+    aborted = False
+
+    @property
+    def transport(self) -> Connection:
+        return self
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+
+class Pool(HTTPConnectionPool):
+    """Gives its connections in turn."""
+
+    def __init__(self, *connections: Connection) -> None:
+        super().__init__(MemoryReactorClock())
+        self.connections = list(connections)
+
+    def getConnection(self, key: object, endpoint: object) -> Deferred[Connection]:
+        return succeed(self.connections.pop(0))
+
+
+class BorrowedTests(SynchronousTestCase):
+    def borrow(self, pool: Pool) -> tuple[Borrowed, Connection]:
+        borrowed = Borrowed(pool)
+        connection: Connection = self.successResultOf(borrowed.getConnection("", None))  # type: ignore[arg-type]
+        return borrowed, connection
+
+    def test_one_that_was_aborted_is_not_used_again(self) -> None:
+        first, second = Connection(), Connection()
+        pool = Pool(first, first, second)  # its answer was whole when it was aborted: the pool has it back
+        borrowed, connection = self.borrow(pool)
+        self.assertIs(connection, first)
+        borrowed.abort()
+        self.assertTrue(first.aborted)
+        self.assertIs(self.borrow(pool)[1], second)
+
+    def test_one_that_is_lost_is_left_alone(self) -> None:
+        lost = Connection()
+        borrowed, _ = self.borrow(Pool(lost))
+        lost.state = "CONNECTION_LOST"
+        borrowed.abort()
+        self.assertFalse(lost.aborted)
