@@ -111,7 +111,7 @@ class Watched(Service, Generic[T]):
     :param selector: of labels.
     :param rng: draws a number in [0, 1).
     :param turned: called with what happens to the watch.
-    :param recovered: called when it is followed again after trouble.
+    :param recovered: called when the server brings something again after trouble.
     """
 
     log = Logger()
@@ -153,6 +153,8 @@ class Watched(Service, Generic[T]):
         self._failures = 0
         self._resting: IDelayedCall | None = None
         """The end of a wait that the server has not asked for."""
+        self._troubled = self._hurried = False
+        """Since the server was heard of: whether there was trouble, and whether a wait was cut short."""
         self._waiting: list[Deferred[None]] = []
         self._running: Deferred[None] | None = None
 
@@ -182,8 +184,9 @@ class Watched(Service, Generic[T]):
             self._running.cancel()
 
     def hurry(self) -> None:
-        """The server is there: wait no longer, unless it has said how long."""
-        if self._resting is not None:
+        """The server is there: wait no longer, unless it has said how long, or this was no help the last time."""
+        if self._resting is not None and not self._hurried:
+            self._hurried = True
             self._resting.reset(0)
 
     async def _run(self) -> None:
@@ -234,6 +237,7 @@ class Watched(Service, Generic[T]):
 
     def _failed(self, error: ApiError, lasted: float) -> float:
         """Note a failure; return the most seconds to wait, of our own accord."""
+        self._troubled = True
         if lasted >= LAST_WAIT:
             self._failures = 0
         if error.status == GONE:
@@ -303,11 +307,9 @@ class Watched(Service, Generic[T]):
 
     def _follows(self) -> None:
         """Everything there is was told, or is about to be."""
-        if self.problem is None:
-            return
-        self.log.info("{path} is followed again", path=self._path)
+        if self.problem:
+            self.log.info("{path} is followed again", path=self._path)
         self.problem = None
-        self._recovered()
 
     def _line(self, line: bytes) -> None:
         """Take one event.
@@ -338,6 +340,9 @@ class Watched(Service, Generic[T]):
         """The server is there, and what it has said up to this version is in the store."""
         self._version = version
         self.last_sync = self._clock.seconds()
+        troubled, self._troubled, self._hurried = self._troubled, False, False
+        if troubled:
+            self._recovered()
 
     # The store
 

@@ -13,7 +13,7 @@ from meshtx.kube.cluster_watch import NEEDED, OPTIONAL, RETRY, RULES, ClusterWat
 from meshtx.kube.directory_metrics import DirectoryMetrics
 from meshtx.kube.objects import Kept, Pod
 from meshtx.observe.metrics import Metrics
-from tests.kube.scripted_watch import Stream, added, end_of_list
+from tests.kube.scripted_watch import Stream, added, bookmark, end_of_list
 
 
 class PlayedApi:
@@ -108,7 +108,12 @@ class ClusterWatchAloneTests(SynchronousTestCase):
             self.api.streams[each.path].fail(ApiUnavailable("no answer"))
         first, *others = sorted(call.getTime() for call in self.clock.getDelayedCalls())
         self.assertLess(first, min(others))
+        streams = dict(self.api.streams)
         self.clock.advance(first - self.clock.seconds())
+        (path,) = (path for path, stream in self.api.streams.items() if stream is not streams[path])
+        self.clock.advance(0)
+        self.assertFalse(watch.followed())
+        self.api.streams[path].send(bookmark(10))
         self.clock.advance(0)
         self.assertTrue(watch.followed())
 

@@ -53,12 +53,31 @@ class TestTrouble(WatchedCase):
         self.watched.hurry()
         self.assertAlmostEqual(self.waits(), 7.4)
 
-    def test_who_asks_is_told_when_it_is_followed_again(self) -> None:
+    def test_a_wait_is_ended_once_until_the_server_brings_something(self) -> None:
         self.api.last.fail(TROUBLE)
-        self.assertEqual(self.recovered, 0)
+        self.watched.hurry()
+        self.clock.advance(0)
+        self.api.last.fail(TROUBLE)
+        self.watched.hurry()
+        self.clock.advance(0)
+        self.assertEqual(len(self.api.streams), 2)
         self.waits()
-        self.assertEqual(self.recovered, 1)
-        self.api.last.end()
+        self.api.last.send(bookmark(11))
+        self.api.last.fail(TROUBLE)
+        self.watched.hurry()
+        self.clock.advance(0)
+        self.assertEqual(len(self.api.streams), 4)
+
+    def test_who_asks_is_told_when_the_server_brings_something_again(self) -> None:
+        """That it takes a request is not enough: a server in trouble may do so and end it at once."""
+        self.api.last.send(bookmark(11))
+        self.assertEqual(self.recovered, 0)
+        self.api.last.fail(TROUBLE)
+        self.waits()
+        self.api.last.send(error(500))
+        self.waits()
+        self.assertEqual(self.recovered, 0)
+        self.api.last.send(bookmark(12), bookmark(13))
         self.assertEqual(self.recovered, 1)
 
     def test_an_event_makes_the_next_wait_short_again(self) -> None:
