@@ -177,6 +177,15 @@ class InstallTests(CheckedCase):
         assert isinstance(failed, Failed), failed
         self.assertEqual(failed.objects, ("list pods",))
 
+    def test_what_may_not_be_read_counts_for_nothing(self) -> None:
+        objects: dict[Key, Read[Json]] = dict.fromkeys(expected("meshtx"), Unread("the user may not"))
+        rights = dict.fromkeys(needed_rights(expected("meshtx").values()), True)
+        found = {each.check.name: each.outcome for each in run(BEFORE, healthy(objects=objects, rights=rights)).results}
+        for check in ("not-installed", "namespace-pod-security"):
+            self.assertEqual(found[check], Skipped("the user may not"))
+        account = changed("ServiceAccount", "meshtx-directory", Unread("the user may not"))
+        self.assertEqual(outcomes(account)["accounts"], Skipped("the user may not"))
+
     def test_a_level_of_pod_security_is_told(self) -> None:
         self.assertIsInstance(self.before(labels={ENFORCE: "baseline"})["namespace-pod-security"], Warned)
 

@@ -35,12 +35,10 @@ def _namespace(snapshot: Snapshot) -> Outcome:
 
 
 def _present(snapshot: Snapshot) -> Outcome:
-    unread = [read.why for _, read in snapshot.every(*_HERE) if isinstance(read, Unread)]
     gone = tuple(str(key) for key, read in snapshot.every(*_HERE) if isinstance(read, Absent))
     if gone:
         return Failed(f"not in namespace {snapshot.namespace}", _APPLY, gone)
-    if unread:
-        raise NotKnown("; ".join(unread))
+    snapshot.demand_read(*_HERE)
     return Passed()
 
 
@@ -51,6 +49,7 @@ def _accounts(snapshot: Snapshot) -> Outcome:
         if isinstance(read, Found) and read.value.get("automountServiceAccountToken") is not False
     )
     if not mounted:
+        snapshot.demand_read("ServiceAccount")
         return Passed()
     problem = "a token of the API is mounted into every container of their pods"
     return Failed(problem, f"set automountServiceAccountToken to false: {_APPLY}", mounted)

@@ -63,6 +63,7 @@ def rules_of(role: Object) -> list[Rule]:
 def _not_there(snapshot: Snapshot) -> Outcome:
     there = [str(key) for key, read in snapshot.objects.items() if key.kind != "Namespace" and isinstance(read, Found)]
     if not there:
+        snapshot.demand_read(*{key.kind for key in snapshot.objects})
         return Passed()
     return Failed(
         "an installation, or a part of one, is there already",
@@ -101,6 +102,7 @@ def _pod_security(snapshot: Snapshot) -> Outcome:
     read = snapshot.objects[snapshot.key("Namespace", snapshot.namespace)]
     level = labels_of(read.value).get(ENFORCE) if isinstance(read, Found) else None
     if level not in REFUSING:
+        snapshot.demand_read("Namespace")
         return Passed()
     return Warned(
         f"namespace {snapshot.namespace} enforces {level!r}, which refuses pods with NET_ADMIN",

@@ -117,6 +117,15 @@ class Snapshot:
         """Give the mesh's own objects of these kinds."""
         return ((key, read) for key, read in self.objects.items() if key.kind in kinds)
 
+    def demand_read(self, *kinds: str) -> None:
+        """See that none of the mesh's own objects of these kinds was kept from the user.
+
+        :raises NotKnown: some were, and the message says why.
+        """
+        kept = dict.fromkeys(read.why for _, read in self.every(*kinds) if isinstance(read, Unread))
+        if kept:
+            raise NotKnown("; ".join(kept))
+
     def live_pods(self) -> list[Object]:
         """Return the pods that have not ended and are not to end.
 
