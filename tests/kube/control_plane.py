@@ -28,8 +28,16 @@ from shlex import quote
 
 from tests.kube.binaries import NoBinaries, binaries, version
 from tests.kube.credentials import make_credentials
-from tests.kube.flags import KUBERNETES_ADDRESS, LOOPBACK, api_server, controller_manager, etcd, kubeconfig
-from tests.kube.plain_api import PlainApi
+from tests.kube.flags import (
+    AUDIT_POLICY,
+    KUBERNETES_ADDRESS,
+    LOOPBACK,
+    api_server,
+    controller_manager,
+    etcd,
+    kubeconfig,
+)
+from tests.kube.plain_api import Document, PlainApi
 
 START_TIMEOUT = 60.0
 """Seconds until the API server must be ready; it takes less than three on two idle cores."""
@@ -71,6 +79,7 @@ class ControlPlane:
         """Of the authority that the API server's certificate comes from when it relays a user's request."""
         self.admin = self._credentials.admin
         """The certificate of a user who may do everything."""
+        self._audit = self.folder / "audit.log"
         self._ports = {name: _reserve() for name in ("etcd", "kube-apiserver")}
         self.url = f"https://{LOOPBACK}:{self._port('kube-apiserver')}"
         self.api = PlainApi(self.url, self.ca_file, self.admin)
@@ -130,7 +139,10 @@ class ControlPlane:
 
     def spawn_api(self) -> None:
         """Start the API server alone and wait for nothing: see :meth:`is_ready`."""
-        options = api_server(self._credentials, self._port("kube-apiserver"), self._port("etcd"))
+        policy = self.folder / "audit-policy.json"
+        policy.write_text(json.dumps(AUDIT_POLICY))
+        ports = self._port("kube-apiserver"), self._port("etcd")
+        options = api_server(self._credentials, *ports, policy, self._audit)
         self._start("kube-apiserver", options)
 
     def spawn_controllers(self) -> None:
@@ -150,6 +162,13 @@ class ControlPlane:
         """Kill the API server, start it anew and wait until it is ready."""
         self.stop_api()
         self.start_api()
+
+    def asked_by(self, namespace: str, account: str) -> list[Document]:
+        """Return what the API server has written down of a ServiceAccount's requests (``audit.k8s.io/v1``)."""
+        user = f"system:serviceaccount:{namespace}:{account}"
+        *whole, _ = self._audit.read_text().split("\n")  # the last line may be written just now
+        found = [json.loads(line) for line in whole if user in line]
+        return [each for each in found if each["user"]["username"] == user]
 
     @property
     def api_runs(self) -> bool:

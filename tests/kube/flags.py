@@ -34,6 +34,15 @@ CONTROLLERS = (
 """Not among them: what judges nodes (ours never report, their pods would be evicted) and what collects ended pods."""
 
 
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}
+"""What of requests is written down: who has asked for what, of those with an account of the cluster; no content."""
+
+
 def etcd(folder: Path, port: int) -> list[str]:
     """Return the flags of etcd, whose data goes into a folder."""
     return [
@@ -47,8 +56,12 @@ def etcd(folder: Path, port: int) -> list[str]:
     ]
 
 
-def api_server(credentials: Credentials, port: int, etcd_port: int) -> list[str]:
-    """Return the flags of kube-apiserver."""
+def api_server(credentials: Credentials, port: int, etcd_port: int, policy: Path, audit: Path) -> list[str]:
+    """Return the flags of kube-apiserver.
+
+    :param policy: the file that has `AUDIT_POLICY`.
+    :param audit: where that is written, an object a line.
+    """
     return [
         f"--etcd-servers=http://{LOOPBACK}:{etcd_port}",
         f"--bind-address={LOOPBACK}",
@@ -60,6 +73,8 @@ def api_server(credentials: Credentials, port: int, etcd_port: int) -> list[str]
         f"--tls-private-key-file={credentials.server.key}",
         f"--client-ca-file={credentials.ca}",
         "--authorization-mode=RBAC",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={audit}",
         "--service-cluster-ip-range=10.96.0.0/16",
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={credentials.tokens.certificate}",
