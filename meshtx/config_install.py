@@ -36,6 +36,7 @@ from meshtx.errors import ConfigError, nearest
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.annotations import amount
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
+from meshtx.kube.quantity import canonical
 from meshtx.kube.serving_certificate import NEAR
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import MAX_LENGTH, InvalidName, MeshScope, Name
@@ -227,8 +228,12 @@ class InstallConfig(ProgramConfig):
     @property
     def proxy_resources(self) -> SidecarResources:
         """What a sidecar asks for, unless annotations say otherwise."""
+        cpu, memory = self.proxy_cpu_limit, self.proxy_memory_limit
         return SidecarResources(
-            self.proxy_cpu_request, self.proxy_cpu_limit, self.proxy_memory_request, self.proxy_memory_limit
+            cpu_request=canonical(self.proxy_cpu_request),
+            cpu_limit=cpu and canonical(cpu),
+            memory_request=canonical(self.proxy_memory_request),
+            memory_limit=memory and canonical(memory),
         )
 
     def _amounts(self) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
@@ -271,4 +276,4 @@ def _seconds(length: timedelta) -> str:
 
 
 def _quantities(amounts: tuple[Amount, ...]) -> Mapping[str, str]:
-    return {each.resource: each.quantity for each in amounts}
+    return {each.resource: canonical(each.quantity) for each in amounts}

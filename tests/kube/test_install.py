@@ -35,6 +35,9 @@ KINDS = (
 
 MANY = ("--ha", "--priority-class=system-cluster-critical", "--image-pull-secrets=one,two", "--injector-limits=")
 
+ODD = ("--identity-requests=cpu=1000m,memory=0.0625Gi", "--proxy-cpu-request=0.05", "--proxy-memory-limit=1024Mi")
+"""Quantities as API servers do not write them."""
+
 
 def line(*arguments: str) -> str:
     """Return what ``meshtx`` prints."""
@@ -109,8 +112,8 @@ class AppliedTests(InstallCase):
         """Who applies by hand what a program applied, or the other way round, changes nothing and starts no pod."""
         server_side = ("--server-side",)
         for flags, other in (((), server_side), (server_side, ())):
-            manifests = self.manifests(*MANY)
-            await self.apply_with(*flags, more=MANY)
+            manifests = self.manifests(*MANY, *ODD)
+            await self.apply_with(*flags, more=(*MANY, *ODD))
             before = await self.specs()
             await self.kubectl("apply", *other, "-f", "-", input=manifests)
             stored = await self.versions()
