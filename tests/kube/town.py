@@ -22,6 +22,7 @@ from typing import Any
 from meshtx.demo import capture
 from meshtx.demo.lab import Host, Lab, wait_until
 from meshtx.kube.tap_names import API_SERVICE
+from meshtx.kube.webhook import NAME as WEBHOOK
 from tests.kube.case import add_address, remove_address
 from tests.kube.control_plane import ControlPlane
 from tests.kube.kubelet import Json, Kubelet, containers
@@ -145,6 +146,7 @@ class KubeTown:
             remove_address(address)
         if self.cluster.api_runs:  # an API that is registered and away keeps every namespace from its end
             self.cluster.kubectl("delete", "apiservice", API_SERVICE, "--ignore-not-found", "--wait=false")
+            self.cluster.kubectl("delete", "mutatingwebhookconfiguration", WEBHOOK, "--ignore-not-found")
 
     def apply(self, manifest: str) -> None:
         """Apply a manifest."""
