@@ -49,7 +49,8 @@ GRACE = 30.0
 FIRST_WAIT, LAST_WAIT = 0.8, 30.0
 """Seconds: the most that is waited after the first failure, and after many."""
 SHORT = 1.0
-"""Seconds; a watch that ends sooner and brought nothing is a failure, however it ended."""
+"""Seconds; a watch that ends sooner and brought nothing is a failure, however it ended. One that goes on has by then
+brought what was missed."""
 GONE = 410
 """The HTTP status of a version, or a page, that the server has no more."""
 
@@ -153,6 +154,8 @@ class Watched(Service, Generic[T]):
         self._failures = 0
         self._resting: IDelayedCall | None = None
         """The end of a wait that the server has not asked for."""
+        self._settling: IDelayedCall | None = None
+        """When it counts as followed again."""
         self._troubled = self._hurried = False
         """Since the server was heard of: whether there was trouble, and whether a wait was cut short."""
         self._waiting: list[Deferred[None]] = []
@@ -298,15 +301,23 @@ class Watched(Service, Generic[T]):
     async def _stream(self, query: Query) -> None:
         life = int(LIFE[0] + self._rng() * (LIFE[1] - LIFE[0]))
         asked = {"watch": True, "allowWatchBookmarks": True, "timeoutSeconds": life, **self._selector, **query}
-        await self._api.stream(self._path, asked, self._line, silence=life + GRACE, begun=self._begun)
+        try:
+            await self._api.stream(self._path, asked, self._line, silence=life + GRACE, begun=self._begun)
+        finally:
+            self._settle(None)
 
     def _begun(self) -> None:
-        """The server has taken the request; while it lists anew, what is not in the store may come yet."""
-        if self._seen is None:
-            self._follows()
+        """The server has taken the request: what is not in the store may come yet."""
+        if self._seen is None and self.problem:
+            self._settle(self._clock.callLater(SHORT, self._follows))
+
+    def _settle(self, settling: IDelayedCall | None) -> None:
+        before, self._settling = self._settling, settling
+        if before is not None and before.active():
+            before.cancel()
 
     def _follows(self) -> None:
-        """Everything there is was told, or is about to be."""
+        """Everything there is was told: a list is whole, or a watch has brought for a while what it had to catch up."""
         if self.problem:
             self.log.info("{path} is followed again", path=self._path)
         self.problem = None

@@ -12,6 +12,7 @@ from meshtx.kube.api_errors import ApiError, ApiForbidden, ApiUnavailable, Objec
 from meshtx.kube.cluster_watch import NEEDED, OPTIONAL, RETRY, RULES, ClusterWatch
 from meshtx.kube.directory_metrics import DirectoryMetrics
 from meshtx.kube.objects import Kept, Pod
+from meshtx.kube.watching import SHORT
 from meshtx.observe.metrics import Metrics
 from tests.kube.scripted_watch import Stream, added, bookmark, end_of_list
 
@@ -92,13 +93,15 @@ class ClusterWatchAloneTests(SynchronousTestCase):
         self.api.streams[NEEDED[0].path].fail(ApiUnavailable("no answer"))
         self.assertIsNone(watch.ready_reason())
 
-    def test_trouble_is_known_until_the_server_takes_the_request_again(self) -> None:
+    def test_trouble_is_known_until_what_was_missed_has_come(self) -> None:
         watch = self.start()
         self.complete(*(each.name for each in NEEDED))
         self.assertTrue(watch.followed())
         self.api.streams[NEEDED[1].path].fail(ApiUnavailable("no answer"))
         self.assertFalse(watch.followed())
         self.clock.advance(30)
+        self.assertFalse(watch.followed())
+        self.clock.advance(SHORT)
         self.assertTrue(watch.followed())
 
     def test_when_one_is_followed_again_the_others_wait_no_longer(self) -> None:
@@ -115,6 +118,7 @@ class ClusterWatchAloneTests(SynchronousTestCase):
         self.assertFalse(watch.followed())
         self.api.streams[path].send(bookmark(10))
         self.clock.advance(0)
+        self.clock.advance(SHORT)
         self.assertTrue(watch.followed())
 
     def test_changes_are_told_as_values(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshtx.kube.api_errors import ApiRefused, ApiUnavailable
-from meshtx.kube.watching import Change, Turn
+from meshtx.kube.watching import SHORT, Change, Turn
 from tests.kube.scripted_watch import (
     added,
     bookmark,
@@ -46,7 +46,8 @@ class TestTrouble(WatchedCase):
         self.clock.advance(0)
         self.assertEqual(len(self.api.streams), 2)
         self.watched.hurry()  # it does not wait
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(SHORT)
+        self.assertEqual((len(self.api.streams), self.clock.getDelayedCalls()), (2, []))
 
     def test_nobody_ends_a_wait_that_the_server_has_asked_for(self) -> None:
         self.api.last.fail(ApiUnavailable("GET: 429", 429, 7.0))
@@ -135,21 +136,34 @@ class TestTrouble(WatchedCase):
         self.api.last.fail(ZeroDivisionError())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.waits()
+        self.clock.advance(SHORT)
         self.assertEqual((self.api.last.query["resourceVersion"], self.watched.problem), ("10", None))
 
     def test_listing_again_it_is_over_once_the_list_is_complete(self) -> None:
         self.api.last.send(error(410))
         self.waits()
         self.api.last.send(added("one", 1))
+        self.clock.advance(SHORT)
         self.assertIsNotNone(self.watched.problem)
         self.api.last.send(end_of_list(12))
         self.assertIsNone(self.watched.problem)
 
-    def test_the_problem_is_over_once_the_server_takes_the_request(self) -> None:
+    def test_the_problem_is_over_once_what_was_missed_has_come(self) -> None:
+        """Until then what is not in the store may be there: it would be taken for something unmeshed."""
         self.api.last.fail(TROUBLE)
-        self.assertEqual(self.watched.problem, str(TROUBLE))
         self.waits()
+        self.api.last.send(added("new", 11))
+        self.clock.advance(SHORT * 0.9)
+        self.assertEqual(self.watched.problem, str(TROUBLE))
+        self.clock.advance(SHORT * 0.1)
         self.assertIsNone(self.watched.problem)
+
+    def test_the_problem_is_not_over_if_the_watch_ends_meanwhile(self) -> None:
+        self.api.last.fail(TROUBLE)
+        self.waits()
+        self.api.last.fail(TROUBLE)
+        self.clock.advance(SHORT)
+        self.assertEqual(self.watched.problem, str(TROUBLE))
 
     def test_who_stops_it_while_it_waits_leaves_nothing_behind(self) -> None:
         self.api.last.fail(TROUBLE)
