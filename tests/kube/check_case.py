@@ -92,6 +92,17 @@ class CheckCase(InstallCase):
         change = {"metadata": {"labels": labels}}
         await self.call("PATCH", f"/api/v1/namespaces/{self.namespace}", change, kind="merge")
 
+    async def opt_out(self) -> None:
+        """Have the injector not asked about the next pods, which the API server takes up by a watch."""
+        await self.label_namespace(**{INJECT: None})
+        tried = {"metadata": {"name": "tried"}, "spec": {"containers": [{"name": "app", "image": "example.org/app:1"}]}}
+
+        async def unasked() -> bool:
+            path = f"/api/v1/namespaces/{self.namespace}/pods"
+            return (await self.ask("POST", path, tried, query={"dryRun": "All"}))[0] == 201
+
+        await self.wait_until(unasked, 30, "a namespace that has opted out")
+
     async def meshed_pod(self, name: str, ip: str, **changes: Any) -> Document:
         """Make a pod as the injector returns it, which is not asked: nobody runs it."""
         values = Values(
@@ -111,7 +122,7 @@ class CheckCase(InstallCase):
 
     async def bare_pod(self, name: str, ip: str, **spec: Any) -> Document:
         """Make a pod that the injector has not seen: its namespace asks for the mesh only afterwards."""
-        await self.label_namespace(**{INJECT: None})
+        await self.opt_out()
         made = await self.pod(name, ip, {"app": name}, **spec)
         await self.label_namespace(**{INJECT: "enabled"})
         return made
@@ -119,7 +130,7 @@ class CheckCase(InstallCase):
     async def create(self, pod: Document, ip: str) -> Document:
         await self.node(NODE)
         pod["spec"]["nodeName"] = NODE
-        await self.label_namespace(**{INJECT: None})
+        await self.opt_out()
         await self.call("POST", f"/api/v1/namespaces/{self.namespace}/pods", pod)
         await self.label_namespace(**{INJECT: "enabled"})
         return await self.run_pod(pod["metadata"]["name"], ip)
