@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from twisted.application.service import Service
@@ -15,7 +16,7 @@ from meshtx.errors import CredentialsError
 from meshtx.kube.api import ApiError
 
 
-class Looking(Service):
+class Looking(Service, ABC):
     """Looks at once, and from then on. What it finds is `_look`'s to keep.
 
     :param what: is looked at, in the log's words.
@@ -66,14 +67,14 @@ class Looking(Service):
         if not failure.check(CancelledError):
             self.log.failure("{what}: no longer looked at", failure, what=self._what)
 
+    @abstractmethod
     async def _look(self) -> None:
         """Look once.
 
         :raises ApiError: there is no answer.
         :raises CredentialsError: what is there cannot be used.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _wait(self) -> float:
         """Return the seconds until the next look."""
-        raise NotImplementedError
