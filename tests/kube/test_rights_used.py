@@ -6,8 +6,8 @@ Where lists can be streamed, `list` is not used: so here they cannot, as in a cl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
@@ -38,18 +38,10 @@ EVERYBODY = Rule("create", "selfsubjectaccessreviews", "authorization.k8s.io")
 class PagesOnly(KubeApi):
     """The API of a server that does not stream lists."""
 
-    def stream(
-        self,
-        path: str,
-        query: Query,
-        on_line: Callable[[bytes], None],
-        *,
-        silence: float,
-        begun: Callable[[], None] = lambda: None,
-    ) -> Deferred[None]:
+    def stream(self, path: str, query: Query, *arguments: Any, **options: Any) -> Deferred[None]:  # Any: as it has them
         if "sendInitialEvents" in query:
             return fail(ApiRefused("sendInitialEvents is forbidden", 422, "Invalid"))
-        return super().stream(path, query, on_line, silence=silence, begun=begun)
+        return super().stream(path, query, *arguments, **options)
 
 
 def of_program(namespace: str, program: Program) -> list[Document]:
