@@ -3,6 +3,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .stamps/ready
+NOT_OLD := import sys; sys.exit(sys.version_info < (3, 11) and f"meshtx: {sys.executable} is older than 3.11; name another: make PYTHON=...")
+# What is measured is the distribution's Python, which is what users run, in an environment of its own.
+BENCH_PYTHON ?= $(shell /usr/bin/python3 -c '$(NOT_OLD)' 2>/dev/null && echo /usr/bin/python3 || echo $(PYTHON))
+BENCH_BIN := .venv-bench/bin
+BENCH_READY := .stamps/ready-bench
 BREAK ?=
 BENCH ?=
 PATHS := meshtx twisted tests tools examples benchmarks
@@ -31,13 +36,13 @@ kube-test: $(READY) ## run the tests against Kubernetes, each process with a con
 lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
 	$(BIN)/python -m tests.mesh.loadbalancer.lab
 
-bench: $(READY) ## measure what it costs beside other sidecars (BENCH=--quick: in 4 minutes)
-	benchmarks/install.sh $(BIN)/python
-	$(BIN)/python -m benchmarks $(BENCH)
+bench: $(BENCH_READY) ## measure what it costs beside other sidecars (BENCH=--quick: in 4 minutes)
+	benchmarks/install.sh $(BENCH_BIN)/python
+	$(BENCH_BIN)/python -m benchmarks $(BENCH)
 
-profile: $(READY) ## draw where the time of our proxies goes, as flame graphs in benchmarks/results
-	benchmarks/install.sh $(BIN)/python
-	$(BIN)/python -m benchmarks.profile $(BENCH)
+profile: $(BENCH_READY) ## draw where the time of our proxies goes, as flame graphs in benchmarks/results
+	benchmarks/install.sh $(BENCH_BIN)/python
+	$(BENCH_BIN)/python -m benchmarks.profile $(BENCH)
 
 lint: $(READY) ## check style, format and types
 	$(BIN)/ruff check $(PATHS)
@@ -49,14 +54,22 @@ mutants: $(READY) ## remove one mechanism at a time and see its test fail
 
 clean: ## remove what make has made
 	[ ! -d .kube ] || $(BIN)/python -m tests.kube.control_plane down
-	rm -rf .venv .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
+	rm -rf .venv .venv-bench .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache meshtx/plugins/dropin.cache
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# $(1): a Python; $(2): where its environment is to be; $(3): what is installed there.
 # A flat layout hides the twistd plugin from an ordinary editable installation; the compat mode does not.
-$(READY): setup.cfg pyproject.toml tools/system_packages.sh
-	tools/system_packages.sh $(PYTHON)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "meshtx: $(PYTHON) is older than 3.11; name another: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+define set_up
+	tools/system_packages.sh $(1)
+	@$(1) -c '$(NOT_OLD)'
+	$(1) -m venv $(2)
+	$(2)/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '$(3)'
 	@mkdir -p .stamps && touch $@
+endef
+
+$(READY): setup.cfg pyproject.toml tools/system_packages.sh
+	$(call set_up,$(PYTHON),.venv,.[dev])
+
+$(BENCH_READY): setup.cfg pyproject.toml tools/system_packages.sh
+	$(call set_up,$(BENCH_PYTHON),.venv-bench,.)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import re
+import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -64,7 +66,7 @@ def about(ground: Ground) -> dict[str, str]:
     cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     ours = {
         "meshtx": __version__,
-        "Python": platform.python_version(),
+        "Python": f"{platform.python_version()} {built(sys.base_prefix, str(sysconfig.get_config_var('CONFIG_ARGS')))}",
         "Twisted": version("Twisted"),
         "pyOpenSSL": version("pyOpenSSL"),
         "its OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode().split()[1],
@@ -80,6 +82,20 @@ def about(ground: Ground) -> dict[str, str]:
         said = re.search(pattern, ground.says(where(), option))
         found[name] = said[1] if said else "unknown"
     return {"CPU": cpu[1] if cpu else platform.machine(), "Linux": platform.release(), **ours, **found}
+
+
+def built(prefix: str, configured: str) -> str:
+    """Say how Python was built, which its speed depends on.
+
+    The options of a distribution's tell nothing: Debian's are those of another build, that of the shared library.
+
+    :param prefix: where it is installed.
+    :param configured: the options of its build, as sysconfig has them.
+    """
+    if prefix == "/usr":
+        return f"as {platform.freedesktop_os_release()['PRETTY_NAME']} builds it"
+    options = (f"with{'' if each in configured else 'out'} {each}" for each in ("--enable-optimizations", "--with-lto"))
+    return f"configured {' and '.join(options)}"
 
 
 def key_exchanges(by_pair: Mapping[str, str]) -> str:

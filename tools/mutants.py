@@ -37,7 +37,7 @@ TIMEOUT = 60
 
 _NOT_COPIED = shutil.ignore_patterns(
     ".git",
-    ".venv",
+    ".venv*",
     ".tox",
     ".stamps",
     ".kube",

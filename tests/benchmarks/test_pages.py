@@ -1,5 +1,6 @@
 """What the benchmarks write: tables, pages, the plot, and the record that they are made from."""
 
+import platform
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import pages, peers, plot, table
 from benchmarks.peers.meshtx import Meshtx
 from benchmarks.peers.peer import Place
-from benchmarks.record import Record
+from benchmarks.record import Record, built
 from benchmarks.results import Results
 from meshtx.directory.document import parse
 from meshtx.errors import ConfigError
@@ -109,6 +110,21 @@ class TestRecord(SynchronousTestCase):
         record = Record({"rounds": "1"}, churn=CHURN)
         record.take(Record({"rounds": "5"}, FOUND))
         self.assertEqual(record.about, {"rounds": "5"})
+
+
+class TestBuilt(SynchronousTestCase):
+    """What an interpreter says about itself: of one that a distribution has built, only that."""
+
+    def test_the_options_that_make_it_fast_are_told(self) -> None:
+        for configured, said in (
+            ("'--enable-shared'", "configured without --enable-optimizations and without --with-lto"),
+            ("'--with-lto' '--enable-optimizations'", "configured with --enable-optimizations and with --with-lto"),
+        ):
+            self.assertEqual(built("/opt/python", configured), said)
+
+    def test_those_of_a_distribution_are_not_believed(self) -> None:
+        self.patch(platform, "freedesktop_os_release", lambda: {"PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"})
+        self.assertEqual(built("/usr", "'--with-lto'"), "as Debian GNU/Linux 12 (bookworm) builds it")
 
 
 class TestPeers(SynchronousTestCase):
