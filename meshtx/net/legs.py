@@ -41,8 +41,8 @@ from meshtx.wire.leg_frames import (
     Refuse,
     Reset,
     Retire,
+    data_pieces,
     encode,
-    encode_data,
 )
 from meshtx.wire.leg_state import TABLE, Input, Role, State, step
 from meshtx.wire.malformed import Malformed
@@ -148,7 +148,7 @@ class LegEnd(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Take frames."""
         if self._may_receive and self._stream is not None:
-            plain = self._parser.whole(data)
+            plain = self._parser.plain(data)
             if plain is not None:
                 self._stream.received(plain)
                 return
@@ -191,7 +191,10 @@ class LegEnd(Protocol):
     def send(self, data: bytes) -> None:
         """Send bytes of the application."""
         size = len(data)
-        self.transport.write(HEAD.pack(DATA | size) + data if 0 < size <= MAX_PAYLOAD else encode_data(data))
+        if 0 < size <= MAX_PAYLOAD:
+            self.transport.write(HEAD.pack(DATA | size) + data)
+        else:
+            self.transport.writeSequence(data_pieces(data))
 
     def finish(self) -> None:
         """Send FIN."""

@@ -17,7 +17,7 @@ close in order that no EOF announced is a cut, like any other loss.
 
 An end works on every transport with the methods of Twisted's `ITCPTransport`, `IConsumer` and `IPushProducer`:
 plain TCP, TLS, a leg. Each end is the push producer of the other's transport: a transport with more than
-64 KiB unsent stops the reading on the other side, so a direction holds that and one read, below 256 KiB.
+64 KiB unsent stops the reading on the other side, so a direction holds that and one read, 320 KiB at most.
 
 An end that is not being read sees neither FIN nor RST. That is bounded on both occasions: before `join` by
 the caller's deadlines for dialling and handshakes; afterwards because reading stops only while the other
@@ -26,7 +26,7 @@ side has bytes to write, and the kernel ends a peer that takes nothing for `Sock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import cast
@@ -48,6 +48,9 @@ class IStream(ITCPTransport, IConsumer, IPushProducer):
     A protocol above it that provides `IHalfCloseableProtocol` is told of the peer's EOF by `readConnectionLost`
     and may go on writing; a loss that comes without it was a cut.
     """
+
+    def writeSequence(data: Iterable[bytes | memoryview]) -> None:  # noqa: N805
+        """Write them one after another; what is a `memoryview` is not to change."""
 
 
 @dataclass(frozen=True, slots=True)

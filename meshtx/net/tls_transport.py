@@ -79,6 +79,7 @@ class TlsTransport(OverTcp):
         self._direct = isinstance(records, SocketRecords)
         if self._direct:
             self.write = tcp.write  # type: ignore[method-assign]  # which seals: two calls less a chunk
+            self.writeSequence = tcp.writeSequence  # type: ignore[method-assign, assignment]
         self._clock = clock
         self._linger = linger
         self._closing: Closing | None = None

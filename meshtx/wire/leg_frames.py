@@ -1,7 +1,7 @@
 """Leg frames: application connections, one after another, on one TLS connection (ALPN ``meshtx/1``).
 
-A frame is a type (1 byte), the payload's length (3 bytes, big-endian) and the payload; the whole fits one
-TLS record. Specified in docs/legs.md::
+A frame is a type (1 byte), the payload's length (3 bytes, big-endian) and the payload. DATA may be long, and is handed
+on as it comes; every other frame fits one TLS record. Specified in docs/legs.md::
 
     1 OPEN    a message: port, authority, client, protocol   client to server
     2 ACCEPT  nothing                                        server to client
@@ -36,9 +36,13 @@ HEADER = 4
 """Bytes before the payload."""
 
 MAX_FRAME = 2**14
-"""Bytes of a frame, so that it fits one TLS record (RFC 8446, section 5.1)."""
+"""Bytes of a frame that is held until it is whole: as many as one TLS record has (RFC 8446, section 5.1)."""
 
 MAX_PAYLOAD = MAX_FRAME - HEADER
+"""Bytes of a payload that fits one record with its head."""
+
+MAX_DATA = 2**24 - 1
+"""Bytes of the application in one frame: as many as its length can say."""
 
 MAX_TEXT = 320
 """Bytes of an authority: a name of 253, a port, room for brackets and a dot."""
@@ -71,7 +75,7 @@ class FrameType(IntEnum):
 DATA = int(FrameType.DATA) << 24
 """What is added to the length in `HEAD` of a DATA frame. These two are for who cannot afford a call a chunk."""
 
-_WHOLE = HEAD.pack(DATA | MAX_PAYLOAD)
+_LONGEST = DATA | MAX_DATA
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,24 +163,29 @@ def encode(frame: Frame) -> bytes:
 
 def encode_data(data: bytes) -> bytes:
     """Return DATA frames that hold these bytes: as few as there can be, none for none."""
-    size = len(data)
-    if size <= MAX_PAYLOAD:
-        return HEAD.pack(DATA | size) + data if size else b""
-    view, rest = memoryview(data), size % MAX_PAYLOAD  # no copy but the one of joining
-    parts = [part for at in range(0, size - rest, MAX_PAYLOAD) for part in (_WHOLE, view[at : at + MAX_PAYLOAD])]
-    if rest:
-        parts += (HEAD.pack(DATA | rest), view[-rest:])
-    return b"".join(parts)
+    return b"".join(data_pieces(data))
+
+
+def data_pieces(data: bytes) -> list[bytes | memoryview]:
+    """Return the same in pieces: each frame's head with what fills a record, and the rest, which is not copied."""
+    pieces: list[bytes | memoryview] = []
+    for at in range(0, len(data), MAX_DATA):
+        frame = memoryview(data)[at : at + MAX_DATA]
+        pieces.append(HEAD.pack(DATA | len(frame)) + frame[:MAX_PAYLOAD])
+        if len(frame) > MAX_PAYLOAD:
+            pieces.append(frame[MAX_PAYLOAD:])
+    return pieces
 
 
 class FrameParser:
-    """Reads one direction of a leg; holds at most one unfinished frame."""
+    """Reads one direction of a leg; holds at most one unfinished frame, and never one of DATA."""
 
-    __slots__ = ("_broken", "_held", "_wanted")
+    __slots__ = ("_broken", "_due", "_held", "_wanted")
 
     def __init__(self) -> None:
         self._held: bytes | bytearray = b""  # a buffer only while there is something in it
         self._wanted = HEADER
+        self._due = 0
         self._broken = False
 
     @property
@@ -184,20 +193,23 @@ class FrameParser:
         """Bytes kept."""
         return len(self._held)
 
-    def whole(self, data: bytes) -> bytes | None:
-        """Return the payload if these bytes are one DATA frame, or several that are full, and nothing else.
+    def plain(self, data: bytes) -> bytes | None:
+        """Return the application's bytes if here are those of one DATA frame, all or a part of it, and nothing else.
 
-        So they are most of the time; else they are still to be received.
+        So it is most of the time; else they are still to be received.
         """
-        size = len(data) - HEADER
-        if 0 < size <= MAX_PAYLOAD and not self._held and not self._broken:
+        size = len(data)
+        if self._due:
+            if size > self._due:
+                return None
+            self._due -= size
+            return data
+        size -= HEADER
+        if size > 0 and not self._held and not self._broken:
             (head,) = HEAD.unpack_from(data)
-            if head == DATA | size:
+            if head >= DATA | size and head <= _LONGEST:
+                self._due = head - (DATA | size)
                 return data[HEADER:]
-        elif len(data) % MAX_FRAME == 0 and data and not self._held and not self._broken:
-            view, starts = memoryview(data), range(0, len(data), MAX_FRAME)
-            if all([view[at : at + HEADER] == _WHOLE for at in starts]):  # noqa: C419  quicker than a generator
-                return b"".join([view[at + HEADER : at + MAX_FRAME] for at in starts])
         return None
 
     def receive_data(self, data: bytes) -> list[Event]:
@@ -207,7 +219,7 @@ class FrameParser:
         """
         if self._broken:
             return []
-        if self._held or len(data) < HEADER:
+        if self._held or (len(data) < HEADER and not self._due):
             if not self._held:
                 self._held = bytearray()
             self._held += data
@@ -218,32 +230,36 @@ class FrameParser:
         return self._read(data)
 
     def _read(self, data: bytes) -> list[Event]:
-        """Read whole frames and keep what is left. The inner loop of a relay: no object for each DATA frame."""
+        """Read frames and keep what is left. The inner loop of a relay: no object for each DATA frame."""
         events: list[Event] = []
         parts: list[bytes | memoryview] = []
         at, end = 0, len(data)
         view = memoryview(data) if end > MAX_FRAME else data  # several frames: no copy but the one of joining
         self._wanted = HEADER
-        while end - at >= HEADER:
-            (head,) = HEAD.unpack_from(data, at)
-            size = head & 0xFFFFFF
-            stop = at + HEADER + size
-            if size > MAX_PAYLOAD or stop > end:
-                self._wanted = HEADER + size
-                break
-            payload = view[at + HEADER : stop]
-            at = stop
-            if head == DATA | size and size:
-                parts.append(payload)
+        while at < end:
+            if self._due:
+                part = view[at : at + self._due]
+                parts.append(part)
+                at += len(part)
+                self._due -= len(part)
                 continue
-            if parts:
-                _flush(parts, events)
-            events.append(_decode(head >> 24, bytes(payload)))
+            if end - at < HEADER:
+                break
+            (head,) = HEAD.unpack_from(data, at)
+            if DATA < head <= _LONGEST:
+                at, self._due = at + HEADER, head - DATA
+                continue
+            stop = at + HEADER + (head & 0xFFFFFF)
+            if stop > end or stop - at > MAX_FRAME:
+                self._wanted = stop - at
+                break
+            _flush(parts, events)
+            events.append(_decode(head >> 24, bytes(view[at + HEADER : stop])))
+            at = stop
             if isinstance(events[-1], Malformed):
                 self._broken = True
                 return events
-        if parts:
-            _flush(parts, events)
+        _flush(parts, events)
         if self._wanted > MAX_FRAME:
             self._broken = True
             events.append(Malformed(f"frame of {self._wanted - HEADER} bytes, at most {MAX_PAYLOAD}"))
@@ -254,6 +270,8 @@ class FrameParser:
 
 def _flush(parts: list[bytes | memoryview], events: list[Event]) -> None:
     """Turn the payloads of neighbouring DATA frames into one event."""
+    if not parts:
+        return
     events.append(Data(bytes(parts[0]) if len(parts) == 1 else b"".join(parts)))
     parts.clear()
 

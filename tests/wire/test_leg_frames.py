@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import (
+    MAX_DATA,
     MAX_FRAME,
     MAX_PAYLOAD,
     Accept,
@@ -22,6 +23,7 @@ from meshtx.wire.leg_frames import (
     Refuse,
     Reset,
     Retire,
+    data_pieces,
     encode,
     encode_data,
 )
@@ -51,8 +53,9 @@ BROKEN = {
     b"\3\0\0\0": "frame of type 3 and 0 bytes",
     b"\3\0\0\2a\n": "frame of type 3 and 2 bytes",
     b"\3\0\1\1" + b"a" * 257: "frame of type 3 and 257 bytes",
-    b"\4\0\x3f\xfd": "frame of 16381 bytes, at most 16380",
-    b"\4\xff\xff\xff": "frame of 16777215 bytes, at most 16380",
+    b"\1\0\x3f\xfd": "frame of 16381 bytes, at most 16380",
+    b"\3\xff\xff\xff": "frame of 16777215 bytes, at most 16380",
+    b"\5\xff\xff\xff": "frame of 16777215 bytes, at most 16380",
     b"GET / HTTP/1.1\r\n\r\n": "frame of 4543520 bytes, at most 16380",
     b"\1\0\0\0": "OPEN with port 0",
     b"\1\0\0\4\x08\x80\x80\4": "OPEN with port 65536",
@@ -111,15 +114,23 @@ class FrameTests(SynchronousTestCase):
             [Data(b"hi!"), Fin(), Data(b"?")],
         )
 
-    def test_long_data_takes_frames_of_one_record_each(self) -> None:
-        for size, frames in ((0, 0), (1, 1), (MAX_PAYLOAD, 1), (MAX_PAYLOAD + 1, 2), (10 * MAX_PAYLOAD, 10)):
+    def test_long_data_takes_as_few_frames_as_its_length_can_say(self) -> None:
+        for size, frames in ((0, 0), (1, 1), (MAX_PAYLOAD + 1, 1), (MAX_DATA, 1), (MAX_DATA + 1, 2)):
             data = bytes(size)
             wire = encode_data(data)
             self.assertEqual(len(wire), size + 4 * frames)
             self.assertEqual(parse(wire), [Data(data)] if size else [])
-        self.assertEqual(encode_data(bytes(MAX_PAYLOAD + 9))[:4], b"\4\0\x3f\xfc")
-        self.assertEqual(len(encode_data(bytes(MAX_PAYLOAD))), MAX_FRAME)
-        self.assertEqual(encode(Data(b"x" * 20000)), encode_data(b"x" * 20000))
+        self.assertEqual(encode_data(bytes(20_000))[:4], b"\4\0\x4e\x20")
+        self.assertEqual(encode(Data(b"x" * 20_000)), encode_data(b"x" * 20_000))
+
+    def test_the_head_goes_with_what_fills_a_record_and_the_rest_is_not_copied(self) -> None:
+        data = bytes(range(256)) * 100
+        first, rest = data_pieces(data)
+        self.assertEqual(len(first), MAX_FRAME)
+        assert isinstance(rest, memoryview)
+        self.assertIs(rest.obj, data)
+        self.assertEqual(first + rest, encode_data(data))
+        self.assertEqual([len(piece) for piece in data_pieces(data[:MAX_PAYLOAD])], [MAX_FRAME])
 
     def test_an_open_that_nobody_would_take_is_not_sent(self) -> None:
         for opened in (
@@ -148,50 +159,58 @@ class FrameTests(SynchronousTestCase):
 STARTS = [b"", b"\1\0\0\x08", b"\1\0\1\0", b"\4\0\x3f\xfc"]
 
 
-class WholeTests(SynchronousTestCase):
-    """The short way for bytes that are whole DATA frames gives what the long one does, or leaves them to it."""
+class PlainTests(SynchronousTestCase):
+    """The short way for bytes of one DATA frame alone gives what the long one does, or leaves them to it."""
+
+    def setUp(self) -> None:
+        self.parser = FrameParser()
 
     def check(self, data: bytes, *, taken: bool) -> None:
-        parser = FrameParser()
-        plain = parser.whole(data)
+        plain = FrameParser().plain(data)
         self.assertEqual(plain is not None, taken)
         if plain is not None:
             self.assertEqual([Data(plain)], FrameParser().receive_data(data))
-        self.assertEqual(parser.held, 0)
 
     def test_one_frame(self) -> None:
-        for size in (1, 2, 1000, MAX_PAYLOAD):
+        for size in (1, 2, 1000, MAX_PAYLOAD, MAX_PAYLOAD + 1, 100_000):
             self.check(encode_data(b"x" * size), taken=True)
 
-    def test_several_that_are_full(self) -> None:
-        for number in (2, 3, 8):
-            self.check(encode_data(bytes(range(251)) * 600)[: MAX_FRAME * number], taken=True)
+    def test_a_part_of_one(self) -> None:
+        wire = encode_data(bytes(range(250)) * 100)
+        self.assertEqual(self.parser.plain(wire[:9]), wire[4:9])
+        self.assertEqual(self.parser.plain(wire[9:9000]), wire[9:9000])
+        self.assertEqual(self.parser.receive_data(wire[9000:9002]), [Data(wire[9000:9002])])
+        self.assertEqual(self.parser.plain(wire[9002:]), wire[9002:])
+        self.assertEqual(self.parser.held, 0)
+        self.assertEqual(self.parser.plain(b"\4\0\0\2hi"), b"hi")
 
     def test_what_is_something_else(self) -> None:
-        full = encode_data(b"x" * MAX_PAYLOAD)
         for data in (
             b"",
             b"\4",
             b"\4\0\0\0",
-            full[:-1],
-            full + full[:-1],
-            full + encode_data(b"y"),
-            full + b"\5" + full[1:],
-            full + encode(Fin()) + full[: MAX_FRAME - 4],
-            b"\4\0\x40\0" + b"x" * 2**14,
+            b"\4\0\0\0x",
+            b"\4\0\0\1xy",
+            b"\5\0\0\0",
+            b"\3\0\0\2no",
+            b"\5\0\0\1x",
+            encode_data(b"x") + encode_data(b"y"),
         ):
             self.check(data, taken=False)
 
+    def test_what_reaches_past_its_end_is_for_the_long_way(self) -> None:
+        self.assertEqual(self.parser.plain(b"\4\0\0\5he"), b"he")
+        self.assertIsNone(self.parser.plain(b"llo\5\0\0\0"))
+        self.assertEqual(self.parser.receive_data(b"llo\5\0\0\0"), [Data(b"llo"), Fin()])
+
     def test_what_comes_behind_a_part_belongs_to_it(self) -> None:
-        parser = FrameParser()
-        parser.receive_data(b"\4\0\0\x06x")
-        self.assertIsNone(parser.whole(encode_data(b"y")))
-        self.assertEqual(parser.receive_data(encode_data(b"y")), [Data(b"x" + encode_data(b"y"))])
+        self.parser.receive_data(b"\4\0\0\x06x")
+        self.assertEqual(self.parser.plain(encode_data(b"y")), encode_data(b"y"))
+        self.assertIsNone(self.parser.plain(b"\5"))
 
     def test_nothing_comes_behind_what_is_malformed(self) -> None:
-        parser = FrameParser()
-        parser.receive_data(b"\x63\0\0\0")
-        self.assertIsNone(parser.whole(encode_data(b"y")))
+        self.parser.receive_data(b"\x63\0\0\0")
+        self.assertIsNone(self.parser.plain(encode_data(b"y")))
 
 
 class FrameSplitTests(SynchronousTestCase):
@@ -219,9 +238,18 @@ class FrameSplitTests(SynchronousTestCase):
 
     def test_a_frame_is_kept_until_it_is_whole_and_then_no_more(self) -> None:
         parser = FrameParser()
-        wire = encode_data(b"x" * MAX_PAYLOAD)
-        for at in range(0, MAX_FRAME - 4, 4):
+        wire = encode(Refuse("x" * 256))
+        for at in range(0, 256, 4):
             self.assertEqual(parser.receive_data(wire[at : at + 4]), [])
-        self.assertEqual(parser.held, MAX_FRAME - 4)
-        self.assertEqual(parser.receive_data(wire[-4:]), [Data(b"x" * MAX_PAYLOAD)])
+        self.assertEqual(parser.held, 256)
+        self.assertEqual(parser.receive_data(wire[-4:]), [Refuse("x" * 256)])
         self.assertEqual(parser.held, 0)
+
+    def test_of_data_nothing_is_kept(self) -> None:
+        parser = FrameParser()
+        wire = encode_data(b"x" * MAX_FRAME)
+        self.assertEqual(parser.receive_data(wire[:3]), [])
+        self.assertEqual(parser.receive_data(wire[3:5]), [Data(b"x")])
+        for at in range(5, len(wire)):
+            self.assertEqual(parser.receive_data(wire[at : at + 1]), [Data(b"x")])
+            self.assertEqual(parser.held, 0)
