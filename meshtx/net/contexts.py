@@ -19,6 +19,7 @@ from meshtx.errors import CredentialsError
 from meshtx.net import openssl
 from meshtx.net.tls_peer import PeerCheck
 from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.chain import stand_in
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 
@@ -98,6 +99,7 @@ class Contexts:
         self.trust = trust
         self._clients: dict[tuple[str, ...], SSL.Context] = {}
         self._servers: dict[tuple[tuple[str, ...], bool], SSL.Context] = {}
+        self._issuer = None if credentials is None else stand_in(credentials.chain, trust)
         self._clients[()] = self._client_context(())  # so that bad credentials show now, not in a handshake
 
     def client(self, peer: Name, alpn: Sequence[str] = (), sni: str | None = None) -> SSL.Connection:
@@ -162,6 +164,8 @@ class Contexts:
         if store is None:
             raise CredentialsError("OpenSSL has no place for the trust anchors")
         self.trust.put_into(store)
+        if self._issuer is not None:  # each path of a peer of ours ends there: verified once, and not in each handshake
+            store.add_cert(crypto.X509.from_cryptography(self._issuer))
 
 
 def peer_check(connection: SSL.Connection) -> PeerCheck:

@@ -60,11 +60,16 @@ def make_ca(
     issuer: Ca | None = None,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
+    path_length: int | None = None,
+    more: Sequence[x509.ExtensionType] = (),
 ) -> Ca:
-    """Return a self-signed root, or with `issuer` an intermediate below it."""
+    """Return a self-signed root, or with `issuer` an intermediate below it.
+
+    :param more: extensions beside those of every authority.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     signer = issuer.key if issuer else key
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(_subject(common_name))
         .issuer_name(issuer.certificate.subject if issuer else _subject(common_name))
@@ -72,15 +77,17 @@ def make_ca(
         .serial_number(x509.random_serial_number())
         .not_valid_before(not_before or now() - DAY)
         .not_valid_after(not_after or now() + DAY)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(False, False, False, False, False, True, True, False, False),
             critical=True,
         )
-        .sign(signer, hashes.SHA256())
     )
+    for extension in more:
+        builder = builder.add_extension(extension, critical=False)
+    certificate = builder.sign(signer, hashes.SHA256())
     return Ca(key, certificate, (certificate, *issuer.chain) if issuer else ())
 
 

@@ -176,6 +176,32 @@ class ContextsTests(SynchronousTestCase):
         contexts = Contexts(make_leaf(issuer, VOTING), trust)
         self.assertEqual(self.session(contexts.client(VOTING), contexts.server())[1].peer, VOTING)
 
+    def test_who_has_our_issuer_is_verified_no_further(self) -> None:
+        """Seen by one that does not even show that issuer."""
+        issuer, other = make_ca("issuer", issuer=CA), make_ca("other", issuer=CA)
+        ours = Contexts(make_leaf(issuer, WEB), CA.trust)
+        for ca, verified in ((issuer, True), (other, False)):
+            whole = make_leaf(ca, VOTING)
+            bare = Credentials(whole.key, whole.chain[:1], VOTING, whole.not_before, whole.not_after)
+            server = Contexts(bare, CA.trust).server(require_peer=False)
+            if verified:
+                self.assertEqual(self.session(ours.client(VOTING), server)[0].peer, VOTING)
+            else:
+                self.assertRaises(TlsError, shake, ours.client(VOTING), server)
+
+    def test_who_has_another_issuer_of_the_same_root_is_verified_up_to_it(self) -> None:
+        issuer, other = make_ca("issuer", issuer=CA), make_ca("other", issuer=CA)
+        server = Contexts(make_leaf(other, VOTING), CA.trust).server()
+        client = Contexts(make_leaf(issuer, WEB), CA.trust).client(VOTING)
+        self.assertEqual([each.peer for each in self.session(client, server)], [VOTING, WEB])
+
+    def test_an_issuer_that_the_anchors_do_not_trust_is_none(self) -> None:
+        stranger = make_ca()
+        issuer = make_ca("issuer", issuer=stranger)
+        ours = Contexts(make_leaf(issuer, WEB), CA.trust)
+        server = Contexts(make_leaf(issuer, VOTING), stranger.trust).server()
+        self.assertRaises(TlsError, shake, ours.client(VOTING), server)
+
     def test_nothing_is_resumed(self) -> None:
         """Not even for a client that tries: each connection proves the peer's name anew."""
         for require in (True, False):
