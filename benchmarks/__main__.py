@@ -15,10 +15,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import pages, peers, run, servers
+from benchmarks import pages, run, servers
 from benchmarks.ground import Ground
 from benchmarks.measures.churn import churn
 from benchmarks.measures.scale import scale
+from benchmarks.peers.roster import ALL
 from benchmarks.record import Record, about, key_exchanges
 from meshtx.demo.privilege import become_root_of_our_own, may_make_namespaces
 from meshtx.errors import MeshtxError
@@ -35,7 +36,7 @@ JSON = Path(__file__).parent / "results" / "results.json"
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    names = [peer.name for peer in peers.ALL]
+    names = [peer.name for peer in ALL]
     known = [*run.MEASURES, *STUDIES]
     parser = argparse.ArgumentParser(prog="benchmarks")
     parser.add_argument("what", nargs="*", metavar="MEASURE", help=f"of {', '.join(known)}; all without")
@@ -61,7 +62,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def measure(options: argparse.Namespace) -> Record:
     """Measure what was asked for."""
-    kinds = [peer for peer in peers.ALL if peer.name in options.peers]
+    kinds = [peer for peer in ALL if peer.name in options.peers]
     with Ground() as ground:
         servers.start(ground)
         how = {"rounds": str(options.rounds), "seconds of each measure": f"{options.seconds:g}"}

@@ -1,9 +1,17 @@
 """What is read of a ServerHello: the pairs must do the same work."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.agreed import Agreed, server_hello
+from benchmarks import agreed
+from benchmarks.agreed import Agreed, Watch, server_hello
+from benchmarks.peers.peer import Peer, Place
+from benchmarks.peers.roster import ALL
 from benchmarks.record import key_exchanges
+from meshtx.demo.lab import LabError
 
 
 def extension(kind: int, data: bytes) -> bytes:
@@ -46,6 +54,27 @@ class TestServerHello(SynchronousTestCase):
         whole = hello(NEWEST, SHARE)
         for data in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", whole[:20], b"\x15" + whole[1:]):
             self.assertIsNone(server_hello(data))
+
+
+class TestWatch(SynchronousTestCase):
+    """Nothing at all was seen on the wire."""
+
+    def setUp(self) -> None:
+        self.patch(agreed.capture, "streams", lambda _file: [])
+        recorder = SimpleNamespace(until=lambda *_: None, stop=lambda: None)
+        self.ground: Any = SimpleNamespace(folder=Path(), load_cpu=0, start=lambda *_, **__: recorder, key_exchanges={})
+
+    def check(self, peer: Peer) -> None:
+        pair: Any = SimpleNamespace(name=peer.name, peer=peer, place=Place(peer.name, 0, 8000, Path(), {}))
+        Watch(self.ground, "test").check([pair])
+
+    def test_only_a_pair_that_says_so_may_do_without_tls(self) -> None:
+        for peer in ALL:
+            if peer.tls:
+                self.assertRaisesRegex(LabError, f"{peer.name} has agreed on nothing", self.check, peer)
+            else:
+                self.check(peer)
+        self.assertEqual(self.ground.key_exchanges, {})
 
 
 class TestKeyExchanges(SynchronousTestCase):
