@@ -194,7 +194,15 @@ class LegEnd(Protocol):
         if 0 < size <= MAX_PAYLOAD:
             self.transport.write(HEAD.pack(DATA | size) + data)
         else:
-            self.transport.writeSequence(data_pieces(data))
+            self._send_long(data)
+
+    def _send_long(self, data: bytes) -> None:
+        pieces = data_pieces(data)
+        write = getattr(self.below, "write_pieces", None)
+        if write is not None:
+            write(pieces)
+        else:
+            self.transport.write(b"".join(pieces))
 
     def finish(self) -> None:
         """Send FIN."""

@@ -139,13 +139,9 @@ class QuickTransport(ResetUnlessWhole):
         data, self._ahead = self._ahead, b""
         self.write(data)
 
-    def writeSequence(self, iovec: Iterable[bytes | memoryview]) -> None:
-        """Write them joined; by a channel, which has a record for each, one by one."""
-        if self._channel is None:
-            self.write(b"".join(iovec))
-        else:
-            for data in iovec:
-                self.write(data)
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Write them joined."""
+        self.write(b"".join(iovec))
 
     def writeSomeData(self, data: bytes | memoryview) -> int | ConnectionLost:
         """Give bytes to the kernel; Twisted's hook."""

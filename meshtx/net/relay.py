@@ -26,7 +26,7 @@ side has bytes to write, and the kernel ends a peer that takes nothing for `Sock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import cast
@@ -48,9 +48,6 @@ class IStream(ITCPTransport, IConsumer, IPushProducer):
     A protocol above it that provides `IHalfCloseableProtocol` is told of the peer's EOF by `readConnectionLost`
     and may go on writing; a loss that comes without it was a cut.
     """
-
-    def writeSequence(data: Iterable[bytes | memoryview]) -> None:  # noqa: N805
-        """Write them one after another; what is a `memoryview` is not to change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.quick import QuickTransport
 from meshtx.net.records import Close, RecordLayer
 from meshtx.net.socket_records import SocketRecords
 from meshtx.net.tls_tcp import Closing, ITcp, OverTcp
@@ -79,7 +80,6 @@ class TlsTransport(OverTcp):
         self._direct = isinstance(records, SocketRecords)
         if self._direct:
             self.write = tcp.write  # type: ignore[method-assign]  # which seals: two calls less a chunk
-            self.writeSequence = tcp.writeSequence  # type: ignore[method-assign, assignment]
         self._clock = clock
         self._linger = linger
         self._closing: Closing | None = None
@@ -241,6 +241,14 @@ class TlsTransport(OverTcp):
             self._records.send_soon(data)
         else:
             self.write(data)
+
+    def write_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Write them one after another, each from the beginning of a record: without a copy, if TCP has such a way."""
+        if isinstance(self._tcp, QuickTransport) and self._direct:
+            for piece in pieces:
+                self._tcp.write(piece)
+        else:
+            self.write(b"".join(pieces))
 
     def behind(self, call: Callable[[], object]) -> None:
         """Call when what is being done now is done: in a later turn of the reactor at the latest."""

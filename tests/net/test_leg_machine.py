@@ -8,7 +8,6 @@ and on no other; an end is heard once, behind everything that was said, or there
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,10 +62,6 @@ class Pipe:
     def write(self, data: bytes) -> None:
         if not self.ended and data:
             self.other.waiting.append(data)
-
-    def writeSequence(self, iovec: Iterable[bytes | memoryview]) -> None:
-        for data in iovec:
-            self.write(bytes(data))
 
     def loseConnection(self) -> None:
         if not self.ended:
