@@ -34,8 +34,8 @@ try:
     BUFFER: Any = _ffi.new("char[]", SIZE)
     """One for all connections: every use copies out of it before anything else can run."""
 
-    SLOTS: list[Any] = [BUFFER + number * 2**14 for number in range(1, 16)]
-    """Where the second to sixteenth record go, if those before them are whole ones."""
+    SLOTS: list[Any] = [BUFFER + number * 2**14 for number in range(1, 15)]
+    """Where the second to fifteenth record go, if those before them are whole ones."""
 
     VIEW: Any = _ffi.buffer(BUFFER)
     pointer: Any = _ffi.from_buffer

@@ -1,6 +1,6 @@
 """Quick transports: the same as `meshtx.net.transports`, with less work for each chunk.
 
-    kernel ──▶ one buffer for all connections ──▶ protocol.dataReceived
+    kernel ──▶ one buffer for all connections ──▶ protocol.dataReceived     in bulk without it
     kernel ◀── at once, where nothing waits ◀──── write
 
 What the kernel does not take at once goes Twisted's way: its buffer, its producers, its ends. They need a reactor
@@ -31,10 +31,10 @@ from meshtx.net.sockets import disarm
 from meshtx.net.transports import INHERITED, Client, ResetUnlessWhole, Server
 from meshtx.wire.leg_frames import HEADER, MAX_FRAME
 
-SIZE = 16 * MAX_FRAME - HEADER
+SIZE = 15 * MAX_FRAME - HEADER
 """Bytes read at once: with the head of a leg's frame they fill records; a short one at the end of each read would be a
 packet and an event of its own. Each is a write on the other side, which wakes who reads there: half of it costs bulk a
-tenth more."""
+tenth more. With the record that TLS may still hold it is below the 256 KiB that are kept of a connection that waits."""
 
 _BUFFER = bytearray(SIZE)  # for all: every use copies out of it before anything else can run
 _VIEW = memoryview(_BUFFER)

@@ -17,7 +17,7 @@ close in order that no EOF announced is a cut, like any other loss.
 
 An end works on every transport with the methods of Twisted's `ITCPTransport`, `IConsumer` and `IPushProducer`:
 plain TCP, TLS, a leg. Each end is the push producer of the other's transport: a transport with more than
-64 KiB unsent stops the reading on the other side, so a direction holds that and one read, 320 KiB at most.
+64 KiB unsent stops the reading on the other side, so a direction holds that and one read, below 384 KiB.
 
 An end that is not being read sees neither FIN nor RST. That is bounded on both occasions: before `join` by
 the caller's deadlines for dialling and handshakes; afterwards because reading stops only while the other

@@ -34,7 +34,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.net.failures import TlsError, TlsFailure
-from meshtx.net.quick import QuickTransport
 from meshtx.net.records import Close, RecordLayer
 from meshtx.net.socket_records import SocketRecords
 from meshtx.net.tls_tcp import Closing, ITcp, OverTcp
@@ -244,9 +243,9 @@ class TlsTransport(OverTcp):
 
     def write_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write them one after another, each from the beginning of a record: without a copy, if TCP has such a way."""
-        if isinstance(self._tcp, QuickTransport) and self._direct:
+        if self._direct:
             for piece in pieces:
-                self._tcp.write(piece)
+                self.write(piece)  # type: ignore[arg-type]  # it is TCP's, which takes both
         else:
             self.write(b"".join(pieces))
 

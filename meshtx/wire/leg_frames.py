@@ -337,10 +337,15 @@ def _open_payload(opened: Open) -> bytes:
 def _problem(opened: Open) -> str:
     if not 1 <= opened.port <= 65535:
         return f"OPEN with port {opened.port}"
+    return _problem_of_texts(opened.authority, opened.source_known, opened.protocol)
+
+
+@lru_cache(maxsize=256)
+def _problem_of_texts(authority: str, source_known: str, protocol: str) -> str:
     for name, text, bound in (
-        ("authority", opened.authority, MAX_TEXT),
-        ("source_known", opened.source_known, MAX_WORD),
-        ("protocol", opened.protocol, MAX_WORD),
+        ("authority", authority, MAX_TEXT),
+        ("source_known", source_known, MAX_WORD),
+        ("protocol", protocol, MAX_WORD),
     ):
         if len(text) > bound or not _TEXT.fullmatch(text):
             return f"OPEN with a bad {name}"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
@@ -33,7 +33,7 @@ class Ca:
     :param chain: what a leaf is to send behind itself: intermediates, issuer first; empty for a root.
     """
 
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
 
@@ -61,13 +61,16 @@ def make_ca(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
     path_length: int | None = None,
+    key_id: bool = True,
     more: Sequence[x509.ExtensionType] = (),
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> Ca:
     """Return a self-signed root, or with `issuer` an intermediate below it.
 
+    :param key_id: it names its key, so that its leaves can.
     :param more: extensions beside those of every authority.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     signer = issuer.key if issuer else key
     builder = (
         x509.CertificateBuilder()
@@ -78,14 +81,14 @@ def make_ca(
         .not_valid_before(not_before or now() - DAY)
         .not_valid_after(not_after or now() + DAY)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .add_extension(
             x509.KeyUsage(False, False, False, False, False, True, True, False, False),
             critical=True,
         )
     )
-    for extension in more:
+    named = [x509.SubjectKeyIdentifier.from_public_key(key.public_key())] if key_id else []
+    for extension in (*named, *more):
         builder = builder.add_extension(extension, critical=False)
     certificate = builder.sign(signer, hashes.SHA256())
     return Ca(key, certificate, (certificate, *issuer.chain) if issuer else ())

@@ -190,7 +190,8 @@ class ContextsTests(SynchronousTestCase):
                 self.assertRaises(TlsError, shake, ours.client(VOTING), server)
 
     def test_who_has_another_issuer_of_the_same_root_is_verified_up_to_it(self) -> None:
-        issuer, other = make_ca("issuer", issuer=CA), make_ca("other", issuer=CA)
+        """As that is which comes after ours, and has its name."""
+        issuer, other = make_ca("issuer", issuer=CA), make_ca("issuer", issuer=CA)
         server = Contexts(make_leaf(other, VOTING), CA.trust).server()
         client = Contexts(make_leaf(issuer, WEB), CA.trust).client(VOTING)
         self.assertEqual([each.peer for each in self.session(client, server)], [VOTING, WEB])

@@ -44,6 +44,17 @@ class ServerTests(LegCase):
         self.calls[0].accept(self.app)
         self.assertApp("made", ended(LegMalformed, "more than 262144 bytes came through a pause"))
 
+    def test_long_data_is_not_copied_where_the_transport_has_a_way(self) -> None:
+        self.server(Open(80), accept=True)
+        sent: list[list[bytes | memoryview]] = []
+        self.below.write_pieces = sent.append  # type: ignore[attr-defined]
+        data = bytes(20_000)
+        self.app.transport.write(data)
+        ((first, rest),) = sent
+        assert isinstance(rest, memoryview)
+        self.assertIs(rest.obj, data)
+        self.assertEqual(first + rest, encode_data(data))
+
     def test_a_refusal_closes_in_order(self) -> None:
         leg = self.server(Open(80), Data(b"early"))
         self.calls[0].refuse("no_rule")

@@ -10,6 +10,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
+from meshtx.net.quick import SIZE
 from tests.net.transport_case import BIG, Accepted, HalfCloseable, Peer, TransportCase, turns, unsent
 
 
@@ -161,6 +162,33 @@ class LastTests(Accepted, TransportCase):
         end, peer, _ = await self.leaving(1)
         end.transport.connectionLost(Failure(ConnectionDone()))
         self.assertEqual((await deferToThread(peer.read_to_the_end))[1], "reset")
+
+
+class Full:
+    """A socket that always has more to read."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def recv_into(self, buffer: bytearray) -> int:
+        self.calls.append("into")
+        return len(buffer)
+
+    def recv(self, size: int) -> bytes:
+        self.calls.append("new")
+        return bytes(size if len(self.calls) < 3 else 1)
+
+
+class BulkTests(Accepted, TransportCase):
+    async def test_behind_a_full_read_the_next_is_read_to_where_it_stays(self) -> None:
+        end = HalfCloseable()
+        await self.connect(end)
+        kernel, end.transport.socket = end.transport.socket, Full()
+        for _ in range(4):
+            end.transport.doRead()
+        full, end.transport.socket = end.transport.socket, kernel
+        self.assertEqual(full.calls, ["into", "new", "new", "into"])
+        self.assertEqual(len(end.got), 3 * SIZE + 1)
 
 
 class SoonTests(Accepted, TransportCase):

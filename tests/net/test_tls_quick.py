@@ -35,6 +35,10 @@ class QuickEndsTests(test_tls_transport.EndsTests):
     transports = Transports.QUICK
 
 
+class QuickPiecesTests(test_tls_transport.PiecesTests):
+    transports = Transports.QUICK
+
+
 class QuickCallsTests(test_tls_transport.CallsTests):
     transports = Transports.QUICK
 

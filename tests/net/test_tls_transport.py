@@ -8,6 +8,7 @@ from twisted.trial.unittest import SkipTest
 from zope.interface.verify import verifyObject
 
 from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.poller import Transports
 from tests.net.tls_pair import (
     BIG,
     Case,
@@ -149,6 +150,40 @@ class EndsTests(Case):
             s.app.transport.loseConnection()
             transport.loseConnection()
             self.assertIsInstance(await s.app.lost, ConnectionDone)
+
+
+class PiecesTests(Case):
+    """What is written in pieces."""
+
+    async def test_they_go_to_tcp_as_they_are_if_it_takes_them_and_joined_if_not(self) -> None:
+        c, _ = await self.pair()
+        written: list[object] = []
+        self.patch(c.app.transport, "write", written.append)
+        rest = memoryview(b"b")
+        c.app.transport.write_pieces([b"a", rest])
+        if self.transports is Transports.QUICK:
+            self.assertEqual(written[0], b"a")
+            self.assertIs(written[1], rest)
+        else:
+            self.assertEqual(written, [b"ab"])
+
+    async def test_they_arrive(self) -> None:
+        c, s = await self.pair()
+        c.app.transport.write_pieces([b"a" * 2**14, memoryview(b"b" * 2**20)])
+        c.app.transport.loseWriteConnection()
+        await s.app.eof
+        self.assertEqual(s.app.data, b"a" * 2**14 + b"b" * 2**20)
+
+    async def test_behind_an_end_they_are_ignored(self) -> None:
+        c, s = await self.pair()
+        c.app.transport.loseWriteConnection()
+        c.app.transport.write_pieces([b"a", memoryview(b"b")])
+        await s.app.eof
+        self.assertEqual(s.app.data, b"")
+        s.app.transport.write(b"answer")
+        s.app.transport.loseConnection()
+        await c.app.eof
+        self.assertEqual(c.app.data, b"answer")
 
 
 class CallsTests(Case):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.pki.bundle import TrustBundle
@@ -60,6 +61,26 @@ class StandInTests(SynchronousTestCase):
         for extension in (names, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])):
             root = make_ca(more=[extension])
             self.assertIsNone(of(make_ca("issuer", issuer=root), root))
+
+    def test_not_one_that_another_of_its_name_could_not_be_told_from(self) -> None:
+        """The next issuer has its name: OpenSSL would take this one for that, and refuse whom that has issued for."""
+        self.assertIsNone(of(make_ca("issuer", issuer=ROOT, key_id=False)))
+
+    def test_not_below_one_that_is_too_weak_for_a_handshake(self) -> None:
+        for bits, stands in ((1024, False), (2048, True)):
+            root = make_ca(key=rsa.generate_private_key(65537, bits))
+            issuer = make_ca("issuer", issuer=root)
+            self.assertEqual(of(issuer, root) is not None, stands)
+
+    def test_not_below_an_anchor_that_allows_none_below(self) -> None:
+        root = make_ca(path_length=0)
+        self.assertIsNone(of(make_ca("issuer", issuer=root, path_length=0), root))
+
+    def test_not_below_what_cannot_be_read(self) -> None:
+        odd = x509.UnrecognizedExtension(ExtensionOID.NAME_CONSTRAINTS, bytes.fromhex("3009a0073005a303020101"))
+        between = make_ca("between", issuer=ROOT, more=[odd])
+        self.assertIsNone(of(make_ca("issuer", issuer=between)))
+        self.assertIsNone(stand_in((), ROOT.trust))
 
     def test_not_where_an_authority_below_it_may_be_one_too_many(self) -> None:
         root = make_ca(path_length=1)
