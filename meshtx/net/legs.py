@@ -137,6 +137,7 @@ class LegEnd(Protocol):
         self._may_receive = False
         self._clock = clock
         self._parser = FrameParser()
+        self.take_head = self._parser.take_head
         self._stream: LegStream | None = None
         self._deadline = Deadline(clock)
         self._aborted = False
@@ -197,8 +198,7 @@ class LegEnd(Protocol):
             self._send_long(data)
 
     def _send_long(self, data: bytes) -> None:
-        pieces = data_pieces(data)
-        write = getattr(self.below, "write_pieces", None)
+        write, pieces = getattr(self.below, "write_pieces", None), data_pieces(data)
         if write is not None:
             write(pieces)
         else:

@@ -36,6 +36,8 @@ SIZE = 15 * MAX_FRAME - HEADER
 packet and an event of its own. Each is a write on the other side, which wakes who reads there: half of it costs bulk a
 tenth more. With the record that TLS may still hold it is below the 256 KiB that are kept of a connection that waits."""
 
+bytearray(4 * SIZE)  # freed at once: glibc keeps twice as much from then on, and does not ask for it anew in each turn
+
 _BUFFER = bytearray(SIZE)  # for all: every use copies out of it before anything else can run
 _VIEW = memoryview(_BUFFER)
 

@@ -35,6 +35,8 @@ class SocketRecords:
         self.connection = on_socket(connection, transport.getHandle())
         self._transport = transport
         self._check = peer_check(connection)
+        self.head: Callable[[memoryview, int], int] | None = None
+        """Says how many bytes at the beginning of a long read are not to be copied, for the protocol has taken them."""
         self._shaken = False
         self.ended: Close | TlsError | None = None
 
@@ -192,7 +194,8 @@ class FastSocketRecords(SocketRecords):
                 got += RECORD
             if 0 < read < RECORD:
                 got += read
-        plain = openssl.VIEW[:got]
+        taken = self.head(openssl.VIEW, got) if got > RECORD and self.head is not None else 0
+        plain = openssl.VIEW[taken:got]
         if read <= 0 and openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             return self._unusual(plain, read)
         return plain

@@ -212,6 +212,23 @@ class FrameParser:
                 return data[HEADER:]
         return None
 
+    def take_head(self, data: bytes | memoryview, size: int) -> int:
+        """Take the head of a DATA frame, if bytes that come next begin with one and have nothing else behind it.
+
+        So its receiver copies the application's bytes alone.
+
+        :param data: a buffer that begins with them; whoever calls hands on those behind the head, before any others.
+        :param size: how many they are.
+        :returns: how many bytes were taken: `HEADER`, or none.
+        """
+        if self._due or self._held or self._broken or size <= HEADER:
+            return 0
+        (head,) = HEAD.unpack_from(data)
+        if not DATA | (size - HEADER) <= head <= _LONGEST:
+            return 0
+        self._due = head - DATA
+        return HEADER
+
     def receive_data(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete, in order. Nothing follows a Malformed.
 

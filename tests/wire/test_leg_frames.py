@@ -213,6 +213,41 @@ class PlainTests(SynchronousTestCase):
         self.assertIsNone(self.parser.plain(encode_data(b"y")))
 
 
+class TakeHeadTests(SynchronousTestCase):
+    """A head that is taken where the bytes have been read, so that they are copied without it."""
+
+    def setUp(self) -> None:
+        self.parser = FrameParser()
+
+    def take(self, data: bytes) -> int:
+        return self.parser.take_head(memoryview(data + b"left over"), len(data))
+
+    def test_of_a_frame_or_its_beginning(self) -> None:
+        wire = encode_data(b"x" * 20_000)
+        for size in (5, 10_000, len(wire)):
+            for behind in (self.parser.plain, lambda data: joined(self.parser.receive_data(data))[0].data):
+                self.assertEqual(self.take(wire[:size]), 4)
+                self.assertEqual(behind(wire[4:size]), wire[4:size])
+                self.parser = FrameParser()
+
+    def test_what_comes_behind_such_a_beginning_is_the_rest(self) -> None:
+        self.assertEqual(self.take(b"\4\0\0\5he"), 4)
+        self.assertEqual(self.parser.plain(b"he"), b"he")
+        self.assertEqual(self.take(b"\4\0\0\1!"), 0)
+        self.assertEqual(self.parser.receive_data(b"llo\5\0\0\0"), [Data(b"llo"), Fin()])
+
+    def test_of_nothing_else(self) -> None:
+        for data in (b"", b"\4\0\0\1", b"\4\0\0\0x", b"\4\0\0\1xy", b"\5\0\0\1x", b"\3\0\0\1x"):
+            self.assertEqual(self.take(data), 0)
+            self.assertEqual(self.parser.plain(b"\4\0\0\1x"), b"x")
+
+    def test_not_behind_a_part_of_a_head_or_what_is_malformed(self) -> None:
+        self.parser.receive_data(b"\4\0")
+        self.assertEqual(self.take(b"\4\0\0\1x"), 0)
+        self.parser.receive_data(b"\0\0" + b"\x63\0\0\0")
+        self.assertEqual(self.take(b"\4\0\0\1x"), 0)
+
+
 class FrameSplitTests(SynchronousTestCase):
     """The events are the same however the bytes arrive."""
 
