@@ -37,11 +37,16 @@ class Results:
     def ratio(self, pair: str, other: str, figure: str) -> float | None:
         """Return the median of the ratios within each round, which what disturbs the machine changes least.
 
-        What is a difference may come out below zero, by the noise of what it is taken from: that has no ratio.
+        What is a difference may come out below zero, by the noise of what it is taken from. Such a round has no ratio,
+        and those without it would be the worse ones: so then it is the ratio of the medians, if there is one.
         """
-        both = zip(self.series(pair, figure), self.series(other, figure), strict=False)
-        found = [our / their for our, their in both if their > 0 and our >= 0]
-        return statistics.median(found) if found else None
+        ours, theirs = self.series(pair, figure), self.series(other, figure)
+        if not ours or not theirs:
+            return None
+        if min(*ours, *theirs) > 0:
+            return statistics.median(our / their for our, their in zip(ours, theirs, strict=False))
+        most = statistics.median(theirs)
+        return statistics.median(ours) / most if most > 0 else None
 
     def growth(self, pair: str, figure: str, per: str = "") -> tuple[float, float] | None:
         """Return what a series that grew with time was at first, its start left out, and at last.

@@ -43,6 +43,7 @@ from meshtx.wire.leg_frames import (
     Retire,
     data_pieces,
     encode,
+    encode_data,
 )
 from meshtx.wire.leg_state import TABLE, Input, Role, State, step
 from meshtx.wire.malformed import Malformed
@@ -137,7 +138,6 @@ class LegEnd(Protocol):
         self._may_receive = False
         self._clock = clock
         self._parser = FrameParser()
-        self.take_head = self._parser.take_head
         self._stream: LegStream | None = None
         self._deadline = Deadline(clock)
         self._aborted = False
@@ -162,6 +162,10 @@ class LegEnd(Protocol):
                 self._kill(event.reason)
             else:
                 self._take(event)
+
+    def take_head(self, data: memoryview, size: int) -> int:
+        """Take the head of what comes next, as `FrameParser` does."""
+        return self._parser.take_head(data, size)
 
     def readConnectionLost(self) -> None:
         """Take the end of the peer's direction: after the leg's, or amidst a connection."""
@@ -194,15 +198,10 @@ class LegEnd(Protocol):
         size = len(data)
         if 0 < size <= MAX_PAYLOAD:
             self.transport.write(HEAD.pack(DATA | size) + data)
+        elif hasattr(self.below, "write_pieces"):
+            self.below.write_pieces(data_pieces(data))
         else:
-            self._send_long(data)
-
-    def _send_long(self, data: bytes) -> None:
-        write, pieces = getattr(self.below, "write_pieces", None), data_pieces(data)
-        if write is not None:
-            write(pieces)
-        else:
-            self.transport.write(b"".join(pieces))
+            self.transport.write(encode_data(data))
 
     def finish(self) -> None:
         """Send FIN."""

@@ -103,7 +103,8 @@ class QuickTransport(ResetUnlessWhole):
                 data = self.socket.recv(SIZE) if self._bulk else bytes(_VIEW[: self.socket.recv_into(_BUFFER)])
                 if not data:
                     return main.CONNECTION_DONE
-                self._bulk = len(data) == SIZE
+                if (len(data) == SIZE) is not self._bulk:  # of its own only where it ever was so
+                    self._bulk = not self._bulk
         except BlockingIOError:
             return None
         except OSError:

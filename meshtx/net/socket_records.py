@@ -31,12 +31,13 @@ class SocketRecords:
     :param transport: gives up its socket: nothing has been read from it.
     """
 
+    head: Callable[[memoryview, int], int] | None = None
+    """Says how many bytes at the beginning of a long read are not to be copied, for the protocol has taken them."""
+
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         self.connection = on_socket(connection, transport.getHandle())
         self._transport = transport
         self._check = peer_check(connection)
-        self.head: Callable[[memoryview, int], int] | None = None
-        """Says how many bytes at the beginning of a long read are not to be copied, for the protocol has taken them."""
         self._shaken = False
         self.ended: Close | TlsError | None = None
 

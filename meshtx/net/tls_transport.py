@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -72,7 +73,6 @@ class TlsTransport(OverTcp):
     log = Logger()
     disconnecting = False
     """True from `loseConnection` on."""
-    _take_head: Callable[[memoryview, int], int] | None = None
 
     def __init__(self, tcp: ITcp, records: RecordLayer, clock: IReactorTime, linger: float) -> None:
         super().__init__(tcp)
@@ -96,8 +96,7 @@ class TlsTransport(OverTcp):
     def start(self, protocol: IProtocol) -> None:
         """Connect the protocol, and give it what came behind the handshake."""
         self._app = protocol
-        self._take_head = getattr(protocol, "take_head", None)
-        if self._take_head is not None and isinstance(self._records, SocketRecords):
+        if isinstance(self._records, SocketRecords) and hasattr(protocol, "take_head"):
             self._records.head = self._head
         self._valve.open()
         self._guard(protocol.makeConnection, self)
@@ -126,7 +125,8 @@ class TlsTransport(OverTcp):
 
     def _head(self, plain: memoryview, size: int) -> int:
         """Have the protocol take the head of what it gets next, if it gets it at once, and so before anything else."""
-        return self._take_head(plain, size) if self._reading is _Reading.FLOWING and self._take_head else 0
+        taker: Any = self._app
+        return taker.take_head(plain, size) if self._reading is _Reading.FLOWING and taker is not None else 0
 
     def tcp_ended(self) -> None:
         """Take the peer's end of TCP."""

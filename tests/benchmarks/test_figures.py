@@ -91,12 +91,11 @@ class TestResults(SynchronousTestCase):
 
 
 class TestBars(SynchronousTestCase):
-    def test_a_difference_below_zero_has_no_ratio(self) -> None:
-        found = Results()
-        for ours, theirs in ((-1.0, 2.0), (3.0, -2.0), (4.0, 0.0)):
-            found.add("ours", {"added": ours})
-            found.add("theirs", {"added": theirs})
-        self.assertIsNone(found.ratio("ours", "theirs", "added"))
+    def test_where_a_difference_is_below_zero_medians_are_compared(self) -> None:
+        """Of rounds alone that have a ratio the last would be left, which is the worst."""
+        found = results(ours={"added": [-1, 3, 12]}, theirs={"added": [2, -2, 2]}, none={"added": [-1, 0, 1]})
+        self.assertEqual(found.ratio("ours", "theirs", "added"), 1.5)
+        self.assertIsNone(found.ratio("ours", "none", "added"))
 
     def test_a_ratio_is_told_with_its_figures(self) -> None:
         record = Record({}, results(ours={"cpu": [30]}, good={"cpu": [20]}, bad={"cpu": [40]}))
