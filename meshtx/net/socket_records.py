@@ -10,6 +10,7 @@ socket from the first byte on. Two implementations, as in `meshtx.net.records`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
@@ -24,6 +25,13 @@ EOF = -1
 """What pyOpenSSL has in the place of errno where TCP has ended without close_notify."""
 
 
+class TakesHeads(Protocol):
+    """Who gets what is read."""
+
+    def take_head(self, plain: memoryview, size: int) -> int:
+        """Take the beginning of so many bytes, which come next; return how long it was."""
+
+
 class SocketRecords:
     """By pyOpenSSL's public calls.
 
@@ -31,8 +39,8 @@ class SocketRecords:
     :param transport: gives up its socket: nothing has been read from it.
     """
 
-    head: Callable[[memoryview, int], int] | None = None
-    """Says how many bytes at the beginning of a long read are not to be copied, for the protocol has taken them."""
+    above: TakesHeads | None = None
+    """Says how many bytes at the beginning of a long read are not to be copied, for they were taken."""
 
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         self.connection = on_socket(connection, transport.getHandle())
@@ -195,7 +203,7 @@ class FastSocketRecords(SocketRecords):
                 got += RECORD
             if 0 < read < RECORD:
                 got += read
-        taken = self.head(openssl.VIEW, got) if got > RECORD and self.head is not None else 0
+        taken = self.above.take_head(openssl.VIEW, got) if got > RECORD and self.above is not None else 0
         plain = openssl.VIEW[taken:got]
         if read <= 0 and openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             return self._unusual(plain, read)

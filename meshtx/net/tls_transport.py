@@ -97,7 +97,7 @@ class TlsTransport(OverTcp):
         """Connect the protocol, and give it what came behind the handshake."""
         self._app = protocol
         if isinstance(self._records, SocketRecords) and hasattr(protocol, "take_head"):
-            self._records.head = self._head
+            self._records.above = self
         self._valve.open()
         self._guard(protocol.makeConnection, self)
         self.received(b"")
@@ -123,7 +123,7 @@ class TlsTransport(OverTcp):
         if records.ended is not None:
             self._input_ended()
 
-    def _head(self, plain: memoryview, size: int) -> int:
+    def take_head(self, plain: memoryview, size: int) -> int:
         """Have the protocol take the head of what it gets next, if it gets it at once, and so before anything else."""
         taker: Any = self._app
         return taker.take_head(plain, size) if self._reading is _Reading.FLOWING and taker is not None else 0
