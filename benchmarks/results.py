@@ -45,8 +45,8 @@ class Results:
             return None
         if min(*ours, *theirs) > 0:
             return statistics.median(our / their for our, their in zip(ours, theirs, strict=False))
-        most = statistics.median(theirs)
-        return statistics.median(ours) / most if most > 0 else None
+        their_median = statistics.median(theirs)
+        return statistics.median(ours) / their_median if their_median > 0 else None
 
     def growth(self, pair: str, figure: str, per: str = "") -> tuple[float, float] | None:
         """Return what a series that grew with time was at first, its start left out, and at last.

@@ -78,7 +78,8 @@ def _stand_in(chain: Sequence[x509.Certificate], trust: TrustBundle) -> x509.Cer
     lasting = all(end <= each.not_valid_after_utc for each in above)
     silent = all({extension.oid for extension in each.extensions} <= _MERE_AUTHORITY for each in above)
     free = _path_length(issuer) == 0 or all(_path_length(each) is None for each in above)
-    return issuer if lasting and silent and free and all(map(_is_strong, above)) and _is_strong(issuer) else None
+    strong = all(_is_strong(each) for each in (issuer, *above))
+    return issuer if lasting and silent and free and strong else None
 
 
 def _names_its_key(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
