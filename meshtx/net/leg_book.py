@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
-
-Hold = Callable[[Callable[[], None]], Callable[[], None]]
-"""Takes what ends something at once, and waits for its end until what it returns is called."""
 
 
 class Retirement(StrEnum):
@@ -47,10 +43,20 @@ class LegCounts(Protocol):
 
 
 class Ending(Protocol):
-    """What is needed of a leg."""
+    """What ends some time, and can be ended."""
 
     def abort(self) -> None:
         """End it now."""
+
+
+class Hold(Protocol):
+    """Who waits for ends."""
+
+    def hold(self, ending: Ending) -> None:
+        """Wait for its end."""
+
+    def release(self, ending: Ending) -> None:
+        """Wait for it no more."""
 
 
 L = TypeVar("L", bound=Ending)
@@ -59,13 +65,12 @@ L = TypeVar("L", bound=Ending)
 class Entry:
     """What is known of one leg."""
 
-    __slots__ = ("connections", "release", "why")
+    __slots__ = ("connections", "why")
 
     def __init__(self) -> None:
         self.connections = 0
         self.why: Retirement | None = None
         """Set once it is to carry no further connection."""
-        self.release: Callable[[], None] | None = None
 
 
 E = TypeVar("E", bound=Entry)
@@ -85,7 +90,8 @@ class LegBook(Generic[L, E]):
         """Take in a new leg."""
         self.legs[leg] = entry
         self._counts.opened()
-        self._hold(leg, entry)
+        if self.hold is not None:
+            self.hold.hold(leg)
 
     def idle(self, leg: L) -> None:
         """See `LegOwner.idle`."""
@@ -105,18 +111,14 @@ class LegBook(Generic[L, E]):
         rested = self._stir(leg)
         entry = self.legs.pop(leg)
         self._counts.retired(entry.why or (Retirement.PEER if rested else Retirement.CONNECTION))
-        if entry.release is not None:
-            entry.release()
+        if self.hold is not None:
+            self.hold.release(leg)
 
     def hold_all(self, hold: Hold) -> None:
         """Have the end of every leg waited for."""
         self.hold = hold
-        for leg, entry in self.legs.items():
-            self._hold(leg, entry)
-
-    def _hold(self, leg: L, entry: E) -> None:
-        if self.hold is not None:
-            entry.release = self.hold(leg.abort)
+        for leg in self.legs:
+            hold.hold(leg)
 
     def _stir(self, leg: L) -> bool:
         rested = leg in self.resting

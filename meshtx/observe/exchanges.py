@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from meshtx.observe.flow import Flow, Request, Response, Seen
 from meshtx.observe.metrics import FlowSeries
 from meshtx.observe.tap import Answered, Finished, Subscription, TapEvent, TapHub, What
-from meshtx.observe.watcher import LimitReached
+from meshtx.observe.watcher import LimitReached, Watched
 from meshtx.wire.http_events import GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
 
 Shown = RequestHead | Request | ResponseHead | Response | ResponseEnd
@@ -27,7 +27,7 @@ _RESPONSE = (ResponseHead, Response)
 
 
 @dataclass(slots=True)
-class _Watched:
+class _Tapped:
     """A request that taps have matched.
 
     :param headers: one of them wants those.
@@ -44,7 +44,7 @@ class Exchanges:
 
     :param series: counts here.
     :param protocol: the detector's name.
-    :param flow: returns the connection as it is known now: the same value until that changes.
+    :param watched: the connection.
     :param now: returns seconds since the epoch.
     :ivar requested: a request was seen.
     """
@@ -53,7 +53,6 @@ class Exchanges:
 
     __slots__ = (
         "_filtered",
-        "_flow",
         "_headers",
         "_hub",
         "_narrowed",
@@ -63,6 +62,7 @@ class Exchanges:
         "_open",
         "_protocol",
         "_series",
+        "_tapped",
         "_watched",
         "requested",
     )
@@ -72,17 +72,17 @@ class Exchanges:
         hub: TapHub,
         series: FlowSeries,
         protocol: str,
-        flow: Callable[[], Flow],
+        watched: Watched,
         now: Callable[[], float],
     ) -> None:
         self.requested = False
         self._hub = hub
         self._series = series
         self._protocol = protocol
-        self._flow = flow
+        self._watched = watched
         self._now = now
         self._open: dict[int, tuple[float, int]] = {}  # when a request came, and the status of its answer so far
-        self._watched: dict[int, _Watched] | None = None  # made for the first
+        self._tapped: dict[int, _Tapped] | None = None  # made for the first
         self._narrowed_for: Flow | None = None
         self._narrowed_from: tuple[Subscription, ...] = ()
         self._narrowed: tuple[Subscription, ...] = ()
@@ -96,7 +96,7 @@ class Exchanges:
             What came before is counted and sent.
         """
         now, going_on = self._now(), self._open
-        tapped = self._hub.subscriptions or self._watched
+        tapped = self._hub.subscriptions or self._tapped
         for event in events:
             if isinstance(event, ResponseEnd):
                 begun = going_on.pop(event.id, None)
@@ -125,7 +125,7 @@ class Exchanges:
         if isinstance(event, Upgraded):
             self.seen([ResponseEnd(event.id, 0)])
         else:
-            flow, protocol = self._flow().id, self._protocol
+            flow, protocol = self._watched.flow.id, self._protocol
             self.log.debug(
                 "flow {flow}: {protocol} is no longer observed: {reason}",
                 flow=flow,
@@ -136,18 +136,18 @@ class Exchanges:
     def _show(self, now: float, event: Shown) -> None:
         """Send what taps have matched."""
         if isinstance(event, _REQUEST):
-            self._offer(self._flow(), now, event)
-        elif self._watched and (watched := self._watched.get(event.id)):
+            self._offer(self._watched.flow, now, event)
+        elif self._tapped and (tapped := self._tapped.get(event.id)):
             what: What
-            latency = now - watched.started if now > watched.started else 0.0  # as above
+            latency = now - tapped.started if now > tapped.started else 0.0  # as above
             if isinstance(event, ResponseEnd):
-                del self._watched[event.id]
-                answered = watched.answered
+                del self._tapped[event.id]
+                answered = tapped.answered
                 what = Finished(event, latency, now - answered if answered is not None and now > answered else 0.0)
             else:
-                watched.answered = now
-                what = Answered(response_told(event, headers=watched.headers), latency)
-            _send(watched.watchers, self._flow(), now, what)
+                tapped.answered = now
+                what = Answered(response_told(event, headers=tapped.headers), latency)
+            _send(tapped.watchers, self._watched.flow, now, what)
 
     def _offer(self, flow: Flow, now: float, event: RequestHead | Request) -> None:
         candidates = self._candidates(flow)
@@ -157,9 +157,9 @@ class Exchanges:
             if self._filtered:
                 watchers = tuple([each for each in candidates if each.match.request(request)])
             if watchers:
-                if self._watched is None:
-                    self._watched = {}
-                self._watched[event.id] = _Watched(now, watchers, self._headers)
+                if self._tapped is None:
+                    self._tapped = {}
+                self._tapped[event.id] = _Tapped(now, watchers, self._headers)
                 _send(watchers, flow, now, request)
 
     def _candidates(self, flow: Flow) -> tuple[Subscription, ...]:

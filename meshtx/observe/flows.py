@@ -165,7 +165,8 @@ class FlowHandle:
         self._over = False
         self._ends: tuple[End, End] | None = None
         self._counted = (0, 0)
-        self._watcher = watcher = self._watch() if flows.detectors else None
+        watcher = Watcher(flows.detectors, self, self._seen, flows.failed) if flows.detectors else None
+        self._watcher = watcher
         self.client_data: OnData = watcher.client_data if watcher else _unseen
         self.server_data: OnData = watcher.server_data if watcher else _unseen
 
@@ -309,12 +310,6 @@ class FlowHandle:
             for subscription in tap.of_flow(self.flow):
                 subscription.offer(event)
 
-    def _current(self) -> Flow:
-        return self.flow
-
-    def _watch(self) -> Watcher:
-        return Watcher(self._flows.detectors, self._current, self._seen, self._detached, self._flows.failed)
-
     def _seen(self, events: Sequence[Seen]) -> None:
         """Take what is seen first; what comes next does not pass through here."""
         flows, watcher = self._flows, self._watcher
@@ -322,7 +317,7 @@ class FlowHandle:
             self._value = None  # was made for the observer; there may be no tap to want it again
             series = self._series or flows.metrics.flow(self._direction, self._security)
             tap, now = flows.tap, flows.clock.seconds
-            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, watcher.flow, now)
+            self._exchanges = exchanges = Exchanges(tap, series, watcher.protocol, self, now)
             watcher.seen = exchanges.seen
             exchanges.seen(events)
 
@@ -330,7 +325,8 @@ class FlowHandle:
         if self._watcher is not None:
             self._watcher.ended(orderly=orderly)
 
-    def _detached(self, protocol: str, why: Detached) -> None:
+    def detached(self, protocol: str, why: Detached) -> None:
+        """See `Watched`."""
         if self._exchanges is not None:
             self._has_requests = self._exchanges.requested
         self._watcher = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow, Seen
@@ -40,23 +41,35 @@ class LimitReached(Exception):
     """Who is told what was seen can take no more of this connection."""
 
 
+class Watched(Protocol):
+    """A connection that is watched."""
+
+    @property
+    def flow(self) -> Flow:
+        """It as it is known now: the same value until that changes."""
+
+    def detached(self, protocol: str, why: Detached) -> None:
+        """Take note, once, that watching is over.
+
+        :param protocol: ``""`` where none was recognised.
+        """
+
+
 class Watcher:
     """Reads copies of both directions of one connection.
 
-    :param flow: returns the connection as it is known now, for the observer to be made.
-    :param seen: is told what was seen, and may raise `LimitReached`; may be replaced.
-    :param detached: is told once that watching is over, with the protocol (``""`` where none was recognised).
+    :param watched: whose bytes they are.
     :param failed: is told of an exception, with the detector's name; called in the ``except`` clause.
+    :ivar seen: is told what was seen, and may raise `LimitReached`; may be replaced.
     """
 
     __slots__ = (
-        "_detached",
         "_detectors",
         "_failed",
         "_from_client",
         "_from_server",
         "_over",
-        "flow",
+        "_watched",
         "observer",
         "protocol",
         "seen",
@@ -65,17 +78,15 @@ class Watcher:
     def __init__(
         self,
         detectors: Sequence[IDetector],
-        flow: Callable[[], Flow],
+        watched: Watched,
         seen: Callable[[Sequence[Seen]], None],
-        detached: Callable[[str, Detached], None],
         failed: Callable[[str], None],
     ) -> None:
         self.seen = seen
         self.protocol = ""
         """The detector's name, once there is one."""
         self._detectors = detectors  # those that may still know the protocol
-        self.flow = flow
-        self._detached = detached
+        self._watched = watched
         self._failed = failed
         self.observer: IObserver | None = None
         self._over = False
@@ -135,7 +146,7 @@ class Watcher:
         self._over = True
         self.observer = None
         self._from_client = self._from_server = b""
-        self._detached(self.protocol, why)
+        self._watched.detached(self.protocol, why)
 
     def _first_of_client(self, data: bytes) -> None:
         if self._over:
@@ -174,7 +185,7 @@ class Watcher:
     def _recognised(self, detector: IDetector) -> None:
         self.protocol = detector.name
         try:
-            self.observer = detector.observer(self.flow())
+            self.observer = detector.observer(self._watched.flow)
         except Exception:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
 
+from meshtx.net.leg_book import Ending
 from meshtx.net.relay import RelayEnd
 
 
@@ -73,24 +74,19 @@ class Live:
     """The connections that are being served; whoever stops the proxy waits for their end."""
 
     def __init__(self) -> None:
-        self._held: dict[_Held, None] = {}
+        self._held: dict[Ending, None] = {}
         self._waiting: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, abort: Callable[[], None]) -> Callable[[], None]:
-        """Count one more connection; return what is to be called once it has ended.
+    def hold(self, ending: Ending) -> None:
+        """Count one more connection, or whatever is to be waited for."""
+        self._held[ending] = None
 
-        :param abort: ends it now.
-        """
-        held = _Held(self, abort)
-        self._held[held] = None
-        return held
-
-    def released(self, held: _Held) -> None:
-        """Count one connection less, if it is not counted so already."""
-        if self._held.pop(held, held) is None and not self._held:
+    def release(self, ending: Ending) -> None:
+        """Count it no more: it has ended."""
+        if self._held.pop(ending, ending) is None and not self._held:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
@@ -108,22 +104,3 @@ class Live:
         """End every connection now, by a reset."""
         for held in list(self._held):
             held.abort()
-
-
-class _Held:
-    """A connection that is being served: an object of two fields, for there may be thousands."""
-
-    __slots__ = ("_live", "abort")
-
-    def __init__(self, live: Live, abort: Callable[[], None]) -> None:
-        self.abort = abort
-        self._live = live
-
-    def __call__(self) -> None:
-        """Count it no more: it has ended. Let go of what leads back here."""
-        self.abort = _nothing
-        self._live.released(self)
-
-
-def _nothing() -> None:
-    """Take the place of what ends a connection, once it has ended."""

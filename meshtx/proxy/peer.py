@@ -135,7 +135,7 @@ class Peers:
 
     def stop(self, live: Live) -> None:
         """Keep no legs from now on; the proxy's end waits for those that there are."""
-        self._pool.stop(live.hold)
+        self._pool.stop(live)
 
 
 @lru_cache(1024)

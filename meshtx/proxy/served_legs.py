@@ -59,7 +59,7 @@ class ServedLegs(LegBook[LegServer, _Leg]):
 
     def stop(self, live: Live) -> None:
         """Have no leg used again; the proxy's end waits for them."""
-        self.hold_all(live.hold)
+        self.hold_all(live)
         self._retire_all(Retirement.STOPPING)
 
     def idle(self, leg: LegServer) -> None:

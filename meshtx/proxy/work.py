@@ -66,7 +66,7 @@ class Work:
 
     log = Logger()
 
-    __slots__ = ("_at_end", "_close", "_joined", "_over", "_release", "_steps", "_until_decided", "flow")
+    __slots__ = ("_at_end", "_close", "_joined", "_live", "_over", "_steps", "_until_decided", "flow")
 
     def __init__(self, live: Live, flow: FlowHandle, close: Callable[[str], None]) -> None:
         self.flow = flow
@@ -76,7 +76,8 @@ class Work:
         self._over = False
         self._until_decided: tuple[Callable[[], None], ...] = ()
         self._at_end: Callable[[], None] = _nothing
-        self._release = live.hold(self.abort)
+        self._live = live
+        live.hold(self)
 
     def undecided(self, crowd: Crowd) -> None:
         """Take a place among those that have not said what they want."""
@@ -210,7 +211,7 @@ class Work:
         release, self._at_end = self._at_end, _nothing
         release()
         self.decided()
-        self._release()
+        self._live.release(self)
 
 
 def _nothing() -> None:

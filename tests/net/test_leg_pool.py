@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -54,7 +54,6 @@ class PoolCase(SynchronousTestCase):
         self.counts = Counts()
         self.wanted: list[tuple[Peer, Deferred[LegClient]]] = []
         self.pool = LegPool(self.clock, self.connect, self.counts, SETTLE)
-        self.held: list[Any] = []
 
     def connect(self, peer: Peer) -> Deferred[LegClient]:
         self.wanted.append((peer, Deferred()))
@@ -248,19 +247,15 @@ class RetireTests(PoolCase):
     def test_a_pool_that_stops_closes_the_idle_ones_and_waits_for_all(self) -> None:
         idle, busy = self.begin(), self.begin()
         self.finish(idle)
+        held: list[object] = []
         released: list[object] = []
-
-        def hold(abort: Any) -> Any:
-            self.held.append(abort)
-            return lambda: released.append(abort)
-
-        self.pool.stop(hold)
-        self.assertEqual((self.closed(idle), self.closed(busy), self.held), (True, False, [idle.abort, busy.abort]))
+        self.pool.stop(SimpleNamespace(hold=held.append, release=released.append))
+        self.assertEqual((self.closed(idle), self.closed(busy), held), (True, False, [idle, busy]))
         late = self.begin()
         self.finish(busy, late)
         self.assertTrue(self.closed(busy) and self.closed(late))
         self.lose(idle, busy, late)
-        self.assertEqual(released, self.held)
+        self.assertEqual((held, released), ([idle, busy, late], held))
         self.assertEqual((self.retired(), self.clock.getDelayedCalls()), ({"stopping": 3}, []))
 
     def test_nothing_is_left_of_a_peer_that_is_not_used_any_more(self) -> None:
@@ -349,7 +344,7 @@ class SpareTests(PoolCase):
         self.clock.advance(SETTLE)
         self.assertEqual(len(self.wanted), 2)
         self.begin(Peer(A.via, VOTING.scope.name("emojivoto", "third")))
-        self.pool.stop(lambda _: lambda: None)
+        self.pool.stop(SimpleNamespace(hold=lambda _: None, release=lambda _: None))
         self.assertTrue(all(wanted.called for _, wanted in self.wanted))
         self.clock.advance(2 * IDLE)
         self.assertEqual(len(self.wanted), 2)

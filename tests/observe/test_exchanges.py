@@ -28,7 +28,7 @@ class ExchangesTests(SynchronousTestCase):
         self.clock = Clock()
         self.flow = a_flow()
         self.exchanges = Exchanges(
-            self.hub, self.metrics.flow(Direction.IN, MTLS), "http/1.1", lambda: self.flow, self.clock.seconds
+            self.hub, self.metrics.flow(Direction.IN, MTLS), "http/1.1", self, self.clock.seconds
         )
 
     def ask(self, number: int, read: Callable[[], RequestText] = unreadable) -> None:
@@ -90,7 +90,7 @@ class ExchangesTests(SynchronousTestCase):
         second.close()
         self.ask(5)
         self.assertEqual([what.id for what in self.whats(second)], [])
-        self.assertEqual(self.exchanges._watched.keys(), {1, 2, 3, 4})
+        self.assertEqual(self.exchanges._tapped.keys(), {1, 2, 3, 4})
 
     def test_an_answer_follows_its_request_though_another_tap_has_come(self) -> None:
         first = self.hub.subscribe(TapMatch())
@@ -99,7 +99,7 @@ class ExchangesTests(SynchronousTestCase):
         self.exchanges.seen([ResponseHead(0, 200), ResponseEnd(0, 5)])
         self.assertEqual([type(what) for what in self.whats(first)], [Request, Answered, Finished])
         self.assertEqual(self.whats(second), [])
-        self.assertEqual(self.exchanges._watched, {})
+        self.assertEqual(self.exchanges._tapped, {})
 
     def test_a_request_whose_connection_becomes_another_protocol_is_over(self) -> None:
         tap = self.hub.subscribe(TapMatch())

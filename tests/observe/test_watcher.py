@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,14 +14,13 @@ from tests.observe.cases import LineDetector, a_flow, a_request
 class WatcherTests(SynchronousTestCase):
     def watch(self, *detectors: LineDetector) -> Watcher:
         self.seen: list[Seen] = []
-        self.detached: list[tuple[str, Detached]] = []
+        self.ends: list[tuple[str, Detached]] = []
         self.failed: list[tuple[str, object]] = []
         self.detectors = detectors or (LineDetector(),)
         return Watcher(
             self.detectors,
-            a_flow,
+            SimpleNamespace(flow=a_flow(), detached=lambda *args: self.ends.append(args)),
             self.seen.extend,
-            lambda *args: self.detached.append(args),
             lambda name: self.failed.append((name, sys.exception())),
         )
 
@@ -33,7 +33,7 @@ class WatcherTests(SynchronousTestCase):
         observer = self.detectors[0].made[0]
         self.assertEqual((observer.client, observer.server), (b"?/a?/b", b"hello!200"))
         self.assertEqual(self.seen[:2], [a_request(0, path="/a"), a_request(1, path="/b")])
-        self.assertEqual(self.detached, [])
+        self.assertEqual(self.ends, [])
 
     def test_what_no_detector_knows_is_not_watched_any_more(self) -> None:
         watcher = self.watch()
@@ -41,7 +41,7 @@ class WatcherTests(SynchronousTestCase):
         watcher.client_data(b"?/a")
         watcher.server_data(b"!200")
         self.assertEqual(self.detectors[0].asked, [b"GET"])
-        self.assertEqual(self.detached, [("", Detached.NOT_RECOGNISED)])
+        self.assertEqual(self.ends, [("", Detached.NOT_RECOGNISED)])
         self.assertEqual(self.seen, [])
 
     def test_the_first_detector_that_says_yes_has_it(self) -> None:
@@ -63,17 +63,17 @@ class WatcherTests(SynchronousTestCase):
         undecided = LineDetector(lambda _: Detection.MORE)
         watcher = self.watch(undecided)
         watcher.client_data(b"a" * (FIRST_BYTES - 1))
-        self.assertEqual(self.detached, [])
+        self.assertEqual(self.ends, [])
         watcher.client_data(b"b" * 1000)
-        self.assertEqual(self.detached, [("", Detached.NOT_RECOGNISED)])
+        self.assertEqual(self.ends, [("", Detached.NOT_RECOGNISED)])
         self.assertEqual([len(each) for each in undecided.asked], [FIRST_BYTES - 1, FIRST_BYTES])
 
     def test_of_a_server_that_speaks_first_a_bounded_part_is_kept(self) -> None:
         watcher = self.watch()
         watcher.server_data(b"a" * MAX_SERVER_BYTES)
-        self.assertEqual(self.detached, [])
+        self.assertEqual(self.ends, [])
         watcher.server_data(b"a")
-        self.assertEqual(self.detached, [("", Detached.NOT_RECOGNISED)])
+        self.assertEqual(self.ends, [("", Detached.NOT_RECOGNISED)])
         watcher.client_data(b"?/a")
         self.assertEqual(self.detectors[0].asked, [])
 
@@ -84,7 +84,7 @@ class WatcherTests(SynchronousTestCase):
         watcher.ended(orderly=True)
         self.assertEqual(self.detectors[0].made[0].client, b"?/ax")
         self.assertEqual(self.seen, [a_request(path="/ax")])
-        self.assertEqual(self.detached, [("line", Detached.GAVE_UP)])
+        self.assertEqual(self.ends, [("line", Detached.GAVE_UP)])
 
     def test_an_observer_that_raises_is_let_go_of(self) -> None:
         watcher = self.watch()
@@ -92,7 +92,7 @@ class WatcherTests(SynchronousTestCase):
         watcher.client_data(b"boom")
         watcher.client_data(b"?/b")
         self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", ZeroDivisionError)])
-        self.assertEqual(self.detached, [("line", Detached.FAILED)])
+        self.assertEqual(self.ends, [("line", Detached.FAILED)])
         self.assertEqual(self.seen, [a_request(path="/a")])
 
     def test_a_detector_that_raises_leaves_the_others_their_chance(self) -> None:
@@ -110,14 +110,14 @@ class WatcherTests(SynchronousTestCase):
 
         self.watch(Broken()).client_data(b"?/a")
         self.assertEqual(len(self.failed), 1)
-        self.assertEqual(self.detached, [("line", Detached.FAILED)])
+        self.assertEqual(self.ends, [("line", Detached.FAILED)])
 
     def test_what_is_reported_wrongly_is_the_observers_failure(self) -> None:
         watcher = self.watch()
         watcher.client_data(b"?/a")
         self.detectors[0].made[0].server_data = lambda _data: 7
         watcher.server_data(b"!200")
-        self.assertEqual(self.detached, [("line", Detached.FAILED)])
+        self.assertEqual(self.ends, [("line", Detached.FAILED)])
 
     def test_the_end_of_the_connection_ends_what_is_open(self) -> None:
         for orderly in (True, False):
@@ -126,4 +126,4 @@ class WatcherTests(SynchronousTestCase):
             watcher.ended(orderly=orderly)
             self.assertEqual(self.seen[1:], [ResponseEnd(0, 0, reset=-1)])
             self.assertIs(self.detectors[0].made[0].orderly, orderly)
-            self.assertEqual(self.detached, [("line", Detached.NOT_RECOGNISED)])
+            self.assertEqual(self.ends, [("line", Detached.NOT_RECOGNISED)])

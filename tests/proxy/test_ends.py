@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,13 +11,22 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.proxy.ends import End, Live
 
 
+class Held:
+    """Something that ends."""
+
+    def __init__(self, abort: Callable[[], object]) -> None:
+        self.abort = abort
+
+
 class LiveTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.live = Live()
         self.aborted: list[str] = []
 
-    def hold(self, name: str):
-        return self.live.hold(lambda: self.aborted.append(name))
+    def hold(self, name: str) -> Held:
+        held = Held(lambda: self.aborted.append(name))
+        self.live.hold(held)
+        return held
 
     def test_nothing_is_empty_at_once(self) -> None:
         self.assertEqual(len(self.live), 0)
@@ -24,30 +35,31 @@ class LiveTests(SynchronousTestCase):
     def test_it_is_empty_with_the_last_one(self) -> None:
         one, two = self.hold("one"), self.hold("two")
         waiting = [self.live.empty(), self.live.empty()]
-        one()
+        self.live.release(one)
         self.assertEqual(len(self.live), 1)
         self.assertNoResult(waiting[0])
-        two()
+        self.live.release(two)
         self.assertEqual([self.successResultOf(each) for each in waiting], [None, None])
 
     def test_a_release_counts_once(self) -> None:
         one, _two = self.hold("one"), self.hold("two")
-        one()
-        one()
+        self.live.release(one)
+        self.live.release(one)
         self.assertEqual(len(self.live), 1)
 
     def test_an_abort_reaches_all_even_if_they_let_go_at_once(self) -> None:
-        one = self.live.hold(lambda: (self.aborted.append("one"), one()))
+        one = Held(lambda: (self.aborted.append("one"), self.live.release(one)))
+        self.live.hold(one)
         self.hold("two")
         self.live.abort()
         self.assertEqual((self.aborted, len(self.live)), (["one", "two"], 1))
 
     def test_who_gave_up_waiting_is_not_called(self) -> None:
-        release = self.hold("one")
+        one = self.hold("one")
         waiting = self.live.empty()
         waiting.cancel()
         self.failureResultOf(waiting)
-        release()
+        self.live.release(one)
         self.assertEqual(len(self.live), 0)
 
 
