@@ -20,12 +20,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet import error, tcp
+from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol
-from twisted.internet.protocol import ClientFactory
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.python.failure import Failure
 
 from meshtx.errors import PeerError
@@ -128,53 +127,59 @@ class _Terms:
     retransmitted: Callable[[int], None]
 
 
-class _Attempt(tcp.Connector):
-    """One socket that connects. Makes our transports; hears from them when the protocol is connected.
+class _Attempt:
+    """One socket that connects: of Twisted's connectors as much as our transports ask for.
 
     :param hedge: whether it was made beside an earlier one.
     """
 
-    def __init__(self, race: _Race, address: Address, terms: _Terms, *, hedge: bool) -> None:
-        never = cast("float", None)  # the race has the one deadline
-        super().__init__(address.host, address.port, race, never, None, terms.reactor)
-        self.options = terms.options
+    __slots__ = ("_race", "hedge", "options", "transport")
+
+    def __init__(self, race: _Race, options: SocketOptions, *, hedge: bool) -> None:
+        self.options = options
         self.hedge = hedge
+        self.transport: Client | None = None
         self._race = race
 
-    def _makeTransport(self) -> Client:
-        make = QuickClient if isinstance(self.reactor, FdSet) else Client
-        return make(self.host, self.port, self.bindAddress, self, self.reactor)
-
-    def connect(self) -> None:
+    def connect(self, address: Address, reactor: Any) -> None:
         """Dial."""
-        super().connect()
-        if isinstance(self.transport, QuickClient):
-            self.transport.begin()
+        if isinstance(reactor, FdSet):
+            self.transport = quick = QuickClient(address.host, address.port, None, self, reactor)
+            quick.begin()
+        else:
+            self.transport = Client(address.host, address.port, None, self, reactor)
 
-    def buildProtocol(self, addr: IAddress) -> IProtocol | None:
+    def disconnect(self) -> None:
+        """Close it, whatever has become of it."""
+        if self.transport is not None:
+            self.transport.failIfNotConnected(error.UserError())
+            self.transport.loseConnection()
+
+    # What the transport calls.
+
+    def buildProtocol(self, _address: IAddress | None) -> IProtocol:
         """There is a connection; the others are closed before the protocol hears of it."""
-        self._race.won(self)
-        return super().buildProtocol(addr)
+        return self._race.won(self)
 
     def connected(self) -> None:
-        """The transport says: the protocol has it."""
+        """The protocol has it."""
         self._race.succeed()
 
+    def connectionFailed(self, reason: Failure) -> None:
+        """There is none."""
+        self._race.failed(self, reason.value)
 
-class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
+    def connectionLost(self, reason: Failure) -> None:
+        """It is lost before it worked: the protocol's connectionMade raised."""
+        self._race.fail(reason.value)
+
+
+class _Race:
     """Attempts to connect one protocol: gives it to the first that succeeds, and the outcome to the Deferred, once.
 
     There is one delayed call at a time, for the next attempt or the deadline: a dial that needs no hedge pays
     for none.
     """
-
-    noisy = False
-
-    def doStart(self) -> None:
-        """Nothing: it serves one dial."""
-
-    def doStop(self) -> None:
-        """Nothing, as above."""
 
     def __init__(self, address: Address, protocol: IProtocol, terms: _Terms) -> None:
         self._address = address
@@ -197,10 +202,10 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
     def _attempt(self) -> None:
         """Send a SYN from a new socket, and come back when it has waited long enough."""
         terms, number = self._terms, self._made
-        attempt = _Attempt(self, self._address, terms, hedge=number > 0)
+        attempt = _Attempt(self, terms.options, hedge=number > 0)
         self._made += 1
         self._running.append(attempt)
-        attempt.connect()
+        attempt.connect(self._address, terms.reactor)
         if self._running:
             wait = self._begun + terms.moments[number] - terms.reactor.seconds()
             self._next = terms.reactor.callLater(max(wait, 0), self._waited)
@@ -209,10 +214,10 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
         if self._made < len(self._terms.moments):
             self._attempt()
         else:
-            self._fail(error.TimeoutError())
+            self.fail(error.TimeoutError())
 
-    def won(self, winner: _Attempt) -> None:
-        """Close the losers, and report what the network has cost."""
+    def won(self, winner: _Attempt) -> IProtocol:
+        """Close the losers, report what the network has cost, and return the protocol."""
         self._winner = winner
         self._settle()
         assert winner.transport is not None
@@ -220,8 +225,7 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
             again = retransmits(winner.transport.getHandle())
             if again:
                 self._terms.retransmitted(again)
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:  # noqa: ARG002
+        assert self._protocol is not None
         return self._protocol
 
     def succeed(self) -> None:
@@ -232,21 +236,18 @@ class _Race(ClientFactory[Any]):  # Any: a factory of any protocol
             assert protocol is not None
             deferred.callback(protocol)
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+    def failed(self, attempt: _Attempt, why: BaseException | None) -> None:
         """One attempt has failed; the others may still succeed, unless it was the other side that said no."""
-        assert isinstance(connector, _Attempt)
-        if connector not in self._running:
+        if attempt not in self._running:
             return  # we closed it
-        self._running.remove(connector)
-        if connector.hedge:
+        self._running.remove(attempt)
+        if attempt.hedge:
             self._terms.hedged(HedgeOutcome.FAILED)
-        if not self._running or _is_answer(reason.value):
-            self._fail(reason.value)
+        if not self._running or _is_answer(why):
+            self.fail(why)
 
-    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:  # noqa: ARG002
-        self._fail(reason.value)  # the protocol's connectionMade raised: it never worked. Else: told already
-
-    def _fail(self, why: BaseException | None) -> None:
+    def fail(self, why: BaseException | None) -> None:
+        """There will be no connection; nothing if the protocol has one."""
         deferred = self._forget()
         if deferred is not None:
             self._settle()

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from meshtx.net.poller import FdSet
 from meshtx.net.quick import QuickServer
-from meshtx.net.sockets import SocketOptions, arm, closed_on_error, set_mark
-from meshtx.net.transports import INHERITED, Server
+from meshtx.net.sockets import SocketOptions, prepared
+from meshtx.net.transports import Server
 from meshtx.wire.address import Address
 
 BACKLOG = 1024
@@ -38,12 +38,9 @@ class Port(tcp.Port):
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that takes only its own family, so that ``0.0.0.0`` and ``::`` can share a port."""
-        with closed_on_error(super().createInternetSocket()) as sock:
-            set_mark(sock, self.options)
-            if INHERITED:
-                arm(sock, self.options)
-            if self.addressFamily == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock = prepared(super().createInternetSocket(), self.options)
+        if self.addressFamily == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return sock
 
 

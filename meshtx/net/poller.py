@@ -85,6 +85,7 @@ class FdSet:
         """Watch it no more: its descriptor is about to be closed."""
         fd = selectable.fileno()
         if self._watched.get(fd) is selectable:
+            self._told[fd] = 0  # closing it tells the kernel as well
             self._forget(fd)
 
     def behind(self, call: Callable[[], object]) -> None:

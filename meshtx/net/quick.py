@@ -62,6 +62,7 @@ class QuickTransport(ResetUnlessWhole):
     """A TCP transport that reads into one buffer, and sends at once."""
 
     log = Logger()
+    logstr = "meshtx"
     reactor: FdSet
     _channel: Channel | None = None
     _last: Callable[[], bool] | None = None
@@ -346,6 +347,13 @@ class QuickClient(QuickTransport, Client):
             self.doConnect()  # Twisted's, which waits for events
         else:
             self.failIfNotConnected(getConnectError((result, os.strerror(result))))
+
+    def _connect_protocol(self) -> None:
+        """The same as Twisted's, which makes an address of its peer's and a name for the log."""
+        self.protocol = self.connector.buildProtocol(None)
+        self.connected = True
+        self.reactor.addReader(self)
+        self.protocol.makeConnection(self)
 
     def _made(self) -> None:
         try:

@@ -19,8 +19,6 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,14 +90,18 @@ def retransmits(sock: socket.socket) -> int:
     return int(_TOTAL_RETRANSMITS.unpack(info)[0]) if len(info) == _TOTAL_RETRANSMITS.size else 0
 
 
-@contextmanager
-def closed_on_error(sock: socket.socket) -> Iterator[socket.socket]:
-    """Close a socket that could not be prepared; the error goes on."""
+def prepared(sock: socket.socket, options: SocketOptions) -> socket.socket:
+    """Mark and arm a new socket, and return it.
+
+    :raises OSError: it cannot be prepared, and is closed.
+    """
     try:
-        yield sock
+        set_mark(sock, options)
+        arm(sock, options)
     except OSError:
         sock.close()
         raise
+    return sock
 
 
 @lru_cache(maxsize=16)

@@ -23,7 +23,7 @@ from twisted.internet import error, tcp
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from meshtx.net.sockets import arm, closed_on_error, disarm, set_mark
+from meshtx.net.sockets import arm, disarm, prepared
 
 INHERITED = sys.platform == "linux"
 """Accepted sockets have the options of the listening one (tcp_create_openreq_child copies them): none is set twice."""
@@ -102,10 +102,7 @@ class Client(ResetUnlessWhole, tcp.Client):
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that is marked and armed before it connects."""
-        with closed_on_error(super().createInternetSocket()) as sock:
-            set_mark(sock, self.connector.options)
-            arm(sock, self.connector.options)
-        return sock
+        return prepared(socket.socket(self.addressFamily, self.socketType), self.connector.options)
 
     def _connectDone(self) -> None:
         """Connect the protocol; what has dialled is done then, and is not kept for as long as that lasts."""
@@ -115,10 +112,13 @@ class Client(ResetUnlessWhole, tcp.Client):
             self.failIfNotConnected(error.ConnectionRefusedError(errno.ECONNREFUSED))
             return
         connector = self.connector
-        super()._connectDone()
+        self._connect_protocol()
         connector.connected()
         if self.connected:
             self.connector = _DONE
+
+    def _connect_protocol(self) -> None:
+        super()._connectDone()
 
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of the connector, which holds the protocol, which holds this transport."""

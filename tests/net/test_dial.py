@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from meshtx.net import transports
+from meshtx.net import sockets
 from meshtx.net.dial import DialFailed, DialFailure, Dialler
 from meshtx.net.poller import FdSet
 from meshtx.net.sockets import SocketOptions
@@ -77,7 +77,7 @@ class DialTests(TestCase):
         def refuse(*_: object) -> None:
             raise PermissionError(1, os.strerror(1))
 
-        self.patch(transports, "set_mark", refuse)
+        self.patch(sockets, "set_mark", refuse)
         failed = await self.failure(self.dialler.dial(self.server(), self.end))
         self.assertEqual((failed.reason, failed.detail), (DialFailure.OTHER, "Operation not permitted"))
 

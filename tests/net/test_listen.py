@@ -12,8 +12,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 
-from meshtx.net import listen as listen_module
-from meshtx.net import quick, transports
+from meshtx.net import quick, sockets, transports
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
@@ -70,7 +69,7 @@ class ListenTests(TestCase):
         def refuse(*_: object) -> None:
             raise PermissionError(1, "Operation not permitted")
 
-        self.patch(listen_module, "set_mark", refuse)
+        self.patch(sockets, "set_mark", refuse)
         with self.assertRaises(CannotListenError) as caught:
             self.listen("127.0.0.1:0", mark=0x4D)
         self.assertIsInstance(caught.exception.socketError, PermissionError)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshtx.net import sockets
-from meshtx.net.sockets import SocketOptions, arm, closed_on_error, disarm, retransmits, set_mark
+from meshtx.net.sockets import SocketOptions, arm, disarm, prepared, retransmits, set_mark
 
 
 def linger(sock: socket.socket) -> tuple[int, int]:
@@ -75,9 +75,11 @@ class SocketTests(SynchronousTestCase):
         self.assertEqual(self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_MARK), 0x4D)
 
     def test_a_socket_that_could_not_be_prepared_is_closed(self) -> None:
-        with self.assertRaises(OSError), closed_on_error(self.sock):
-            raise OSError
-        self.assertEqual(self.sock.fileno(), -1)
+        unfit = socket.socket(socket.AF_UNIX)
+        self.addCleanup(unfit.close)
+        with self.assertRaises(OSError):  # it has no options of TCP
+            prepared(unfit, SocketOptions())
+        self.assertEqual(unfit.fileno(), -1)
 
     def test_what_was_sent_again_is_none_where_nothing_was_or_nobody_says(self) -> None:
         with (

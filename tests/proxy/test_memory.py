@@ -6,9 +6,8 @@ import gc
 from collections import Counter, deque
 from collections.abc import Collection
 
-from twisted.internet.tcp import Connector
-
 from meshtx.directory.target import Meshed, Target
+from meshtx.net.dial import _Attempt
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
 from meshtx.proxy.arrival import Arrival
@@ -23,8 +22,8 @@ from tests.proxy.talkers import Application, Talker
 REQUEST = b"GET / HTTP/1.1\r\nHost: voting\r\n\r\n"
 BINARY = b"\0no detector takes it for the start of anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
-OF_THE_BEGINNING = (Arrival, Connector, _Connection)
-ON_A_LEG = (Arrival, Connector, deque)
+OF_THE_BEGINNING = (Arrival, _Attempt, _Connection)
+ON_A_LEG = (Arrival, _Attempt, deque)
 OF_A_CONNECTION = (_Connection, FlowHandle, Watcher, Work)
 
 
