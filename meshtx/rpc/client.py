@@ -2,7 +2,11 @@
 
 A call beyond what the server takes at once waits for its turn, its timeout running. When the connection fails,
 what waits and what runs fails with `Status.UNAVAILABLE` and the cause. Tried again is only what the server says
-that it has not looked at (REFUSED_STREAM: RFC 9113, section 8.7), as servers do that are busy tidying up.
+that it has not looked at (REFUSED_STREAM: RFC 9113, section 8.7).
+
+Servers refuse calls within the number that they take, too: grpcio's counts one that it has answered until it has
+freed it. So who refuses a call is given no more than it has, and the call is the next whose turn it is.
+One more than that is let go after a pause, until the server takes what it said.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from h2.events import (
     TrailersReceived,
 )
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from meshtx.rpc.client_call import ClientCall, Consumer
@@ -35,8 +39,11 @@ from meshtx.rpc.status import RpcError, Status, from_reset
 MAX_CALLS = 100
 """Calls at once; fewer if the server says so, and one until it has said anything."""
 
-MAX_TRIES = 10
-"""Times that a call is offered to a server that refuses it unseen."""
+PAUSE = 0.01
+"""Seconds until a server that has refused a call is given one more than it has."""
+
+MAX_DOUBLINGS = 6
+"""The pause doubles with each refusal of the call whose turn it is, up to this often: 0.64 s."""
 
 MAX_QUEUE = 1000
 """Calls that wait for their turn."""
@@ -64,7 +71,11 @@ class RpcClient(Http2Protocol):
         self._max_message = max_message
         self._calls: dict[int, ClientCall] = {}
         self._queue: deque[ClientCall] = deque()
+        self._said = 1
+        """Calls at once that the server takes, as it says."""
         self._most = 1
+        """Those that it is given: fewer, once it has refused one."""
+        self._pause: IDelayedCall | None = None
         self._gone: RpcError | None = None
 
     def call(self, method: Method[Q, A], request: Q, timeout: float) -> Deferred[A]:
@@ -121,7 +132,7 @@ class RpcClient(Http2Protocol):
         call = self._calls.get(getattr(event, "stream_id", 0))
         match event:
             case RemoteSettingsChanged():
-                self._most = min(MAX_CALLS, self._h2.remote_settings.max_concurrent_streams)
+                self._said = self._most = min(MAX_CALLS, self._h2.remote_settings.max_concurrent_streams)
                 self._open_next()
             case DataReceived(stream_id=stream_id, flow_controlled_length=size) if call is None:
                 self.acknowledge(stream_id, size)
@@ -135,8 +146,8 @@ class RpcClient(Http2Protocol):
                 call.receive_trailers((str(name), str(value)) for name, value in headers)
             case StreamEnded():
                 call.receive_end()
-            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM) if call.tries < MAX_TRIES:
-                self._try_again(call)
+            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM):
+                self._refused(call)
             case StreamReset(error_code=code):
                 call.end(from_reset(int(code)))
 
@@ -152,6 +163,8 @@ class RpcClient(Http2Protocol):
         error = RpcError(Status.UNAVAILABLE, f"the connection was lost: {reason.getErrorMessage()}")
         error.__cause__ = reason.value
         self._fail(error)
+        if self._pause is not None:
+            self._pause.cancel()
 
     # From the calls.
 
@@ -177,9 +190,8 @@ class RpcClient(Http2Protocol):
             return fail(RpcError(Status.RESOURCE_EXHAUSTED, f"{MAX_QUEUE} calls wait already"))
         call = ClientCall(self, method, encode_message(request.SerializeToString()), consumer, self._max_message)
         if timeout is not None:
-            late = RpcError(Status.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s")
             call.deadline = self.clock.seconds() + timeout
-            call.timer = self.clock.callLater(timeout, call.end, late)
+            call.timer = self.clock.callLater(timeout, self._too_late, call, timeout)
         self._queue.append(call)
         self._open_next()
         return call.result
@@ -187,21 +199,34 @@ class RpcClient(Http2Protocol):
     def _open_next(self) -> None:
         while self._queue and len(self._calls) < self._most:
             self._open(self._queue.popleft())
+        if self._queue and self._most < self._said and self._pause is None:
+            doublings = min(self._queue[0].refusals, MAX_DOUBLINGS)
+            self._pause = self.clock.callLater(PAUSE * 2**doublings, self._give_one_more)
 
     def _open(self, call: ClientCall) -> None:
         stream_id = call.stream_id = self._h2.get_next_available_stream_id()
-        call.tries += 1
         self._calls[stream_id] = call
         left = None if call.deadline is None else call.deadline - self.clock.seconds()
         self.send_headers(stream_id, request_headers(call.method.path, self._scheme, self._authority, left))
         self.send_data(stream_id, call.request)
         self.send_end(stream_id, None)
 
-    def _try_again(self, call: ClientCall) -> None:
+    def _refused(self, call: ClientCall) -> None:
         del self._calls[call.stream_id]
         call.stream_id = 0
+        call.refusals += 1
         self._queue.appendleft(call)
+        self._most = min(self._most, len(self._calls))
         self._open_next()
+
+    def _give_one_more(self) -> None:
+        self._pause = None
+        self._most = min(self._most + 1, self._said)
+        self._open_next()
+
+    def _too_late(self, call: ClientCall, timeout: float) -> None:
+        refused = f", refused {call.refusals} times" if call.refusals else ""
+        call.end(RpcError(Status.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s{refused}"))
 
     def _fail(self, error: RpcError) -> None:
         if self._gone is None:

@@ -42,7 +42,8 @@ class ClientCall:
         self.result: Deferred[None] = Deferred(lambda _: self.end(CancelledError()))
         self.stream_id = 0
         """0 while the call waits for its turn."""
-        self.tries = 0
+        self.refusals = 0
+        """Times that the server would not look at it."""
         self.deadline: float | None = None
         self.timer: IDelayedCall | None = None
         self._client = client

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.rpc.client import MAX_QUEUE, MAX_TRIES, WINDOW, RpcClient
+from meshtx.rpc.client import MAX_QUEUE, WINDOW, RpcClient
 from meshtx.rpc.frame_filter import encode_goaway
 from meshtx.rpc.framing import encode_message
 from meshtx.rpc.status import RpcError, Status
@@ -120,15 +120,6 @@ class Calls(ClientCase):
         call = self.call()
         self.answer(1, HEAD, framed(b"hi"), OK)
         self.assertEqual(self.successResultOf(call), message(b"hi"))
-
-    def test_a_call_refused_unseen_is_tried_again_not_for_ever(self) -> None:
-        call = self.call()
-        for tries in range(1, MAX_TRIES + 1):
-            self.assertNoResult(call)
-            self.assertEqual(len(self.server.of(RequestReceived)), tries)
-            self.server.h2.reset_stream(tries * 2 - 1, ErrorCodes.REFUSED_STREAM)
-            self.server.flush()
-        self.assertEqual(self.refused(call), (Status.UNAVAILABLE, "the server reset the stream: REFUSED_STREAM"))
 
     def test_a_deadline_resets_the_stream(self) -> None:
         call = self.call(timeout=2)
