@@ -146,7 +146,7 @@ class RpcClient(Http2Protocol):
                 call.receive_trailers((str(name), str(value)) for name, value in headers)
             case StreamEnded():
                 call.receive_end()
-            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM):
+            case StreamReset(error_code=ErrorCodes.REFUSED_STREAM) if self._gone is None and not call.begun:
                 self._refused(call)
             case StreamReset(error_code=code):
                 call.end(from_reset(int(code)))

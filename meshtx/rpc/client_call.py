@@ -56,6 +56,11 @@ class ClientCall:
         self._trailers: dict[str, str] | None = None
         self._over = False
 
+    @property
+    def begun(self) -> bool:
+        """Something of the answer has come."""
+        return bool(self._head)
+
     def receive_head(self, headers: Iterable[tuple[str, str]]) -> None:
         """Take the header block that opens the answer."""
         self._head = dict(headers)

@@ -11,8 +11,9 @@ from h2.settings import SettingCodes
 from twisted.internet.defer import Deferred
 
 from meshtx.rpc.client import MAX_DOUBLINGS, PAUSE
+from meshtx.rpc.frame_filter import encode_goaway
 from meshtx.rpc.status import RpcError, Status
-from tests.rpc.support import message
+from tests.rpc.support import REPEAT, message
 from tests.rpc.test_client import HEAD, OK, ClientCase, framed
 
 
@@ -82,3 +83,19 @@ class Refusals(ClientCase):
         self.takes(2)
         self.assertEqual(self.begun(), [1, 3, 5, 7])
         self.end(*calls)
+
+    def test_a_server_that_goes_away_is_not_asked_again(self) -> None:
+        call = self.call()
+        self.client.dataReceived(encode_goaway(2**31 - 1))
+        self.refuse(1)
+        self.assertEqual(self.refused(call), (Status.UNAVAILABLE, "the server reset the stream: REFUSED_STREAM"))
+
+    def test_a_call_that_was_answered_in_part_is_not_tried_again(self) -> None:
+        got: list[bytes] = []
+        stream = self.client.stream(REPEAT, message(), lambda each: got.append(each.value))
+        self.server.flush()
+        self.server.h2.send_headers(1, HEAD)
+        self.server.h2.send_data(1, framed(b"1"))
+        self.refuse(1)
+        self.assertEqual(self.refused(stream), (Status.UNAVAILABLE, "the server reset the stream: REFUSED_STREAM"))
+        self.assertEqual(got, [b"1"])
