@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshtx.net.quick import SIZE
 from tests.net.transport_case import BIG, Accepted, HalfCloseable, Peer, TransportCase, turns, unsent
@@ -189,6 +194,32 @@ class BulkTests(Accepted, TransportCase):
         full, end.transport.socket = end.transport.socket, kernel
         self.assertEqual(full.calls, ["into", "new", "new", "into"])
         self.assertEqual(len(end.got), 3 * SIZE + 1)
+
+
+FAULTS = """
+import resource
+from meshtx.net.quick import SIZE
+
+def faults(turns):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(turns):
+        read = bytes(SIZE)
+        framed = b"head" + read
+        del read, framed
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(10)
+print(faults(100))
+"""
+
+
+class RoomTests(SynchronousTestCase):
+    def test_the_room_of_a_full_read_is_kept_for_the_next_one(self) -> None:
+        if platform.libc_ver()[0] != "glibc":
+            raise SkipTest("about glibc's malloc")
+        usual = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, env=usual, check=True)
+        self.assertLess(int(done.stdout), 100, "as many as 88 a turn where glibc gives it back to the kernel each time")
 
 
 class SoonTests(Accepted, TransportCase):
