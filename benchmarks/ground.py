@@ -60,6 +60,10 @@ class Running:
         """Return the CPU seconds it has used."""
         return accounting.cpu_seconds(self.process.pid)
 
+    def kernel(self) -> float:
+        """Return how many of them in the kernel."""
+        return accounting.kernel_seconds(self.process.pid)
+
     def resident(self) -> int:
         """Return its resident memory, bytes."""
         return accounting.resident(self.process.pid)

@@ -56,6 +56,7 @@ PAIRS = Table(
     "envoy-tcp",
     (
         Row("request_cpu_us", "CPU µs a request, kept alive", brief=True),
+        Row("request_kernel_us", "of it in the kernel", compared=False),
         Row("requests_per_s", "requests/s, 32 connections", "{:.0f}", brief=True),
         Row("alone_p50_us", "one connection, p50 µs", "{:.0f}", brief=True),
         Row("alone_p99_us", "one connection, p99 µs", "{:.0f}"),
@@ -64,6 +65,7 @@ PAIRS = Table(
         Row("half_p99_us", "added at half load, p99 µs", "{:.0f}", brief=True),
         Row("half_late_p99_us", "load itself late by, p99 µs", "{:.0f}", compared=False),
         Row("connection_cpu_us", "CPU µs a new connection", "{:.0f}", brief=True),
+        Row("connection_kernel_us", "of it in the kernel", "{:.0f}", compared=False),
         Row("connections_per_s", "new connections/s", "{:.0f}", brief=True),
         Row("first_byte_p50_us", "connect, first byte p50 µs", "{:.0f}", brief=True),
         Row("first_byte_p99_us", "connect, first byte p99 µs", "{:.0f}"),

@@ -18,10 +18,14 @@ def new(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Measure 32 at once, then one at a time: how long until the first byte."""
     begin(ground, pair, WARM, MANY).report()
     shaken = handshakes(ground, pair)
-    used = pair.cpu()
+    used, kernel = pair.cpu(), pair.kernel()
     many = begin(ground, pair, seconds, MANY).report()
-    cpu = 1e6 * (pair.cpu() - used) / many["done"]
-    figures = {"connection_cpu_us": cpu, "connections_per_s": many["done"] / many["seconds"]}
+    used, kernel = pair.cpu() - used, pair.kernel() - kernel
+    figures = {
+        "connection_cpu_us": 1e6 * used / many["done"],
+        "connection_kernel_us": 1e6 * kernel / many["done"],
+        "connections_per_s": many["done"] / many["seconds"],
+    }
     if shaken is not None:
         figures["legs_found"] = 1 - ((handshakes(ground, pair) or 0) - shaken) / many["done"]
     one = begin(ground, pair, seconds / 2, 1).report()

@@ -26,13 +26,13 @@ _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 def kept_alive(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Measure 32 connections together, then one alone."""
     many = begin(ground, pair, seconds + BEGIN + END, MANY)
-    cost = request_cpu(ground, pair, seconds)
+    cost = request_cost(ground, pair, seconds)
     all_said = _report(many)
     one_said = _report(begin(ground, pair, seconds / 2, 1))
     if not one_said["requests"]:
         raise LabError(f"no request through {pair.name} was answered; wrk said:\n{one_said}")
     return {
-        "request_cpu_us": cost,
+        **cost,
         "requests_per_s": all_said["per_second"],
         "requests_failed": all_said["failed"] + one_said["failed"],
         "alone_p50_us": one_said["p50"],
@@ -40,18 +40,18 @@ def kept_alive(ground: Ground, pair: Pair, seconds: float) -> Figures:
     }
 
 
-def request_cpu(ground: Ground, pair: Pair, seconds: float) -> float:
+def request_cost(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Return the CPU µs a request of a load that has just been started and goes on long enough.
 
     :raises LabError: next to none reached the server.
     """
     time.sleep(BEGIN)
-    used, served = pair.cpu(), servers.requests(ground)
+    used, kernel, served = pair.cpu(), pair.kernel(), servers.requests(ground)
     time.sleep(seconds)
-    used, served = pair.cpu() - used, servers.requests(ground) - served
+    used, kernel, served = pair.cpu() - used, pair.kernel() - kernel, servers.requests(ground) - served
     if served < FEWEST * seconds:
         raise LabError(f"{served} requests through {pair.name} reached the server in {seconds:g} s")
-    return 1e6 * used / served
+    return {"request_cpu_us": 1e6 * used / served, "request_kernel_us": 1e6 * kernel / served}
 
 
 def most(ground: Ground, pair: Pair, seconds: float) -> float:

@@ -77,9 +77,9 @@ def _steady(ground: Ground, pair: Pair, seconds: float) -> Figures:
     """Measure requests at a steady rate, and what of them is tapped."""
     tapped = _tapped(pair)
     load = latency.begin(ground, (pair.place.outbound, OUTBOUND_PORT), requests.BEGIN + seconds + requests.END, RATE)
-    cost = requests.request_cpu(ground, pair, seconds)
+    cost = requests.request_cost(ground, pair, seconds)
     said = load.report()
-    figures = {"request_cpu_us": cost, **{f"request_{share}_us": said["ns"][share] / 1e3 for share in ("p50", "p99")}}
+    figures = {**cost, **{f"request_{share}_us": said["ns"][share] / 1e3 for share in ("p50", "p99")}}
     if pair.others:
         pair.settle()
         time.sleep(1)  # `meshtx tap` still writes what it has got

@@ -99,6 +99,10 @@ class Pair:
         """Return the CPU seconds that both proxies have used."""
         return self.outbound.cpu() + self.inbound.cpu()
 
+    def kernel(self) -> float:
+        """Return how many of them in the kernel."""
+        return self.outbound.kernel() + self.inbound.kernel()
+
     def settle(self) -> None:
         """Wait until both proxies are done with what came before."""
 

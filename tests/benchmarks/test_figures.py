@@ -136,6 +136,11 @@ class TestAccounting(SynchronousTestCase):
         found = accounting.cpu_seconds(os.getpid())
         self.assertTrue(begun <= found <= time.process_time())
 
+    def test_of_that_the_kernels_is_in_seconds_too(self) -> None:
+        before = os.times().system
+        found = accounting.kernel_seconds(os.getpid())
+        self.assertTrue(before <= found <= os.times().system)
+
     def test_a_descriptor_more_is_one_more(self) -> None:
         before = accounting.descriptors(os.getpid())
         with Path(os.devnull).open():
