@@ -69,16 +69,16 @@ class Outbound(ServerFactory):
 
     def _begin(self, work: Work, near: End, src: Address, local: Address) -> None:
         if not self._explicit:
-            self._serve(work, near, classify(src, ()), {src.ip, local.ip})
+            self._serve(work, near, classify(src, ()), (src.ip, local.ip))
         elif sends_header(self._parts.balancers, src.ip, local.port):
             self._await_header(work, near, src, local)
         else:
-            self._serve(work, near, self._parts.source(src, local.ip, local.port), {local.ip})
+            self._serve(work, near, self._parts.source(src, local.ip, local.port), (local.ip,))
 
     def _await_header(self, work: Work, near: End, src: Address, local: Address) -> None:
         def arrived(header: ProxyHeader, rest: bytes) -> None:
             near.take_back()
-            work.attempt(lambda: self._serve(work, near, told(header), {local.ip}, rest))
+            work.attempt(lambda: self._serve(work, near, told(header), (local.ip,), rest))
 
         told = partial(self._parts.source, src, local.ip, local.port)
         source = told()
@@ -95,10 +95,9 @@ class Outbound(ServerFactory):
         """
         dst = self._destination(near.transport)
         work.flow.addressed(source.client, dst, known=source.known, hidden_by=source.hidden_by)
-        own = dst.ip in ours
-        if own and dst.port in self._parts.own_ports:
+        if dst.port in self._parts.own_ports and dst.ip in ours:
             raise Refused(Refusal.LOOP, f"{dst} is this proxy itself")
-        wish = _Wish(work, near, End(), source, own, prefix)
+        wish = _Wish(work, near, End(), source, dst, ours, prefix)
         asked = self._parts.directory.find(dst)
         target = asked.result if asked.called else None
         if not (isinstance(target, Target) and self._rides(wish, target)):
@@ -162,7 +161,8 @@ class Outbound(ServerFactory):
 class _Wish:
     """What a connection is to become.
 
-    :param own: where it was going is this host.
+    :param dst: where it was going.
+    :param ours: this host's addresses.
     :param prefix: what was read from it already.
     """
 
@@ -170,7 +170,8 @@ class _Wish:
     near: End
     far: End
     source: Source
-    own: bool
+    dst: Address
+    ours: Collection[IP]
     prefix: bytes
 
     def places(self, target: Target, choice: Choice) -> Places:
@@ -180,8 +181,8 @@ class _Wish:
 
     def plaintext(self, security: NoTls) -> None:
         """Note that it is plaintext, and why."""
-        undiscovered = security.reason is NoTlsReason.NOT_DISCOVERED
-        self.work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK) if self.own and undiscovered else security)
+        to_itself = security.reason is NoTlsReason.NOT_DISCOVERED and self.dst.ip in self.ours
+        self.work.flow.plaintext(NoTls(NoTlsReason.LOOPBACK) if to_itself else security)
 
     def join(self, target: Target) -> None:
         """Join its ends."""
