@@ -212,14 +212,12 @@ class FastSocketRecords(SocketRecords):
     def _unusual(self, plain: bytes, read: int) -> bytes | None:
         """Judge a result; what was read before it comes first."""
         try:
-            if self._late is not None:
-                raise self._late
             self._judge(read)
         except SSL.Error as error:
             if not plain:
-                return self._nothing(error)
-            if isinstance(error, SSL.SysCallError):
-                self._late = error  # the socket stays readable: the next read finds it
+                return self._nothing(self._late or error)
+            if isinstance(error, SSL.SysCallError):  # the socket stays readable: the next read finds it
+                self._late = error.with_traceback(None)  # whose frames lead back here
             else:
                 self._nothing(error)  # it does not
         return plain

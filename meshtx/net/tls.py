@@ -180,7 +180,7 @@ class TlsProtocol(Protocol):
             done = self._records.handshake(data)
             session = Session.of(self._connection) if done else None
         except TlsError as error:
-            self._fail(error)
+            self._fail(_without_frames(error))
             return
         except Exception:  # noqa: BLE001  the border to OpenSSL's callbacks: logged and refused
             self.log.failure("TLS handshake failed")
@@ -237,3 +237,16 @@ class TlsProtocol(Protocol):
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
+
+
+def _without_frames(error: TlsError) -> TlsError:
+    """Return it without the frames that it came through.
+
+    They lead to the record layer and to the peer's check, which keep it: a cycle with all that OpenSSL has of the
+    connection, and whoever connects can have one made.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__context__
+    return error

@@ -244,7 +244,7 @@ class TlsTransport(OverTcp):
 
     def write_soon(self, data: bytes) -> None:
         """Send with what is written next, in this turn of the reactor at the latest, if TCP has such a way."""
-        if isinstance(self._records, SocketRecords) and self._writing is not _Writing.ENDED:
+        if self._writing is not _Writing.ENDED and isinstance(self._records, SocketRecords):  # there are none once lost
             self._records.send_soon(data)
         else:
             self.write(data)
@@ -259,7 +259,7 @@ class TlsTransport(OverTcp):
 
     def behind(self, call: Callable[[], object]) -> None:
         """Call when what is being done now is done: in a later turn of the reactor at the latest."""
-        if isinstance(self._records, SocketRecords):
+        if self._app is not None and isinstance(self._records, SocketRecords):  # as above
             self._records.behind(call)
         else:
             self._clock.callLater(0, call)

@@ -160,9 +160,10 @@ class SocketEnd(End):
         self.reader.makeConnection(self.tcp)
         self.records = kind(connection, self.tcp)
         self.tcp.secure(self.records)
-        case.addCleanup(self._close)
+        case.addCleanup(self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Be gone."""
         self.wire.close()
         if self.tcp.connected:
             self.tcp.connectionLost(Failure(ConnectionDone()))

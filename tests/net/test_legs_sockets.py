@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from fcntl import ioctl
+from termios import FIONREAD
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -14,7 +17,7 @@ from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegCall, LegRefused, LegReset, LegServer, LegTruncated
 from meshtx.net.relay import RelayEnd, RelayResult, join
-from meshtx.wire.leg_frames import ALPN, Open
+from meshtx.wire.leg_frames import ALPN, MAX_PAYLOAD, Data, Fin, Open, encode
 from tests.net import tls_wire
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.leg_ends import Ledger, asking
@@ -30,6 +33,8 @@ class LegCase(WireCase):
     """The two applications `here` and `there`, joined by a leg; over TLS unless a subclass says otherwise."""
 
     timeout = 20
+    overhead = 5 + 1 + 16
+    """Bytes that a record is longer than what is in it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -54,8 +59,9 @@ class LegCase(WireCase):
         self.called.callback(call)
 
     async def accept(self, there: Protocol | None = None) -> None:
+        self.there = there or self.there
         self.connect()
-        (await self.called).accept(there or self.there)
+        (await self.called).accept(self.there)
 
 
 class ExchangeTests(LegCase):
@@ -114,6 +120,48 @@ class ExchangeTests(LegCase):
         self.server.transport.loseConnection()
         self.assertIsInstance(await self.here.lost, LegTruncated)
         self.assertNotIn("eof", self.here.log)
+
+    async def test_a_call_that_is_accepted_when_its_leg_is_lost_is_lost(self) -> None:
+        self.connect()
+        call = await self.called
+        self.accepted.tcp.abortConnection()
+        await self.accepted.closed
+        call.accept(self.there)
+        self.assertNotIsInstance(await self.there.lost, ConnectionDone)
+
+    async def test_who_has_not_read_what_is_held_may_close_when_the_leg_is_lost(self) -> None:
+        await self.over_and_held()
+        self.there.transport.loseConnection()
+        self.assertIsInstance(await self.there.lost, ConnectionDone)
+        self.assertEqual(self.there.log, ["made", "data", "lost"])
+
+    async def test_who_has_not_read_what_is_held_may_abort_when_the_leg_is_lost(self) -> None:
+        await self.over_and_held()
+        self.there.transport.abortConnection()
+        self.assertIsInstance(await self.there.lost, ConnectionDone)
+        self.assertEqual(self.there.log, ["made", "data", "lost"])
+
+    async def over_and_held(self) -> None:
+        """Have a connection that is over, and whose leg has ended, while the application still waits with its EOF."""
+        await self.accept(Halting())
+        self.there.transport.loseWriteConnection()
+        await self.here.eof
+        self.accepted.tcp.pauseProducing()
+        data = bytes(MAX_PAYLOAD)  # it fills a record: so what comes behind it is read with it
+        self.here.transport.write(data)
+        self.here.transport.loseConnection()
+        await self.unread(encode(Data(data)), encode(Fin()))
+        self.accepted.tcp.resumeProducing()
+        await self.there.has(MAX_PAYLOAD)
+        await self.here.lost
+        self.client.close()
+        await self.accepted.closed
+
+    async def unread(self, *frames: bytes) -> None:
+        """Wait until these are to be read, each in a record of its own."""
+        size = sum(len(frame) + self.overhead for frame in frames)
+        while int.from_bytes(ioctl(self.accepted.tcp.fileno(), FIONREAD, bytes(4)), sys.byteorder) < size:
+            await turns()
 
 
 class TlsTests(LegCase):
@@ -198,6 +246,8 @@ class PressureTests(LegCase):
 class PlainTests(ExchangeTests):
     """The same over plain TCP, whose half-close and reset are those of Twisted."""
 
+    overhead = 0
+
     def carry(self, client: Protocol, server: Protocol) -> None:
         self.dialled, self.accepted = Bare(client), Bare(server)
         dial(self, listen(self, server), client)
@@ -224,6 +274,13 @@ class Bare:
     @property
     def tcp(self):
         return self.protocol.transport
+
+
+class Halting(Half):
+    """Reads once."""
+
+    def received(self, data: bytes) -> None:
+        self.transport.pauseProducing()
 
 
 class Source:

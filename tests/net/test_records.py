@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 from typing import Any
 
@@ -308,6 +310,22 @@ class SocketOutcomes(CommonOutcomes):
             b.give(a.take())
             b.reset()
             self.assertEqual((b.got, b.reader.log), (data, ["lost"]))
+
+    def test_a_cut_that_is_read_with_data_leaves_no_cycle(self) -> None:
+        """For OpenSSL's memory is to go with the connection."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for cut in ("end", "reset"):
+            a, b = self.pair()
+            a.send(bytes(RECORD))
+            b.wire.send(a.take())
+            getattr(b, cut)()
+            self.assertEqual(b.got, bytes(RECORD))
+            b.close()
+            seen = weakref.ref(b.records)
+            del b.records
+            self.assertIsNone(seen())
 
     def test_a_reset_in_the_handshake(self) -> None:
         _, b = self.ends()

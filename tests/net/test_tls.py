@@ -235,6 +235,25 @@ class HandshakeTests(WireCase):
         del c.connection, s.connection
         self.assertEqual([reference() for reference in seen], [None, None])
 
+    async def test_openssl_s_memory_goes_with_a_handshake_that_failed(self) -> None:
+        """Of an end that refuses, be it the client that proved nothing, or the server that is somebody else."""
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for client, server in (
+            (Contexts(make_leaf(make_ca(), WEB), CA.trust), SERVER),
+            (CLIENT, Contexts(make_leaf(CA, WEB), CA.trust)),
+        ):
+            c, s = Side(client.client(VOTING), Half()), Side(server.server(), Half())
+            seen = [weakref.ref(c.connection), weakref.ref(s.connection)]
+            join(self, c, s)
+            await outcomes(c, s)
+            await c.closed
+            await s.closed
+            await turns()
+            del c.connection, s.connection
+            self.assertEqual([reference() for reference in seen], [None, None])
+
     async def assert_failed(self, side: Side, reason: TlsFailure, detail: str) -> None:
         error = await side.outcome
         assert isinstance(error, TlsError), error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISystemHandle, ITCPTransport
 from twisted.trial.unittest import SkipTest
@@ -114,9 +115,20 @@ class EndsTests(Case):
         ):
             call()
         transport.write(b"x")
+        transport.write_soon(b"x")
+        transport.write_pieces([b"x", memoryview(b"y")])
         producer = Source(transport)
         transport.registerProducer(producer, True)
         self.assertEqual(producer.log, ["stop"])
+
+    async def test_what_is_asked_for_behind_its_loss_is_done(self) -> None:
+        c, s = await self.pair()
+        c.app.transport.abortConnection()
+        await c.app.lost
+        await s.app.lost
+        done: Deferred[None] = Deferred()
+        c.app.transport.behind(lambda: done.callback(None))
+        await done
 
     async def test_nothing_is_sent_behind_the_end(self) -> None:
         c, s = await self.pair()

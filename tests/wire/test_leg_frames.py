@@ -248,8 +248,31 @@ class TakeHeadTests(SynchronousTestCase):
         self.assertEqual(self.take(b"\4\0\0\1x"), 0)
 
 
+def read(parser: FrameParser, data: bytes, *, behind_its_head: bool, short: bool) -> list[Event]:
+    """Return the events of bytes that are read as a leg's end reads them.
+
+    :param behind_its_head: whoever read them asks first whether there is a head to take.
+    :param short: the short way is tried, as for a connection that takes data.
+    """
+    taken = parser.take_head(memoryview(data + A_LEG), len(data)) if behind_its_head else 0
+    plain = parser.plain(data[taken:]) if short else None
+    return parser.receive_data(data[taken:]) if plain is None else [Data(plain)]
+
+
 class FrameSplitTests(SynchronousTestCase):
     """The events are the same however the bytes arrive."""
+
+    @settings(max_examples=2000)
+    @given(st.data())
+    def test_every_way_of_reading_gives_the_same_events(self, draw: st.DataObject) -> None:
+        """In every order, what looks like a head in a payload included."""
+        pieces = st.one_of(st.sampled_from(CORPUS), st.sampled_from([encode_data(wire * 2) for wire in CORPUS]))
+        wire = b"".join(draw.draw(st.lists(pieces, max_size=6)))
+        parser, events, so_far = FrameParser(), [], b""
+        for data in filter(None, draw.draw(splits(wire))):
+            events += read(parser, data, behind_its_head=draw.draw(st.booleans()), short=draw.draw(st.booleans()))
+            so_far += data
+            self.assertEqual(joined(events), parse(so_far))
 
     def test_every_one_and_two_cut_split_gives_the_same_events(self) -> None:
         for data in CORPUS:
