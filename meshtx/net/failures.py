@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import TypeVar
 
 from OpenSSL import SSL
 
 from meshtx.errors import PeerError
 from meshtx.pki.peer_name import PeerNameReason
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class TlsFailure(StrEnum):
@@ -85,3 +88,16 @@ def _texts(error: SSL.Error) -> list[str]:
     if not isinstance(entries, list):
         return [str(error.args[-1])]
     return list(dict.fromkeys(str(entry[-1]) for entry in entries)) or ["OpenSSL gives no reason"]
+
+
+def without_frames(error: Raised) -> Raised:
+    """Return it without the frames that it came through.
+
+    They lead to all that was going on, and much of that keeps the error: a cycle with what OpenSSL has of a connection,
+    and whoever connects can have one made.
+    """
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__context__
+    return error

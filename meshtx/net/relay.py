@@ -93,7 +93,6 @@ class RelayEnd(Protocol):
         self._watcher = on_data
         self._on_data: Callable[[bytes], None] | None = None  # the watcher, while bytes are flowing
         self._on_lost = on_lost
-        self._write: Callable[[bytes], None] = self._keep
         self._early: list[bytes] | None = None
         self._relay: _Relay | None = None
         self._paused = False
@@ -194,7 +193,7 @@ class RelayEnd(Protocol):
         self._early = None
         self.received = 0
         self._on_data = self._watcher
-        self._write = other.transport.write
+        self._write = other.transport.write  # type: ignore[method-assign]  # the inner loop asks nothing
         if here:
             self.dataReceived(here)
 
@@ -227,7 +226,11 @@ class RelayEnd(Protocol):
     def _stop(self) -> None:
         self._early = None
         self._on_data = self._watcher = None
-        self._write = _discard
+        self._write = _discard  # type: ignore[method-assign]
+
+    def _write(self, data: bytes) -> None:
+        """Keep what comes early. No attribute, by which an end that is never connected would lead back to itself."""
+        self._keep(data)
 
     def _keep(self, data: bytes) -> None:
         if self._early is None:

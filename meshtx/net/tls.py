@@ -27,7 +27,7 @@ from zope.interface import implementer
 
 from meshtx.net import peer_keys
 from meshtx.net.contexts import is_client, peer_check
-from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.failures import TlsError, TlsFailure, without_frames
 from meshtx.net.quick import QuickTransport
 from meshtx.net.records import RecordLayer, records
 from meshtx.net.socket_records import socket_records
@@ -180,7 +180,7 @@ class TlsProtocol(Protocol):
             done = self._records.handshake(data)
             session = Session.of(self._connection) if done else None
         except TlsError as error:
-            self._fail(_without_frames(error))
+            self._fail(without_frames(error))
             return
         except Exception:  # noqa: BLE001  the border to OpenSSL's callbacks: logged and refused
             self.log.failure("TLS handshake failed")
@@ -229,7 +229,7 @@ class TlsProtocol(Protocol):
         self._tell(error)
 
     def _tell(self, error: TlsError) -> None:
-        failed, self._failed = self._failed, None
+        failed, self._failed, self._established = self._failed, None, None
         if failed is not None:
             failed(error)
 
@@ -237,16 +237,3 @@ class TlsProtocol(Protocol):
         deadline, self._deadline = self._deadline, None
         if deadline is not None and deadline.active():
             deadline.cancel()
-
-
-def _without_frames(error: TlsError) -> TlsError:
-    """Return it without the frames that it came through.
-
-    They lead to the record layer and to the peer's check, which keep it: a cycle with all that OpenSSL has of the
-    connection, and whoever connects can have one made.
-    """
-    each: BaseException | None = error
-    while each is not None:
-        each.__traceback__ = None
-        each = each.__context__
-    return error

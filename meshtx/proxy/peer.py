@@ -121,8 +121,14 @@ class Peers:
         if contexts is None:
             raise Refused(Refusal.NO_CREDENTIALS, self._tls.missing)
         attempt = _Attempt(self._clock, self._metrics, peer, above, made)
-        connection = contexts.client(peer.name, mesh_tls.PROTOCOLS)
-        tls = Carrier(connection, attempt.established, attempt.failed, self._clock, self._handshake, lost=attempt.lost)
+        tls = Carrier(
+            contexts.client(peer.name, mesh_tls.PROTOCOLS),
+            attempt.established,
+            attempt.failed,
+            self._clock,
+            self._handshake,
+            lost=attempt.lost,
+        )
         await self._dialler.dial(peer.via, tls)
         attempt.begun = self._clock.seconds()
         try:

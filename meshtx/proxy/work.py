@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshtx.net.dial import DialFailed
-from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.failures import TlsError, TlsFailure, without_frames
 from meshtx.net.legs import LegMalformed, LegRefused
 from meshtx.net.origdst import NoOriginalDestination
 from meshtx.net.relay import RelayResult, join
@@ -199,6 +199,7 @@ class Work:
         elif not (self._over and isinstance(error, CancelledError)):
             self.log.failure("a connection could not be served; refused", failure)
             self.refuse(Refusal.INTERNAL, type(error).__name__)
+        without_frames(error)
 
     def _stop(self) -> None:
         if self._steps is not None:

@@ -299,10 +299,14 @@ class MeshCase(TestCase):
             host.parts.peers.stop(legs)
             host.parts.served.stop(legs)
         await legs.empty()
-        while [each for each in reactor.getReaders() if hasattr(each, "protocol")]:
-            await deferLater(reactor, 0.001)
+        await self.unconnected()
         for host in self.hosts:
             self.assertEqual(host.count("tcp_open_connections"), 0)
+
+    async def unconnected(self) -> None:
+        """Wait until there is no connection any more."""
+        while [each for each in reactor.getReaders() if hasattr(each, "protocol")]:
+            await deferLater(reactor, 0.001)
 
     def listen(self, ip: Any, factory: Any) -> Address:
         port = listen(reactor, Address(ip, 0), factory, OPTIONS)

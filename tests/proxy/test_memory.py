@@ -11,12 +11,14 @@ from meshtx.net.dial import _Attempt
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
 from meshtx.proxy.arrival import Arrival
+from meshtx.proxy.ends import End
 from meshtx.proxy.inbound import _Connection
+from meshtx.proxy.mesh_tls import Carrier
 from meshtx.proxy.work import Work
 from meshtx.wire.transport_header import TransportHeader, encode_header
-from tests.net.certificates import VOTING
+from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
-from tests.proxy.peers import LINKERD, dial
+from tests.proxy.peers import LINKERD, dial, hello
 from tests.proxy.talkers import Application, Talker
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: voting\r\n\r\n"
@@ -24,7 +26,7 @@ BINARY = b"\0no detector takes it for the start of anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
 OF_THE_BEGINNING = (Arrival, _Attempt, _Connection)
 ON_A_LEG = (Arrival, _Attempt, deque)
-OF_A_CONNECTION = (_Connection, FlowHandle, Watcher, Work)
+OF_A_CONNECTION = (_Connection, Carrier, End, FlowHandle, Watcher, Work)
 
 
 class GarbageTests(MeshCase):
@@ -121,6 +123,54 @@ class GarbageTests(MeshCase):
         await talker.has(len(ANSWER))
         talker.transport.abortConnection()
         self.assertEqual(await self.found(), {})
+
+    async def test_a_client_that_proves_nothing(self) -> None:
+        leaf, inbound = make_leaf(make_ca(), WEB), self.server.inbound()
+        self.watch()
+        client = await dial(self, inbound, leaf)
+        self.assertEqual((await self.server.refusal())[0], "unknown_issuer")
+        client.tls.transport.loseConnection()
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_client_that_begins_a_handshake_and_says_something_else(self) -> None:
+        inbound = self.server.inbound()
+        self.watch()
+        await (await self.connect(inbound, Talker(hello() + b"\x16\x03\x03\0\x05hello"))).lost
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
+        self.assertEqual(self.server.refused(), {("inbound", "tls_error"): 1})
+
+    async def test_a_workload_that_is_not_there(self) -> None:
+        inbound = self.server.inbound(self.nobody().port)
+        self.watch()
+        await (await self.connect(inbound, Talker(REQUEST))).lost
+        self.assertEqual(await self.found(), {})
+        self.assertEqual(self.server.refused(), {("inbound", "connect_failed"): 1})
+
+    async def test_a_workload_that_is_not_there_when_it_is_asked_early(self) -> None:
+        inbound = self.server.inbound(self.nobody().port)
+        self.watch()
+        talker = await self.connect(inbound)
+        self.assertEqual((await self.server.refusal())[0], "connect_failed")
+        await talker.lost
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_server_that_is_not_there(self) -> None:
+        outbound = self.client.outbound(self.nobody())
+        self.watch()
+        await (await self.connect(outbound, Talker(REQUEST))).lost
+        self.assertEqual(await self.found(), {})
+        self.assertEqual(self.client.refused(), {("outbound", "connect_failed"): 1})
+
+    async def test_a_server_that_is_somebody_else(self) -> None:
+        there = self.nobody()
+        self.client.meshed(there, WEB, self.server.inbound())
+        outbound = self.client.outbound(there)
+        self.watch()
+        await (await self.connect(outbound, Talker(REQUEST))).lost
+        self.assertEqual(await self.found(), {})
+        self.assertEqual(self.client.refused(), {("outbound", "name_mismatch"): 1})
 
     async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
