@@ -169,14 +169,16 @@ class QuickTransport(ResetUnlessWhole):
             self.reactor.forget(self)
             self.connected, self.disconnected = False, True
             producer, self.producer = self.producer, None
-            if producer is not None:
-                producer.stopProducing()
-            self._close(whole)
-            protocol = self.protocol
-            del self.protocol, self.socket, self.fileno
-            self.__dict__.pop("doRead", None)
-            self._channel = self._last = None
-            protocol.connectionLost(reason)
+            try:
+                if producer is not None:
+                    producer.stopProducing()
+            finally:  # the kernel tells of what was forgotten until it is closed
+                self._close(whole)
+                protocol = self.protocol
+                del self.protocol, self.socket, self.fileno
+                self.__dict__.pop("doRead", None)
+                self._channel = self._last = None
+                protocol.connectionLost(reason)
 
     def _close(self, whole: bool) -> None:
         if whole:

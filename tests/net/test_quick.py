@@ -264,3 +264,28 @@ class SoonTests(Accepted, TransportCase):
         end.transport.write_soon(b"a")
         end.transport.abortConnection()
         self.assertEqual(await deferToThread(peer.take), (b"", "reset"))
+
+
+class Unstoppable:
+    """A producer that fails when it is stopped."""
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def stopProducing(self) -> None:
+        raise ValueError
+
+
+class ProducerTests(Accepted, TransportCase):
+    async def test_one_that_fails_at_the_end_leaves_no_socket_that_the_kernel_tells_of(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        end.transport.registerProducer(Unstoppable(), True)
+        kernel = end.transport.getHandle()
+        self.addCleanup(kernel.close)
+        self.patch(end, "dataReceived", lambda _: end.transport.loseConnection())
+        peer.sock.sendall(b"xx")
+        while not (failed := self.flushLoggedErrors(ValueError)):
+            await turns()
+        self.assertEqual((len(failed), kernel.fileno(), end.lost.called), (1, -1, True))
