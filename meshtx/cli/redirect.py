@@ -54,6 +54,7 @@ def command() -> None:
     "--proxy-mark",
     "mark",
     type=_number,
+    metavar="NUMBER",
     help="The mark on the proxy's sockets: likewise, where all processes are one user.",
 )
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +30,18 @@ def python(code: str) -> subprocess.Popen[str]:
     )
 
 
+def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Return the commands that have none below them, each with the words that call it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from leaves(below, (*path, name))
+    else:
+        yield path, command
+
+
 class Case(SynchronousTestCase):
     def run_line(self, *arguments: str) -> tuple[int, str, str]:
         """Return exit status, standard output and standard error."""
@@ -43,6 +55,17 @@ class Case(SynchronousTestCase):
         module.command = click.command(name)(action)  # type: ignore[attr-defined]
         self.patch(main, "find_spec", lambda found: True)
         self.patch(main, "import_module", lambda found: module)
+
+
+class HelpTests(Case):
+    def test_an_option_is_told_in_words_for_users(self) -> None:
+        odd = [
+            f"{' '.join(path)} {option.opts[0]} {shown}"
+            for path, command in leaves(main.meshtx, ("meshtx",))
+            for option in command.params
+            if (shown := option.make_metavar(click.Context(command))).startswith("_")
+        ]
+        self.assertEqual(odd, [])
 
 
 class FindTests(Case):
