@@ -37,11 +37,6 @@ def key_to_pem(key: IssuerKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def key_to_der(key: IssuerKey) -> bytes:
-    """Return the key as unencrypted PKCS #8."""
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-
-
 def public_to_pem(key: EllipticCurvePublicKey) -> bytes:
     """Return a public key as text (SubjectPublicKeyInfo)."""
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

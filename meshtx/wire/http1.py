@@ -32,7 +32,6 @@ _CRLF = b"\r\n"
 class Http1Observer:
     """Watches one connection, from its first byte on.
 
-    :ivar gave_up: true after `GaveUp`.
     :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
@@ -48,11 +47,9 @@ class Http1Observer:
         "_unclear",
         "_waiting",
         "detached",
-        "gave_up",
     )
 
     def __init__(self) -> None:
-        self.gave_up = False
         self.detached = False
         self._waiting: list[bytes] = []  # the methods of the requests whose answers are not over: one, nearly always
         self._switching = False  # the last request asks for another protocol, and has no answer yet
@@ -258,7 +255,6 @@ class Http1Observer:
         del self._waiting[0]
 
     def _give_up(self, reason: str, events: list[Event]) -> None:
-        self.gave_up = True
         events.append(GaveUp(reason))
         self._stop()
 

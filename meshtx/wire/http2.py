@@ -54,12 +54,10 @@ class _Open:
 class Http2Observer:
     """Watches one connection, from its first byte on.
 
-    :ivar gave_up: true after `GaveUp`.
     :ivar detached: true once nothing more will be reported, though the connection goes on.
     """
 
     def __init__(self) -> None:
-        self.gave_up = False
         self.detached = False
         self._preface = 0
         self._client = FrameReader()
@@ -227,7 +225,6 @@ class Http2Observer:
             events.append(ResponseEnd(request.index, request.length, grpc_status, reset))
 
     def _give_up(self, why: Broken, events: list[Event]) -> None:
-        self.gave_up = True
         events.append(GaveUp(why.reason))
         self._stop()
 

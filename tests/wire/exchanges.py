@@ -19,7 +19,6 @@ Exchange = Sequence[Said]
 class Observer(Protocol):
     """What the observers of HTTP/1 and HTTP/2 have in common."""
 
-    gave_up: bool
     detached: bool
 
     @property

@@ -112,7 +112,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_nothing_is_said_after_giving_up(self) -> None:
         observer = begun(("C", headers(1, GET) + headers(2, GET)))
-        self.assertEqual((observer.gave_up, observer.detached), (True, True))
+        self.assertTrue(observer.detached)
         said = [*observer.client_data(headers(3, GET)), *observer.server_data(headers(1, OK)), *observer.ended(False)]
         self.assertEqual(said, [])
 
