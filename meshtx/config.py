@@ -1,4 +1,6 @@
-"""What the two programs can be told: one frozen dataclass a program, each setting declared once.
+"""What the sidecar can be told, and what reads the settings of every program.
+
+One frozen dataclass a program, each setting declared once; the others are in ``config_identity.py`` and its like.
 
 `load` reads a TOML file, then environment variables, then flags; `options_class` makes the
 options of a twistd command. See `meshtx.config_load` for how the names of a setting relate.

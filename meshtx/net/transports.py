@@ -3,7 +3,7 @@
     accept or dial ──▶ armed ──▶ loseConnection, all bytes given to the kernel ──▶ disarmed, FIN
                              └─▶ anything else: abort, an error, an exception, the reactor's end, SIGKILL ──▶ RST
 
-They are installed by the port of `meshtx.net.listen` and the connector of `meshtx.net.dial`; every protocol
+They are installed by the port of `meshtx.net.listen` and the attempts of `meshtx.net.dial`; every protocol
 above them is an ordinary Twisted protocol. Half-close is Twisted's: a protocol that provides
 `IHalfCloseableProtocol` hears of the peer's FIN by `readConnectionLost` and goes on writing.
 
