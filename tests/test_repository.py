@@ -7,6 +7,7 @@ import pkgutil
 import re
 import sys
 from configparser import ConfigParser
+from dataclasses import fields
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import tests
 from meshtx.config import IdentityConfig, ProxyConfig, settings
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_injector import InjectorConfig
+from meshtx.kube.annotations import Resources
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("meshtx", "twisted", "tests", "tools", "examples", "benchmarks")
 MAX_LINES = 400
+CONFIGS = (ProxyConfig, IdentityConfig, DirectoryConfig, InjectorConfig)
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -68,7 +73,8 @@ class TestSources(SynchronousTestCase):
             if isinstance(node, ast.Attribute)
         }
         derived = {"control_namespace", "trust_domain", "name"}  # read as `scope` and `own_name`
-        keys = {each.key for config in (ProxyConfig, IdentityConfig) for each in settings(config)}
+        derived |= {f"proxy_{each.name}" for each in fields(Resources)}  # read as `resources`
+        keys = {each.key for config in CONFIGS for each in settings(config)}
         self.assertEqual(keys - read_somewhere - derived, set())
 
 
@@ -135,13 +141,13 @@ class TestPages(SynchronousTestCase):
         self.assertEqual({page for page in named_there if not (ROOT / page).is_file()}, set())
 
     def test_every_option_that_the_pages_name_exists(self) -> None:
-        variables = {each.variable for config in (ProxyConfig, IdentityConfig) for each in settings(config)}
-        variables |= {ProxyConfig.prefix + "CONFIG", IdentityConfig.prefix + "CONFIG"}
+        variables = {each.variable for config in CONFIGS for each in settings(config)}
+        variables |= {config.prefix + "CONFIG" for config in CONFIGS}
         pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")]
         named_there = {
             word
             for page in pages
-            for word in re.findall(r"\bMESHTX_(?:PROXY|IDENTITY)_[A-Z_]*[A-Z]\b", page.read_text())
+            for word in re.findall(r"\bMESHTX_(?:PROXY|IDENTITY|DIRECTORY|INJECTOR)_[A-Z_]*[A-Z]\b", page.read_text())
         }
         self.assertEqual(named_there - variables, set())
 

@@ -8,7 +8,8 @@ The workload's bytes stay in the kernel until the other side is there. Plaintext
 never what an error leads to: a peer that cannot be reached or does not prove its name ends in a reset.
 
 A client that goes before the other side is there is not seen to have gone. What that costs, a descriptor and a dial,
-lasts as long as the deadlines of directory, dial and handshake allow, by default 18 s.
+lasts as long as the deadlines of directory, dial and handshake allow, by default 18 s: 27 s where three endpoints of a
+service do not answer.
 
 Where clients connect to an explicit listener, others than the workload may come, and the proxy is their gateway: who
 they are is found out as inbound does, by a declared balancer's PROXY header or by their address, and OPEN tells it
