@@ -219,9 +219,10 @@ class _Race:
     def won(self, winner: _Attempt) -> IProtocol:
         """Close the losers, report what the network has cost, and return the protocol."""
         self._winner = winner
+        waited = self._next is not None  # else the answer came at once
         self._settle()
         assert winner.transport is not None
-        if self._next is not None:  # else the answer came at once
+        if waited:
             again = retransmits(winner.transport.getHandle())
             if again:
                 self._terms.retransmitted(again)
@@ -251,14 +252,16 @@ class _Race:
         deferred = self._forget()
         if deferred is not None:
             self._settle()
+            self._winner = None
             deferred.errback(DialFailed(self._address, _reason(why), _detail(why)))
 
     def _give_up(self) -> None:
         """Close whatever there is; the Deferred's own cancellation says so."""
         self._forget()
         self._settle()
-        if self._winner is not None:
-            self._winner.disconnect()
+        winner, self._winner = self._winner, None
+        if winner is not None:
+            winner.disconnect()
 
     def _forget(self) -> Deferred[IProtocol] | None:
         deferred, self._deferred = self._deferred, None
@@ -266,8 +269,9 @@ class _Race:
 
     def _settle(self) -> None:
         """Try nothing more, and close what still runs, but for the winner."""
-        if self._next is not None and self._next.active():
-            self._next.cancel()
+        call, self._next = self._next, None  # one that was made leads back here
+        if call is not None and call.active():
+            call.cancel()
         running, self._running = self._running, []
         for attempt in running:
             if attempt is not self._winner:

@@ -87,6 +87,10 @@ class Server(ResetUnlessWhole, tcp.Server):
             self.abortConnection()
 
 
+def _nothing() -> None:
+    """Take the place of what reads and writes, where there is no connection."""
+
+
 class _Done:
     """Stands for the connector of a client that is connected: nobody is left to be told."""
 
@@ -104,6 +108,11 @@ class Client(ResetUnlessWhole, tcp.Client):
         """Return a socket that is marked and armed before it connects."""
         return prepared(socket.socket(self.addressFamily, self.socketType), self.connector.options)
 
+    def resolveAddress(self) -> None:
+        """Dial, unless it was given up before the reactor came to it."""
+        if hasattr(self, "connector"):
+            super().resolveAddress()
+
     def _connectDone(self) -> None:
         """Connect the protocol; what has dialled is done then, and is not kept for as long as that lasts."""
         if self.socket.getsockname()[:2] == self.realAddress[:2]:
@@ -119,6 +128,12 @@ class Client(ResetUnlessWhole, tcp.Client):
 
     def _connect_protocol(self) -> None:
         super()._connectDone()
+
+    def failIfNotConnected(self, err: Exception) -> None:
+        """End what is no connection yet, and let go of what leads back here: until then both are `doConnect`."""
+        super().failIfNotConnected(err)
+        if not self.connected:
+            self.doRead = self.doWrite = _nothing  # type: ignore[method-assign]  # the reactor may call one yet
 
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of the connector, which holds the protocol, which holds this transport."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -12,12 +13,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from meshtx.net import sockets
-from meshtx.net.dial import DialFailed, DialFailure, Dialler
-from meshtx.net.poller import FdSet
+from meshtx.net.dial import DialFailed, DialFailure, Dialler, _Race
+from meshtx.net.poller import FdSet, Transports
 from meshtx.net.sockets import SocketOptions
+from meshtx.net.transports import Client
 from meshtx.wire.address import Address
 from tests.net.namespaces import Lab, why_not
-from tests.net.transport_case import End
+from tests.net.transport_case import End, TransportCase, turns
 
 
 class DialTests(TestCase):
@@ -115,6 +117,52 @@ class DialTests(TestCase):
             await self.dialler.dial(self.server(), Broken())
         self.assertEqual(caught.exception.reason, DialFailure.OTHER)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class GarbageTests(TransportCase):
+    """Dials that fail, and what reference counts have not freed of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(self.listener.close)
+        self.address = Address.of(*self.listener.getsockname())
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def full(self) -> None:
+        """Have the server answer no SYN."""
+        self.addCleanup(socket.create_connection(self.listener.getsockname()).close)
+
+    def dial(self, end: End) -> Deferred[object]:
+        return Dialler(self.io, SocketOptions(), 0.05, hedges=(0.0,)).dial(self.address, end)
+
+    async def nothing_is_left(self, dialling: Deferred[object]) -> None:
+        with self.assertRaises((DialFailed, CancelledError)):
+            await dialling
+        del dialling
+        await turns()
+        self.assertEqual([each for each in gc.get_objects() if isinstance(each, Client | _Race)], [])
+
+    async def test_one_that_is_refused(self) -> None:
+        self.listener.close()
+        await self.nothing_is_left(self.dial(End()))
+
+    async def test_one_without_an_answer_in_time(self) -> None:
+        self.full()
+        await self.nothing_is_left(self.dial(End()))
+
+    async def test_one_that_is_cancelled(self) -> None:
+        self.full()
+        dialling = self.dial(End())
+        await turns()  # there are two attempts by now
+        dialling.cancel()
+        await self.nothing_is_left(dialling)
+
+
+class TwistedGarbageTests(GarbageTests):
+    transports = Transports.TWISTED
 
 
 DIAL = """
