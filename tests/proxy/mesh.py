@@ -67,8 +67,7 @@ ITSELF = 0
 """The port of what is addressed to a proxy itself, which a test does not know beforehand."""
 CLIENT, SERVER = ip_address("127.31.0.1"), ip_address("127.31.0.2")
 CA = make_ca()
-WEB_LEAF = make_leaf(CA, WEB)
-VOTING_LEAF = make_leaf(CA, VOTING)
+WEB_LEAF, VOTING_LEAF = make_leaf(CA, WEB), make_leaf(CA, VOTING)
 
 
 class Source:
@@ -300,8 +299,7 @@ class MeshCase(TestCase):
             host.parts.served.stop(legs)
         await legs.empty()
         await self.unconnected()
-        for host in self.hosts:
-            self.assertEqual(host.count("tcp_open_connections"), 0)
+        self.assertEqual([host.count("tcp_open_connections") for host in self.hosts], [0] * len(self.hosts))
 
     async def unconnected(self) -> None:
         """Wait until there is no connection any more."""
