@@ -61,7 +61,6 @@ metadata:
 spec: !Custom {template: {}}
 """
 
-NO_YAML = "yaml: PyYAML is not installed; pip install 'meshtx[kubernetes]'"
 NO_FILE = "no such file or directory; name a file of manifests in UTF-8"
 
 LABEL = "meshtx.io/inject: enabled"

@@ -29,8 +29,6 @@ WEBHOOK_PATH = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurat
 TAP_PATH = f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}"
 INJECT = "meshtx.io/inject"
 
-_NOW = timedelta()
-
 
 class CheckCase(InstallCase):
     """The control plane's namespace is `self.mesh`; `self.namespace` is one whose pods are meshed."""

@@ -158,11 +158,6 @@ class ControlPlane:
         self._end("kube-controller-manager")
         self._end("kube-apiserver")
 
-    def restart_api(self) -> None:
-        """Kill the API server, start it anew and wait until it is ready."""
-        self.stop_api()
-        self.start_api()
-
     def asked_by(self, namespace: str, account: str) -> list[Document]:
         """Return what the API server has written down of a ServiceAccount's requests (``audit.k8s.io/v1``)."""
         user = f"system:serviceaccount:{namespace}:{account}"

@@ -34,8 +34,6 @@ PROGRAMS: dict[str, Sequence[str]] = {
 READABLE = "dac_read_search"
 """A capability in the place of an image that everybody may read: this checkout may be root's alone."""
 
-API_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-
 _REFERENCE = re.compile(r"\$\(([A-Za-z0-9_.-]+)\)")
 
 
