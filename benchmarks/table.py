@@ -102,7 +102,7 @@ SCALE = Table(
 
 def churn_cells(results: Results) -> list[list[str]]:
     """Return how each thing has grown while connections came and went."""
-    head = ["", "MiB", "descriptors", "objects of Python", "connections"]
+    head = ["", "MiB", "descriptors", "objects of Python", "connections", "refused"]
     forms = {"rss_mib": "{:.1f}", "descriptors": "{:.0f}", "objects": "{:.0f}"}
     lines = [head]
     for pair in results.values:
@@ -111,8 +111,8 @@ def churn_cells(results: Results) -> list[list[str]]:
             f"{form.format(each[0])} → {form.format(each[1])}" if each else ""
             for form, each in zip(forms.values(), grown, strict=True)
         ]
-        count = results.median(pair, "connections")
-        lines.append([pair, *cells, f"{count:.0f}" if count is not None else ""])
+        counts = [results.median(pair, figure) for figure in ("connections", "refused")]
+        lines.append([pair, *cells, *("" if count is None else f"{count:.0f}" for count in counts)])
     return lines if len(lines) > 1 else []
 
 

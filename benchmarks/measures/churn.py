@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 
 from benchmarks import accounting
 from benchmarks.ground import Ground, Running
 from benchmarks.measures import connections
 from benchmarks.peers.meshtx import Meshtx
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import INBOUND_PORT, Pair, Peer
 from benchmarks.peers.running import running
 from benchmarks.peers.twistd import OBJECTS
 from benchmarks.results import Results
 from benchmarks.servers import REQUESTS_PORT
-from meshtx.demo.lab import wait_until
+from meshtx.demo.lab import LabError, wait_until
 
 KINDS = (
     Peer("legs", Meshtx(changes=("counted",)).commands),
@@ -24,6 +25,8 @@ KINDS = (
 
 CUT = 10
 """Every tenth connection is reset in the middle."""
+STRANGERS = 20.0
+"""A second come to each inbound proxy who prove nothing, and are refused."""
 LOOKS = 120
 """How often everything is counted."""
 
@@ -34,15 +37,28 @@ def churn(ground: Ground, seconds: float) -> Results:
     with running(ground, KINDS, REQUESTS_PORT) as pairs:
         begun = time.monotonic()
         loads = [connections.begin(ground, pair, seconds, connections.MANY, CUT) for pair in pairs]
+        strangers = [_strangers(ground, pair, seconds) for pair in pairs]
         while any(load.process.poll() is None for load in loads):
             for pair in pairs:
                 for side, proxy in (("outbound", pair.outbound), ("inbound", pair.inbound)):
                     results.add(f"{pair.name}, {side}", {"at_s": time.monotonic() - begun, **_counts(proxy)})
             time.sleep(seconds / LOOKS)
-        for pair, load in zip(pairs, loads, strict=True):
-            said = load.report()
-            results.add(pair.name, {"connections": said["done"], "connections_failed": said["failed"]})
+        for pair, load, others in zip(pairs, loads, strangers, strict=True):
+            said, refused = load.report(), others.report()
+            if refused["failed"]:
+                raise LabError(f"{pair.name} lets in {refused['failed']} who prove nothing")
+            counts = {"connections": said["done"], "connections_failed": said["failed"], "refused": refused["done"]}
+            results.add(pair.name, counts)
     return results
+
+
+def _strangers(ground: Ground, pair: Pair, seconds: float) -> Running:
+    """Begin to send who proves nothing."""
+    place = pair.place
+    server_name, anchors = (place.certificates[what] for what in ("server_name", "ca"))
+    argv = [place.inbound, str(INBOUND_PORT), server_name, anchors, f"{seconds:g}", f"{STRANGERS:g}"]
+    run = [sys.executable, "-m", "benchmarks.load.strangers", *argv]
+    return ground.start(f"strangers-{pair.name}", run, cpu=ground.load_cpu)
 
 
 def _counts(proxy: Running) -> dict[str, float]:

@@ -3,11 +3,12 @@
 import os
 import select
 import socket
+import ssl
 from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.load import connections, paced
+from benchmarks.load import connections, paced, strangers
 from benchmarks.load.http import body_length, read_head, whole_length
 from benchmarks.load.timer import Timer
 
@@ -83,6 +84,31 @@ class TestLoad(SynchronousTestCase):
         load.run(0.05, 1000)
         self.assertEqual(len(load.waits), len(load.lates))
         self.assertTrue(len(load.waits) >= 50)
+
+
+class Refusing(Server):
+    """Closes whatever has said something."""
+
+    @staticmethod
+    def _serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.close()
+
+
+class TestStrangers(SynchronousTestCase):
+    def stranger(self, server: Server) -> strangers.Stranger:
+        self.addCleanup(server.close)
+        return strangers.Stranger(("127.0.0.1", server.port), "web", ssl.create_default_context())
+
+    def test_who_answers_in_plaintext_has_let_it_in(self) -> None:
+        self.assertTrue(self.stranger(Server()).without_tls())
+
+    def test_both_kinds_come_and_what_became_of_them_is_counted(self) -> None:
+        stranger = self.stranger(Refusing())
+        self.assertEqual((stranger.without_certificate(), stranger.without_tls()), (False, False))
+        refused, taken = stranger.come(0.05, 1000)
+        self.assertTrue(refused > 0)
+        self.assertEqual(taken, 0)
 
 
 class TestTimer(SynchronousTestCase):
