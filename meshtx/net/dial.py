@@ -218,10 +218,11 @@ class _Race:
 
     def won(self, winner: _Attempt) -> IProtocol:
         """Close the losers, report what the network has cost, and return the protocol."""
+        waited = self._next is not None  # else the answer came at once
         self._winner = winner
         self._settle()
         assert winner.transport is not None
-        if self._next is not None:  # else the answer came at once
+        if waited:
             again = retransmits(winner.transport.getHandle())
             if again:
                 self._terms.retransmitted(again)
@@ -266,8 +267,9 @@ class _Race:
 
     def _settle(self) -> None:
         """Try nothing more, and close what still runs, but for the winner."""
-        if self._next is not None and self._next.active():
-            self._next.cancel()
+        coming, self._next = self._next, None  # one that has come leads back here
+        if coming is not None and coming.active():
+            coming.cancel()
         running, self._running = self._running, []
         for attempt in running:
             if attempt is not self._winner:

@@ -62,8 +62,9 @@ class ResetUnlessWhole(tcp.Connection):
         super().connectionLost(reason)
 
     def _stop_lingering(self) -> None:
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        lingering, self._lingering = self._lingering, None  # one that has come leads back here
+        if lingering is not None and lingering.active():
+            lingering.cancel()
 
     def _unsent(self) -> int:
         return len(self.dataBuffer) - self.offset + self._tempDataLen
@@ -120,9 +121,19 @@ class Client(ResetUnlessWhole, tcp.Client):
     def _connect_protocol(self) -> None:
         super()._connectDone()
 
+    def failIfNotConnected(self, err: BaseException) -> None:
+        """Fail, and let go of Twisted's own way to be told of the connection: it leads back here."""
+        super().failIfNotConnected(err)
+        if not self.connected:
+            self.doRead = self.doWrite = _nothing  # type: ignore[method-assign]  # the poller may have one more for it
+
     def connectionLost(self, reason: Failure) -> None:
         """End, and let go of the connector, which holds the protocol, which holds this transport."""
         was_connected = self.connected
         super().connectionLost(reason)
         if was_connected:
             del self.connector
+
+
+def _nothing() -> None:
+    """Take the place of what waits for a connection, once there is to be none."""

@@ -10,12 +10,14 @@ from random import Random
 from h2.connection import H2Connection
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
 
 from meshtx.directory.remote import RemoteDirectory
 from meshtx.directory.target import Meshed, Target
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import _Attempt
 from meshtx.net.tls import TlsProtocol
+from meshtx.net.transports import Client
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
 from meshtx.proxy.arrival import Arrival
@@ -29,7 +31,7 @@ from meshtx.rpc.connect import Connector
 from meshtx.wire.address import Address
 from meshtx.wire.transport_header import TransportHeader, encode_header
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, reactor
+from tests.proxy.mesh import CA, CLIENT, PATIENCE, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, reactor
 from tests.proxy.peers import LINKERD, dial, hello, serve
 from tests.proxy.talkers import Application, Talker
 
@@ -38,7 +40,7 @@ BINARY = b"\0no detector takes it for the start of anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
 OF_THE_BEGINNING = (Arrival, _Attempt, _Connection)
 ON_A_LEG = (Arrival, _Attempt, deque)
-OF_A_CONNECTION = (_Connection, Carrier, End, FlowHandle, Watcher, Work)
+OF_A_CONNECTION = (_Connection, Arrival, Carrier, Client, End, FlowHandle, Watcher, Work)
 OF_A_CALL = (*OF_A_CONNECTION, H2Connection, RpcClient, TlsProtocol)
 
 
@@ -184,6 +186,21 @@ class GarbageTests(MeshCase):
         await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
         self.assertEqual(self.client.refused(), {("outbound", "name_mismatch"): 1})
+
+    async def test_a_client_that_says_nothing_in_time(self) -> None:
+        """Nothing at all, or not all of a ClientHello."""
+        for said in (b"", hello()[:100]):
+            clock = Clock()
+            inbound = Host(self, SERVER, VOTING_LEAF, clock=clock).inbound()
+            self.watch()
+            talker = await self.connect(inbound, Talker(said))
+            if said:
+                await self.held()
+            while not clock.getDelayedCalls():
+                await self.turn()
+            clock.advance(PATIENCE.handshake)
+            await talker.lost
+            self.assertEqual(await self.found(), {})
 
     async def without_a_directory(self, where: Address) -> None:
         """Try to follow a directory once."""
