@@ -16,7 +16,8 @@ from meshtx.directory.remote import RemoteDirectory
 from meshtx.directory.target import Meshed, Target
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import _Attempt
-from meshtx.net.tls import TlsProtocol
+from meshtx.net.tls import AFTER_FAILURE, TlsProtocol
+from meshtx.net.tls_tcp import Closing
 from meshtx.net.transports import Client
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
@@ -41,7 +42,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
 OF_THE_BEGINNING = (Arrival, _Attempt, _Connection)
 ON_A_LEG = (Arrival, _Attempt, deque)
 OF_A_CONNECTION = (_Connection, Arrival, Carrier, Client, End, FlowHandle, Watcher, Work)
-OF_A_CALL = (*OF_A_CONNECTION, H2Connection, RpcClient, TlsProtocol)
+OF_A_CALL = (*OF_A_CONNECTION, Closing, H2Connection, RpcClient, TlsProtocol)
 
 
 class GarbageTests(MeshCase):
@@ -201,6 +202,21 @@ class GarbageTests(MeshCase):
             clock.advance(PATIENCE.handshake)
             await talker.lost
             self.assertEqual(await self.found(), {})
+
+    async def test_a_client_that_stays_when_its_handshake_has_failed(self) -> None:
+        clock = Clock()
+        server = Host(self, SERVER, VOTING_LEAF, clock=clock)
+        inbound = server.inbound()
+        self.watch()
+        talker = await self.connect(inbound, Talker(hello() + b"\x16\x03\x03\0\x05hello"))
+        talker.transport.pauseProducing()
+        self.assertEqual((await server.refusal())[0], "tls_error")
+        while clock.getDelayedCalls():
+            clock.advance(AFTER_FAILURE)
+        await self.turn()
+        talker.transport.abortConnection()
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
 
     async def without_a_directory(self, where: Address) -> None:
         """Try to follow a directory once."""

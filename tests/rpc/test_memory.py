@@ -8,10 +8,14 @@ from collections import Counter
 from google.protobuf.wrappers_pb2 import BytesValue
 from h2.connection import H2Connection
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 
 from meshtx.rpc.call import Call
+from meshtx.rpc.client import RpcClient
+from meshtx.rpc.client_call import ClientCall
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer, ServerConnection
+from meshtx.rpc.status import RpcError, Status
 from tests.rpc.support import ECHO, Listening, message
 
 OF_A_CONNECTION = (Call, H2Connection, ServerConnection)
@@ -19,6 +23,10 @@ OF_A_CONNECTION = (Call, H2Connection, ServerConnection)
 
 async def echo(request: BytesValue, _call: Call) -> BytesValue:
     return request
+
+
+async def hang(_request: BytesValue, _call: Call) -> BytesValue:
+    return await Deferred()
 
 
 class GarbageTests(Listening):
@@ -73,3 +81,26 @@ class GarbageTests(Listening):
         self.assertEqual(await client.call(ECHO, message(b"hi"), 10), message(b"hi"))
         client.close()
         self.assertEqual(await self.found(server), {})
+
+    async def test_a_call_that_is_too_late_for_its_caller(self) -> None:
+        clock = Clock()
+        server = self.serve({ECHO: hang}, clock)
+        client = await self.client()
+        self.watch()
+        answer = client.call(ECHO, message(b"hi"), 60)
+        while not [call for connection in server.open for call in connection._calls.values() if call._running]:
+            await deferLater(reactor, 0)  # type: ignore[arg-type]
+        clock.advance(60)
+        self.assertEqual((await self.assertFailure(answer, RpcError)).status, Status.DEADLINE_EXCEEDED)
+        client.close()
+        self.assertEqual(await self.found(server), {})
+
+    def test_a_call_that_nobody_has_answered_in_time(self) -> None:
+        clock = Clock()
+        client = RpcClient(clock, authority="test")
+        self.watch()
+        answer = client.call(ECHO, message(b"hi"), 60)
+        answer.addErrback(lambda failure: failure.trap(RpcError))
+        clock.advance(60)
+        del answer
+        self.assertEqual([each for each in gc.get_objects() if isinstance(each, ClientCall)], [])
