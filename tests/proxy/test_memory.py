@@ -16,6 +16,7 @@ from meshtx.directory.remote import RemoteDirectory
 from meshtx.directory.target import Meshed, Target
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import _Attempt
+from meshtx.net.leg_pool import Peer, _Kept
 from meshtx.net.tls import AFTER_FAILURE, TlsProtocol
 from meshtx.net.tls_tcp import Closing
 from meshtx.net.transports import Client
@@ -215,6 +216,21 @@ class GarbageTests(MeshCase):
             clock.advance(AFTER_FAILURE)
         await self.turn()
         talker.transport.abortConnection()
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_spare_leg_that_cannot_be_opened(self) -> None:
+        pool = self.client.parts.peers._pool
+        via = self.server.inbound()
+        self.watch()
+        for peer in (Peer(self.nobody(), VOTING), Peer(via, WEB)):
+            kept = _Kept(peer)
+            kept.used = pool._clock.seconds()
+            kept.legs = 1
+            pool._open(kept)
+            while kept.waiting is None:
+                await self.turn()
+            kept.waiting.cancel()
         await self.unconnected()
         self.assertEqual(await self.found(), {})
 
