@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from meshtx.directory import messages
 from meshtx.errors import MeshtxError
 from meshtx.net.contexts import Contexts
+from meshtx.net.failures import without_frames
 from meshtx.observe.directory_series import DirectorySeries
 from meshtx.observe.sparing import Sparing
 from meshtx.rpc.connect import Connection
@@ -184,7 +185,7 @@ class Follower(Service):
         except DeferredTimeout:
             problem = f"no connection within {PATIENCE:g} s"
         except MeshtxError as error:
-            problem = str(error)
+            problem = str(without_frames(error))
         except Exception as error:  # noqa: BLE001  # whatever it was, what is known stays and it is tried again
             self.log.failure("following the directory failed")
             problem = f"internal error: {type(error).__name__}"

@@ -36,6 +36,7 @@ from meshtx.identity.keeper import (
 from meshtx.identity.keeper import Certify as Ask
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.identity.source import CredentialsService
+from meshtx.net.failures import without_frames
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.csr import make_csr
@@ -159,7 +160,7 @@ class KeeperService(CredentialsService):
         except TimeoutError:
             event = self._failed(f"no answer from the identity service within {TIMEOUT:.0f} s")
         except MeshtxError as error:
-            event = self._failed(str(error))
+            event = self._failed(str(without_frames(error)))
         except Exception as error:  # noqa: BLE001  # whatever it was, the present credentials stay and it is tried again
             self.log.failure("asking for a certificate failed")
             event = self._failed(f"internal error: {type(error).__name__}")

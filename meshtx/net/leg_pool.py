@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from meshtx.net.deadline import Deadline
 from meshtx.net.dial import DialFailed
+from meshtx.net.failures import without_frames
 from meshtx.net.leg_book import Entry, Hold, LegBook, LegCounts, Retirement
 from meshtx.net.leg_client import PROMPT, Elsewhere, LegClient, Replay
 from meshtx.pki.name import Name
@@ -272,8 +273,9 @@ class LegPool(LegBook[LegClient, _Leg]):
         kept.opening.addCallbacks(self.idle, lambda failure: self._failed(kept, failure))
         kept.opening.addBoth(lambda _: self._opened(kept))
 
-    def _failed(self, kept: _Kept, _why: Failure) -> None:
+    def _failed(self, kept: _Kept, why: Failure) -> None:
         """Take that there is no spare leg: whoever needs one next will hear why."""
+        without_frames(cast("Exception", why.value))
         kept.failures += 1
 
     def _opened(self, kept: _Kept) -> None:

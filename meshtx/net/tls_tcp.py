@@ -95,8 +95,9 @@ class Closing:
 
     def stop(self) -> None:
         """Forget it: the connection is gone."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        timer, self._timer = self._timer, None  # one that has come leads back here
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def _look(self) -> None:
         acknowledged = _acknowledged(self._tcp)

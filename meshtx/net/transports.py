@@ -62,8 +62,10 @@ class ResetUnlessWhole(tcp.Connection):
         super().connectionLost(reason)
 
     def _stop_lingering(self) -> None:
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        if self._lingering is not None:
+            if self._lingering.active():
+                self._lingering.cancel()
+            self._lingering = None  # one that has come leads back here
 
     def _unsent(self) -> int:
         return len(self.dataBuffer) - self.offset + self._tempDataLen

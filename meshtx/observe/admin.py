@@ -76,6 +76,7 @@ class SeatedChannel(HTTPChannel):
         if self._seat is not None:
             self._seat.leave()
         super().connectionLost(reason)
+        self._transferDecoder = None  # of a body that did not come whole: it leads back here
 
 
 class AdminSite(HTTPFactory):

@@ -68,8 +68,9 @@ class Arrival(Protocol):
     def release(self) -> None:
         """Wait no more: somebody else takes the transport."""
         self._seen = self.gone = self.begins = self.leaves = None
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
+        deadline, self._deadline = self._deadline, None  # one that has come leads back here
+        if deadline is not None and deadline.active():
+            deadline.cancel()
 
     def connectionMade(self) -> None:
         """Tell who awaits it."""

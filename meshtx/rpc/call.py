@@ -261,6 +261,7 @@ class Call:
     def _finish(self) -> None:
         self._phase = _Phase.OVER
         self._stop(self._timer, self._deadline)
+        self._timer = self._deadline = None  # those that have come lead back here
         self._budget.give(self._held)
         self._held = 0
         self._over()

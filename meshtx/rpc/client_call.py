@@ -98,8 +98,9 @@ class ClientCall:
             self._messages.clear()
             unread, self._unread = self._unread, 0
             self._client.consumed(self.stream_id, unread)
-            if self.timer is not None and self.timer.active():
-                self.timer.cancel()
+            timer, self.timer = self.timer, None  # one that has come leads back here
+            if timer is not None and timer.active():
+                timer.cancel()
             self._client.finished(self)
             if error is None:
                 self.result.callback(None)

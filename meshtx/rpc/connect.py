@@ -6,11 +6,12 @@ is one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IHostResolution,
@@ -84,37 +85,49 @@ class Connector:
         """
         failures: list[str] = []
         for address in await resolve(self._reactor, self._host, self._port):
-            connected = _Connected(self._reactor, contexts, self._name, self._max_message)
+            connected = _Connected(self._client)
+            tls = TlsProtocol(contexts.client(self._name), connected.established, connected.failed, self._reactor)
             try:
-                await self._dialler.dial(address, connected.protocol)
+                await self._dialler.dial(address, tls)
             except DialFailed as error:
                 failures.append(str(error))
             else:
-                return await connected.connection
+                return await self._shaken(connected.client, cast("ITCPTransport", tls.transport))
         raise Unreachable("; ".join(failures) or f"the host name {self._host} has no address")
+
+    def _client(self) -> RpcClient:
+        return RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
+
+    @staticmethod
+    async def _shaken(client: Deferred[RpcClient], transport: ITCPTransport) -> Connection:
+        try:
+            established = await client
+        except CancelledError:  # who wanted it has gone
+            transport.abortConnection()
+            raise
+        host = transport.getHost()
+        return Connection(established, Address.of(host.host, host.port))
 
 
 class _Connected:
-    """A TLS connection on its way to becoming a client."""
+    """A TLS connection on its way to becoming a client. It does not know its TLS, which leads to it.
 
-    def __init__(self, reactor: Any, contexts: Contexts, name: Name, max_message: int) -> None:
-        self._reactor = reactor
-        self._name = name
-        self._max_message = max_message
-        self.connection: Deferred[Connection] = Deferred(self._give_up)
-        self.protocol = TlsProtocol(contexts.client(name), self._established, self._failed, reactor)
+    :param make: makes the client.
+    """
 
-    def _give_up(self, _: Deferred[Connection]) -> None:
-        cast("ITCPTransport", self.protocol.transport).abortConnection()
+    def __init__(self, make: Callable[[], RpcClient]) -> None:
+        self._make = make
+        self.client: Deferred[RpcClient] = Deferred()
 
-    def _failed(self, error: TlsError) -> None:
-        if not self.connection.called:  # it is when we gave up
-            self.connection.errback(error)
+    def failed(self, error: TlsError) -> None:
+        """Take why there is no TLS."""
+        if not self.client.called:  # it is when we gave up
+            self.client.errback(error)
 
-    def _established(self, _session: Session) -> RpcClient:
-        client = RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
-        host = cast("ITCPTransport", self.protocol.transport).getHost()
-        self.connection.callback(Connection(client, Address.of(host.host, host.port)))
+    def established(self, _session: Session) -> RpcClient:
+        """Return what speaks with the service."""
+        client = self._make()
+        self.client.callback(client)
         return client
 
 

@@ -34,6 +34,7 @@ class Seat:
         """Give the place up; may be called again."""
         self._connections.seats.discard(self)
         self._connections.idle.pop(self, None)
+        self.evict = _gone  # what it was leads to the connection, which keeps its seat
 
 
 class Connections:
@@ -61,9 +62,14 @@ class Connections:
             oldest = next(iter(self.idle), None)
             if oldest is None:
                 raise Full(f"{self._limit} connections, all at work")
+            evict = oldest.evict
             oldest.leave()
-            oldest.evict()
+            evict()
         seat = Seat(self, evict)
         self.seats.add(seat)
         seat.idle()
         return seat
+
+
+def _gone() -> None:
+    """Take the place of what closes a connection, once that has left."""

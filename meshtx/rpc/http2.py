@@ -151,15 +151,14 @@ class Http2Protocol(Protocol):
         return len(outgoing.data) if outgoing else 0
 
     def is_over(self, stream_id: int) -> bool:
-        """Return whether a stream of the peer's has ended both ways; the event of its reset may be still to come."""
-        stream = self._h2.streams.get(stream_id)
+        """Return whether a stream has ended both ways, or all have; the event of its reset may be still to come."""
+        stream = None if self._closing else self._h2.streams.get(stream_id)
         return stream is None or stream.closed
 
     def reset_stream(self, stream_id: int, code: ErrorCodes) -> None:
         """End the stream both ways at once; a stream that is already over stays as it is."""
         self._outgoing.pop(stream_id, None)
-        stream = self._h2.streams.get(stream_id)
-        if stream is not None and not stream.closed and not self._closing:
+        if not self.is_over(stream_id):
             self._h2.reset_stream(stream_id, code)
         self.pump()
 
@@ -228,7 +227,8 @@ class Http2Protocol(Protocol):
             self._bound(event)
             self.received(event)
         for each in found:
-            self._found(each)
+            if not self._closing:
+                self._found(each)
         self.pump()
 
     def readConnectionLost(self) -> None:
@@ -245,6 +245,7 @@ class Http2Protocol(Protocol):
         self._closing, self._connected = True, False
         self._outgoing.clear()
         self.ended(reason if self._cause is None else Failure(self._cause))
+        vars(self._h2).clear()  # it leads to itself, by a table of its own methods
 
     def pauseProducing(self) -> None:
         """The transport is full."""

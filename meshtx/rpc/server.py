@@ -150,8 +150,9 @@ class ServerConnection(Http2Protocol):
 
     def ended(self, _reason: Failure) -> None:
         """Cancel what runs."""
-        if self._preface is not None and self._preface.active():
-            self._preface.cancel()
+        preface, self._preface = self._preface, None  # one that has come leads back here
+        if preface is not None and preface.active():
+            preface.cancel()
         if self._seat is not None:
             self._seat.leave()
         for call in list(self._calls.values()):

@@ -7,6 +7,7 @@ lost one after a second; no test waits for that, so what connects is a hedge.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 from collections.abc import Callable
@@ -206,6 +207,17 @@ class EndTests(Case):
         failed = self.failed()
         self.assertEqual((failed.reason, failed.detail), (DialFailure.TIMED_OUT, "no answer in time"))
         self.assertEqual(self.outcomes, [FAILED])
+
+    def test_one_that_has_given_up_leaves_no_cycle(self) -> None:
+        self.full()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.dial(timeout=0.1)
+        self.pass_(0.1)
+        self.failed()
+        del self.dialling
+        self.assertEqual([each for each in gc.get_objects() if isinstance(each, dial._Race)], [])
 
     def test_it_gives_up_after_the_third_retry_whatever_the_timeout(self) -> None:
         self.full()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+from weakref import ref
+
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -181,6 +184,19 @@ class AdminSiteTests(SynchronousTestCase):
         self.channel.connectionLost(Failure(ConnectionDone()))
         self.connect(site)
         self.assertFalse(first.disconnected)
+
+    def test_a_connection_that_ends_within_a_body_leaves_no_cycle(self) -> None:
+        for head in (b"Content-Length: 9", b"Transfer-Encoding: chunked"):
+            transport = self.connect()
+            self.channel.dataReceived(b"POST /live HTTP/1.1\r\n" + head + b"\r\n\r\n1")
+            gc.collect()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            self.channel.connectionLost(Failure(ConnectionDone()))
+            there = ref(self.channel)
+            del self.channel
+            vars(transport).clear()  # TCP's lets go of both when it is lost
+            self.assertIsNone(there())
 
     def test_a_failing_reason_is_an_error_and_not_a_readiness(self) -> None:
         site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)

@@ -5,20 +5,36 @@ from __future__ import annotations
 import gc
 from collections import Counter, deque
 from collections.abc import Collection
+from random import Random
 
+from h2.connection import H2Connection
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import ensureDeferred
+from twisted.internet.task import Clock
+
+from meshtx.directory.remote import RemoteDirectory
 from meshtx.directory.target import Meshed, Target
+from meshtx.net.contexts import Contexts
 from meshtx.net.dial import _Attempt
+from meshtx.net.leg_pool import Peer, _Kept
+from meshtx.net.tls import AFTER_FAILURE, TlsProtocol
+from meshtx.net.tls_tcp import Closing
+from meshtx.net.transports import Client
 from meshtx.observe.flows import FlowHandle
 from meshtx.observe.watcher import Watcher
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.ends import End
 from meshtx.proxy.inbound import _Connection
 from meshtx.proxy.mesh_tls import Carrier
+from meshtx.proxy.peer import Hangup
 from meshtx.proxy.work import Work
+from meshtx.rpc.client import RpcClient
+from meshtx.rpc.connect import Connector
+from meshtx.wire.address import Address
 from meshtx.wire.transport_header import TransportHeader, encode_header
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
-from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
-from tests.proxy.peers import LINKERD, dial, hello
+from tests.proxy.mesh import CA, CLIENT, PATIENCE, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, reactor
+from tests.proxy.peers import LINKERD, dial, hello, serve
 from tests.proxy.talkers import Application, Talker
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: voting\r\n\r\n"
@@ -26,7 +42,8 @@ BINARY = b"\0no detector takes it for the start of anything"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer"
 OF_THE_BEGINNING = (Arrival, _Attempt, _Connection)
 ON_A_LEG = (Arrival, _Attempt, deque)
-OF_A_CONNECTION = (_Connection, Carrier, End, FlowHandle, Watcher, Work)
+OF_A_CONNECTION = (_Connection, Arrival, Carrier, Client, End, FlowHandle, Watcher, Work)
+OF_A_CALL = (*OF_A_CONNECTION, Closing, H2Connection, RpcClient, TlsProtocol)
 
 
 class GarbageTests(MeshCase):
@@ -51,7 +68,7 @@ class GarbageTests(MeshCase):
             await host.live.empty()
         await self.turn()
         gc.collect()
-        return Counter(type(each).__name__ for each in gc.garbage if isinstance(each, OF_A_CONNECTION))
+        return Counter(type(each).__name__ for each in gc.garbage if isinstance(each, OF_A_CALL))
 
     async def one_shot(self, app: Application) -> Talker:
         """Ask the application something, as Linkerd's proxies do."""
@@ -171,6 +188,80 @@ class GarbageTests(MeshCase):
         await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
         self.assertEqual(self.client.refused(), {("outbound", "name_mismatch"): 1})
+
+    async def test_a_client_that_says_nothing_in_time(self) -> None:
+        """Nothing at all, or not all of a ClientHello."""
+        for said in (b"", hello()[:100]):
+            clock = Clock()
+            inbound = Host(self, SERVER, VOTING_LEAF, clock=clock).inbound()
+            self.watch()
+            talker = await self.connect(inbound, Talker(said))
+            if said:
+                await self.held()
+            while not clock.getDelayedCalls():
+                await self.turn()
+            clock.advance(PATIENCE.handshake)
+            await talker.lost
+            self.assertEqual(await self.found(), {})
+
+    async def test_a_client_that_stays_when_its_handshake_has_failed(self) -> None:
+        clock = Clock()
+        server = Host(self, SERVER, VOTING_LEAF, clock=clock)
+        inbound = server.inbound()
+        self.watch()
+        talker = await self.connect(inbound, Talker(hello() + b"\x16\x03\x03\0\x05hello"))
+        talker.transport.pauseProducing()
+        self.assertEqual((await server.refusal())[0], "tls_error")
+        while clock.getDelayedCalls():
+            clock.advance(AFTER_FAILURE)
+        await self.turn()
+        talker.transport.abortConnection()
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_spare_leg_that_cannot_be_opened(self) -> None:
+        pool = self.client.parts.peers._pool
+        via = self.server.inbound()
+        self.watch()
+        for peer in (Peer(self.nobody(), VOTING), Peer(via, WEB)):
+            kept = _Kept(peer)
+            kept.used = pool._clock.seconds()
+            kept.legs = 1
+            pool._open(kept)
+            while kept.waiting is None:
+                await self.turn()
+            kept.waiting.cancel()
+        await self.unconnected()
+        self.assertEqual(await self.found(), {})
+
+    async def without_a_directory(self, where: Address) -> None:
+        """Try to follow a directory once."""
+        connector, contexts = Connector(reactor, where.host, where.port, VOTING), Contexts(WEB_LEAF, CA.trust)
+        directory = RemoteDirectory(
+            lambda contexts: ensureDeferred(connector.connect(contexts)),
+            lambda: contexts,
+            reactor,
+            rng=Random(1),
+            registry=CollectorRegistry(),
+        )
+        self.watch()
+        directory.startService()
+        while directory._follower.away is None:
+            await self.turn()
+        directory.stopService()
+        await self.unconnected()
+
+    async def test_a_directory_that_is_not_there(self) -> None:
+        await self.without_a_directory(self.nobody())
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_directory_that_is_somebody_else(self) -> None:
+        await self.without_a_directory(Host(self, SERVER, WEB_LEAF).inbound())
+        self.assertEqual(await self.found(), {})
+
+    async def test_a_directory_that_ends_the_connection(self) -> None:
+        await self.without_a_directory(serve(self, SERVER, VOTING_LEAF, [], [Hangup()]))
+        self.assertEqual(await self.found(), {})
 
     async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
