@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from meshtx.directory.target import Choice, Meshed, Target
 from meshtx.net.dial import DialFailed, DialFailure
+from meshtx.net.failures import without_frames
 from meshtx.net.leg_pool import Peer
 from meshtx.net.legs import LegRefused
 from meshtx.observe.flow import Refusal
@@ -51,6 +52,7 @@ class Places:
         other = self._choice.again(only) if _is_elsewhere_better(error) else None
         if other is None:
             return False
+        without_frames(error)  # it ends here
         self.target = other
         self._flow.addressed(dst=other.address)
         return True

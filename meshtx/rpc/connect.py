@@ -24,7 +24,7 @@ from zope.interface import implementer
 from meshtx.errors import PeerError
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import DialFailed, Dialler
-from meshtx.net.failures import TlsError
+from meshtx.net.failures import TlsError, without_frames
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.tls import Session, TlsProtocol
 from meshtx.pki.name import Name
@@ -85,28 +85,27 @@ class Connector:
         """
         failures: list[str] = []
         for address in await resolve(self._reactor, self._host, self._port):
-            connected = _Connected(self._client)
-            tls = TlsProtocol(contexts.client(self._name), connected.established, connected.failed, self._reactor)
             try:
-                await self._dialler.dial(address, tls)
+                return await self._reach(address, contexts)
             except DialFailed as error:
-                failures.append(str(error))
-            else:
-                return await self._shaken(connected.client, cast("ITCPTransport", tls.transport))
+                failures.append(str(without_frames(error)))
         raise Unreachable("; ".join(failures) or f"the host name {self._host} has no address")
 
-    def _client(self) -> RpcClient:
-        return RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
-
-    @staticmethod
-    async def _shaken(client: Deferred[RpcClient], transport: ITCPTransport) -> Connection:
+    async def _reach(self, address: Address, contexts: Contexts) -> Connection:
+        connected = _Connected(self._client)
+        tls = TlsProtocol(contexts.client(self._name), connected.established, connected.failed, self._reactor)
+        await self._dialler.dial(address, tls)
+        transport = cast("ITCPTransport", tls.transport)
         try:
-            established = await client
+            client = await connected.client
         except CancelledError:  # who wanted it has gone
             transport.abortConnection()
             raise
         host = transport.getHost()
-        return Connection(established, Address.of(host.host, host.port))
+        return Connection(client, Address.of(host.host, host.port))
+
+    def _client(self) -> RpcClient:
+        return RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
 
 
 class _Connected:

@@ -17,6 +17,7 @@ from meshtx.directory.target import Meshed, Target
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import _Attempt
 from meshtx.net.leg_pool import Peer, _Kept
+from meshtx.net.poller import Transports, registrar
 from meshtx.net.tls import AFTER_FAILURE, TlsProtocol
 from meshtx.net.tls_tcp import Closing
 from meshtx.net.transports import Client
@@ -117,6 +118,20 @@ class GarbageTests(MeshCase):
             self.assertEqual(await self.found(), {})
             self.client.directory.backends._failed.clear()
         self.assertEqual(self.server.refused(), {("inbound", "connect_failed"): 2})
+
+    async def test_a_connection_to_a_service_whose_first_endpoint_has_no_proxy(self) -> None:
+        app = self.application(lambda: Talker(ANSWER))
+        ready = (
+            Target(self.nobody(), "", Meshed(VOTING, self.nobody())),
+            Target(app.address, "", Meshed(VOTING, self.server.inbound())),
+        )
+        self.client.directory.services[ready[0].address] = ready
+        outbound = self.client.outbound(ready[0].address)
+        self.watch()
+        talker = await self.connect(outbound, Talker(REQUEST))
+        await talker.has(len(ANSWER))
+        talker.transport.loseConnection()
+        self.assertEqual(await self.found(), {})
 
     async def test_a_connection_to_a_service_that_nobody_takes(self) -> None:
         meshed = Meshed(VOTING, self.server.inbound())
@@ -236,7 +251,8 @@ class GarbageTests(MeshCase):
 
     async def without_a_directory(self, where: Address) -> None:
         """Try to follow a directory once."""
-        connector, contexts = Connector(reactor, where.host, where.port, VOTING), Contexts(WEB_LEAF, CA.trust)
+        at_once = registrar(reactor, Transports.QUICK)  # which tells of a refusal before anybody waits for it
+        connector, contexts = Connector(at_once, where.host, where.port, VOTING), Contexts(WEB_LEAF, CA.trust)
         directory = RemoteDirectory(
             lambda contexts: ensureDeferred(connector.connect(contexts)),
             lambda: contexts,
