@@ -8,7 +8,7 @@ from functools import cache
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder
 from cryptography.x509.verification import Store as Anchors
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -128,6 +128,8 @@ class WantedTests(SynchronousTestCase):
         written = wanted(bundle, ours, NOW)
         self.assertEqual(wanted(written, ours, NOW), written)
 
+    @example(to_pem([FIRST.leaf]), [FIRST.authority])
+    @example(to_pem([authority(0, LONG_AGO)]), [FIRST.authority])
     @given(st.lists(DROPPED, max_size=9).map("".join), OURS)
     def test_nothing_else_stays(self, bundle: str, ours: Authorities) -> None:
         self.assertEqual(wanted(bundle, ours, NOW), to_pem(ours))
