@@ -33,6 +33,7 @@ from meshtx.rpc.client import RpcClient
 from meshtx.rpc.connect import Connector
 from meshtx.wire.address import Address
 from meshtx.wire.transport_header import TransportHeader, encode_header
+from tests.garbage import watch_garbage
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.proxy.mesh import CA, CLIENT, PATIENCE, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, reactor
 from tests.proxy.peers import LINKERD, dial, hello, serve
@@ -53,15 +54,6 @@ class GarbageTests(MeshCase):
     def setUp(self) -> None:
         super().setUp()
         self.client, self.server = Host(self, CLIENT, WEB_LEAF), Host(self, SERVER, VOTING_LEAF)
-
-    def watch(self) -> None:
-        """Have the collector wait, and keep what it finds."""
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        self.addCleanup(gc.enable)
-        self.addCleanup(gc.garbage.clear)
-        self.addCleanup(gc.set_debug, 0)
 
     async def found(self) -> dict[str, int]:
         """Return what of ours the collector finds once both proxies are done."""
@@ -87,19 +79,19 @@ class GarbageTests(MeshCase):
 
     async def test_a_connection_of_linkerds_form_that_ends(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         (await self.one_shot(app)).transport.loseConnection()
         self.assertEqual(await self.found(), {})
 
     async def test_a_connection_of_linkerds_form_that_is_reset(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         (await self.one_shot(app)).transport.abortConnection()
         self.assertEqual(await self.found(), {})
 
     async def test_a_connection_over_a_leg_that_ends(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         (await self.over_a_leg(app)).transport.loseConnection()
         self.assertEqual(await self.found(), {})
 
@@ -110,7 +102,7 @@ class GarbageTests(MeshCase):
         ready = tuple(Target(where, "", meshed) for where in (self.nobody(), app.address))
         self.client.directory.services[ready[0].address] = ready
         outbound = self.client.outbound(ready[0].address)
-        self.watch()
+        watch_garbage(self)
         for _ in range(2):
             talker = await self.connect(outbound, Talker(REQUEST))
             await talker.has(len(ANSWER))
@@ -127,7 +119,7 @@ class GarbageTests(MeshCase):
         )
         self.client.directory.services[ready[0].address] = ready
         outbound = self.client.outbound(ready[0].address)
-        self.watch()
+        watch_garbage(self)
         talker = await self.connect(outbound, Talker(REQUEST))
         await talker.has(len(ANSWER))
         talker.transport.loseConnection()
@@ -138,19 +130,19 @@ class GarbageTests(MeshCase):
         ready = tuple(Target(self.nobody(), "", meshed) for _ in range(2))
         self.client.directory.services[ready[0].address] = ready
         outbound = self.client.outbound(ready[0].address)
-        self.watch()
+        watch_garbage(self)
         await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
 
     async def test_a_connection_over_a_leg_that_is_reset(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         (await self.over_a_leg(app)).transport.abortConnection()
         self.assertEqual(await self.found(), {})
 
     async def test_a_plain_connection_that_is_reset(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         talker = await self.connect(self.server.inbound(app.address.port), Talker(REQUEST))
         await talker.has(len(ANSWER))
         talker.transport.abortConnection()
@@ -158,7 +150,7 @@ class GarbageTests(MeshCase):
 
     async def test_a_client_that_proves_nothing(self) -> None:
         leaf, inbound = make_leaf(make_ca(), WEB), self.server.inbound()
-        self.watch()
+        watch_garbage(self)
         client = await dial(self, inbound, leaf)
         self.assertEqual((await self.server.refusal())[0], "unknown_issuer")
         client.tls.transport.loseConnection()
@@ -167,7 +159,7 @@ class GarbageTests(MeshCase):
 
     async def test_a_client_that_begins_a_handshake_and_says_something_else(self) -> None:
         inbound = self.server.inbound()
-        self.watch()
+        watch_garbage(self)
         await (await self.connect(inbound, Talker(hello() + b"\x16\x03\x03\0\x05hello"))).lost
         await self.unconnected()
         self.assertEqual(await self.found(), {})
@@ -175,14 +167,14 @@ class GarbageTests(MeshCase):
 
     async def test_a_workload_that_is_not_there(self) -> None:
         inbound = self.server.inbound(self.nobody().port)
-        self.watch()
+        watch_garbage(self)
         await (await self.connect(inbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
         self.assertEqual(self.server.refused(), {("inbound", "connect_failed"): 1})
 
     async def test_a_workload_that_is_not_there_when_it_is_asked_early(self) -> None:
         inbound = self.server.inbound(self.nobody().port)
-        self.watch()
+        watch_garbage(self)
         talker = await self.connect(inbound)
         self.assertEqual((await self.server.refusal())[0], "connect_failed")
         await talker.lost
@@ -190,7 +182,7 @@ class GarbageTests(MeshCase):
 
     async def test_a_server_that_is_not_there(self) -> None:
         outbound = self.client.outbound(self.nobody())
-        self.watch()
+        watch_garbage(self)
         await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
         self.assertEqual(self.client.refused(), {("outbound", "connect_failed"): 1})
@@ -199,7 +191,7 @@ class GarbageTests(MeshCase):
         there = self.nobody()
         self.client.meshed(there, WEB, self.server.inbound())
         outbound = self.client.outbound(there)
-        self.watch()
+        watch_garbage(self)
         await (await self.connect(outbound, Talker(REQUEST))).lost
         self.assertEqual(await self.found(), {})
         self.assertEqual(self.client.refused(), {("outbound", "name_mismatch"): 1})
@@ -209,7 +201,7 @@ class GarbageTests(MeshCase):
         for said in (b"", hello()[:100]):
             clock = Clock()
             inbound = Host(self, SERVER, VOTING_LEAF, clock=clock).inbound()
-            self.watch()
+            watch_garbage(self)
             talker = await self.connect(inbound, Talker(said))
             if said:
                 await self.held()
@@ -223,7 +215,7 @@ class GarbageTests(MeshCase):
         clock = Clock()
         server = Host(self, SERVER, VOTING_LEAF, clock=clock)
         inbound = server.inbound()
-        self.watch()
+        watch_garbage(self)
         talker = await self.connect(inbound, Talker(hello() + b"\x16\x03\x03\0\x05hello"))
         talker.transport.pauseProducing()
         self.assertEqual((await server.refusal())[0], "tls_error")
@@ -237,7 +229,7 @@ class GarbageTests(MeshCase):
     async def test_a_spare_leg_that_cannot_be_opened(self) -> None:
         pool = self.client.parts.peers._pool
         via = self.server.inbound()
-        self.watch()
+        watch_garbage(self)
         for peer in (Peer(self.nobody(), VOTING), Peer(via, WEB)):
             kept = _Kept(peer)
             kept.used = pool._clock.seconds()
@@ -260,7 +252,7 @@ class GarbageTests(MeshCase):
             rng=Random(1),
             registry=CollectorRegistry(),
         )
-        self.watch()
+        watch_garbage(self)
         directory.startService()
         while directory._follower.away is None:
             await self.turn()
@@ -281,14 +273,14 @@ class GarbageTests(MeshCase):
 
     async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         others = self.there(OF_THE_BEGINNING)
         await self.one_shot(app)
         self.assertEqual(self.there(OF_THE_BEGINNING, others), {})
 
     async def test_what_a_connection_over_a_leg_keeps(self) -> None:
         app = self.application()
-        self.watch()
+        watch_garbage(self)
         others = self.there(ON_A_LEG)
         talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
         await talker.has(len(BINARY))
@@ -296,7 +288,7 @@ class GarbageTests(MeshCase):
 
     async def test_a_leg_keeps_nothing_that_is_for_one_connection(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
-        self.watch()
+        watch_garbage(self)
         others = self.there((FlowHandle, Work))
         await self.over_a_leg(app)
         kinds = Counter(type(each) for each in self.there((FlowHandle, Work), others).values())

@@ -16,6 +16,7 @@ from meshtx.rpc.client import RpcClient
 from meshtx.rpc.client_call import ClientCall
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer, ServerConnection
 from meshtx.rpc.status import RpcError, Status
+from tests.garbage import watch_garbage
 from tests.rpc.support import ECHO, Listening, message
 
 OF_A_CONNECTION = (Call, H2Connection, ServerConnection)
@@ -30,15 +31,6 @@ async def hang(_request: BytesValue, _call: Call) -> BytesValue:
 
 
 class GarbageTests(Listening):
-    def watch(self) -> None:
-        """Have the collector wait, and keep what it finds."""
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        self.addCleanup(gc.enable)
-        self.addCleanup(gc.garbage.clear)
-        self.addCleanup(gc.set_debug, 0)
-
     async def found(self, server: RpcServer) -> dict[str, int]:
         """Return what of ours the collector finds once the server has no connection any more."""
         while server.open:
@@ -49,7 +41,7 @@ class GarbageTests(Listening):
 
     async def test_a_client_that_closes(self) -> None:
         server = self.serve({ECHO: echo})
-        self.watch()
+        watch_garbage(self)
         raw = await self.raw()
         raw.transport.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
         await raw.until(bool)
@@ -58,7 +50,7 @@ class GarbageTests(Listening):
 
     async def test_a_client_that_speaks_something_else(self) -> None:
         server = self.serve({ECHO: echo})
-        self.watch()
+        watch_garbage(self)
         raw = await self.raw()
         raw.transport.write(b"GET / HTTP/1.1\r\nHost: somebody\r\n\r\n")
         await raw.lost
@@ -67,7 +59,7 @@ class GarbageTests(Listening):
     async def test_a_client_that_says_nothing_in_time(self) -> None:
         clock = Clock()
         server = self.serve({ECHO: echo}, clock)
-        self.watch()
+        watch_garbage(self)
         raw = await self.raw()
         await raw.until(bool)
         clock.advance(PREFACE_TIMEOUT)
@@ -77,7 +69,7 @@ class GarbageTests(Listening):
     async def test_a_call(self) -> None:
         server = self.serve({ECHO: echo})
         client = await self.client()
-        self.watch()
+        watch_garbage(self)
         self.assertEqual(await client.call(ECHO, message(b"hi"), 10), message(b"hi"))
         client.close()
         self.assertEqual(await self.found(server), {})
@@ -86,7 +78,7 @@ class GarbageTests(Listening):
         clock = Clock()
         server = self.serve({ECHO: hang}, clock)
         client = await self.client()
-        self.watch()
+        watch_garbage(self)
         answer = client.call(ECHO, message(b"hi"), 60)
         while not [call for connection in server.open for call in connection._calls.values() if call._running]:
             await deferLater(reactor, 0)  # type: ignore[arg-type]
@@ -98,7 +90,7 @@ class GarbageTests(Listening):
     def test_a_call_that_nobody_has_answered_in_time(self) -> None:
         clock = Clock()
         client = RpcClient(clock, authority="test")
-        self.watch()
+        watch_garbage(self)
         answer = client.call(ECHO, message(b"hi"), 60)
         answer.addErrback(lambda failure: failure.trap(RpcError))
         clock.advance(60)
