@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from meshtx.net.deadline import call_off
+
 QUEUE = 500
 """Lines that wait, before whoever adds one has to wait too."""
 GATHER = 0.05
@@ -71,8 +73,7 @@ class Outlet:
         self._stopped = True
         self._queue.clear()
         for call in (self._turn, self._beat):
-            if call is not None and call.active():
-                call.cancel()
+            call_off(call)
         self._release()
 
     def _schedule(self, delay: float) -> None:

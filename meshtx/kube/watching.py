@@ -39,6 +39,7 @@ from meshtx.kube.watch_events import (
     read_event,
     version_of,
 )
+from meshtx.net.deadline import call_off
 
 PAGE = 500
 """Objects in one answer of a list."""
@@ -313,8 +314,7 @@ class Watched(Service, Generic[T]):
 
     def _settle(self, settling: IDelayedCall | None) -> None:
         before, self._settling = self._settling, settling
-        if before is not None and before.active():
-            before.cancel()
+        call_off(before)
 
     def _follows(self) -> None:
         """Everything there is was told: a list is whole, or a watch has brought for a while what it had to catch up."""

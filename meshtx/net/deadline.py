@@ -7,6 +7,12 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
+def call_off(call: IDelayedCall | None) -> None:
+    """Cancel a delayed call, if there is one that has not come yet. Who has it lets go of it: it keeps its function."""
+    if call is not None and call.active():
+        call.cancel()
+
+
 class Deadline:
     """One limit at a time. Its one delayed call, once made, comes when it comes, and looks how late it is."""
 
@@ -35,8 +41,7 @@ class Deadline:
         """Call nothing, and leave nothing behind."""
         self._call = None
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        call_off(timer)
 
     def _look(self) -> None:
         self._timer = None

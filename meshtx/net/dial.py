@@ -28,6 +28,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.python.failure import Failure
 
 from meshtx.errors import PeerError
+from meshtx.net.deadline import call_off
 from meshtx.net.poller import FdSet
 from meshtx.net.quick import QuickClient
 from meshtx.net.sockets import SocketOptions, retransmits
@@ -270,8 +271,7 @@ class _Race:
     def _settle(self) -> None:
         """Try nothing more, and close what still runs, but for the winner."""
         call, self._next = self._next, None  # one that was made leads back here
-        if call is not None and call.active():
-            call.cancel()
+        call_off(call)
         running, self._running = self._running, []
         for attempt in running:
             if attempt is not self._winner:

@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from meshtx.net import peer_keys
 from meshtx.net.contexts import is_client, peer_check
+from meshtx.net.deadline import call_off
 from meshtx.net.failures import TlsError, TlsFailure, without_frames
 from meshtx.net.quick import QuickTransport
 from meshtx.net.records import RecordLayer, records
@@ -235,5 +236,4 @@ class TlsProtocol(Protocol):
 
     def _stop_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+        call_off(deadline)

@@ -16,6 +16,8 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 
+from meshtx.net.deadline import call_off
+
 _BYTES_ACKED = slice(120, 128)
 """Where Linux has ``tcpi_bytes_acked`` in its ``tcp_info`` (since 4.1)."""
 
@@ -96,8 +98,7 @@ class Closing:
     def stop(self) -> None:
         """Forget it: the connection is gone."""
         timer, self._timer = self._timer, None  # one that has come leads back here
-        if timer is not None and timer.active():
-            timer.cancel()
+        call_off(timer)
 
     def _look(self) -> None:
         acknowledged = _acknowledged(self._tcp)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, I
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.net.quick import QuickTransport
 from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls, read_whole
 
@@ -69,8 +70,7 @@ class Arrival(Protocol):
         """Wait no more: somebody else takes the transport."""
         self._seen = self.gone = self.begins = self.leaves = None
         deadline, self._deadline = self._deadline, None  # one that has come leads back here
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+        call_off(deadline)
 
     def connectionMade(self) -> None:
         """Tell who awaits it."""

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTranspor
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.observe.flow import Refusal
 from meshtx.proxy.work import Refused
 from meshtx.wire.malformed import Malformed
@@ -77,5 +78,4 @@ class BalancerHeader(Protocol):
 
     def _settle(self) -> None:
         deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+        call_off(deadline)

@@ -19,6 +19,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.observe.metrics import Metrics
 from meshtx.proxy.ends import End
 from meshtx.proxy.speakers import Speaker, Speakers, patience
@@ -207,8 +208,7 @@ class EarlyDial:
 
     def _stop_waiting(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
+        call_off(timer)
 
     def _spoke(self) -> None:
         if self._far is not None and self._far.received:  # its end alone says nothing about the next connection

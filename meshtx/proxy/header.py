@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.observe.flow import Refusal
 from meshtx.proxy.ends import End
 from meshtx.proxy.work import Refused
@@ -90,5 +91,4 @@ class HeaderEnd(End):
         self._arrived = self._refused = None
         del self.dataReceived  # from now on the relay's own
         deadline, self._deadline = self._deadline, None
-        if deadline is not None and deadline.active():
-            deadline.cancel()
+        call_off(deadline)

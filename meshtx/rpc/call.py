@@ -21,6 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fai
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from meshtx.net.deadline import call_off
 from meshtx.pki.name import Name
 from meshtx.rpc.framing import MAX_MESSAGE, Broken, MessageParser, encode_message
 from meshtx.rpc.headers import Headers, response_headers, trailers
@@ -276,8 +277,7 @@ class Call:
     @staticmethod
     def _stop(*timers: IDelayedCall | None) -> None:
         for timer in timers:
-            if timer is not None and timer.active():
-                timer.cancel()
+            call_off(timer)
 
 
 Handler = Callable[[Any, Call], Coroutine[Deferred[Any], Any, Any]]

@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.rpc.framing import Broken, MessageParser
 from meshtx.rpc.method import AnyMethod, parse_message
 from meshtx.rpc.status import RpcError, Status, decode_text, from_http
@@ -99,8 +100,7 @@ class ClientCall:
             unread, self._unread = self._unread, 0
             self._client.consumed(self.stream_id, unread)
             timer, self.timer = self.timer, None  # one that has come leads back here
-            if timer is not None and timer.active():
-                timer.cancel()
+            call_off(timer)
             self._client.finished(self)
             if error is None:
                 self.result.callback(None)

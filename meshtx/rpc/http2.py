@@ -40,6 +40,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.errors import PeerError
+from meshtx.net.deadline import call_off
 from meshtx.rpc.frame_filter import MAX_PAYLOAD, PREFACE, FrameFilter, GoAway, TooLong, encode_goaway
 from meshtx.rpc.headers import Headers
 from meshtx.rpc.patience import Patience
@@ -240,8 +241,7 @@ class Http2Protocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the role."""
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
+        call_off(self._linger)
         self._closing, self._connected = True, False
         self._outgoing.clear()
         self.ended(reason if self._cause is None else Failure(self._cause))

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.net.tls import Session
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Budget, Call, Handler, Limits
@@ -151,8 +152,7 @@ class ServerConnection(Http2Protocol):
     def ended(self, _reason: Failure) -> None:
         """Cancel what runs."""
         preface, self._preface = self._preface, None  # one that has come leads back here
-        if preface is not None and preface.active():
-            preface.cancel()
+        call_off(preface)
         if self._seat is not None:
             self._seat.leave()
         for call in list(self._calls.values()):
