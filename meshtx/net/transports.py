@@ -23,6 +23,7 @@ from twisted.internet import error, tcp
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from meshtx.net.deadline import call_off
 from meshtx.net.sockets import arm, disarm, prepared
 
 INHERITED = sys.platform == "linux"
@@ -63,8 +64,7 @@ class ResetUnlessWhole(tcp.Connection):
 
     def _stop_lingering(self) -> None:
         if self._lingering is not None:
-            if self._lingering.active():
-                self._lingering.cancel()
+            call_off(self._lingering)
             self._lingering = None  # one that has come leads back here
 
     def _unsent(self) -> int:

@@ -144,6 +144,7 @@ class Ends(TransportCase):
         end.transport.write(b"x" * BIG)
         end.transport.loseConnection()
         self.assertIsInstance(await end.lost, ConnectionAborted)
+        self.assertIsNone(end.transport._lingering, "it leads back to the transport")
         size, ending = await deferToThread(peer.read_to_the_end)
         self.assertEqual(ending, "reset")
         self.assertLess(size, BIG)
