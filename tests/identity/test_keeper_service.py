@@ -148,8 +148,10 @@ class RequestTests(Case):
 
     def test_a_refusal_is_a_reason(self) -> None:
         keeper = self.start()
-        self.asked[0][1].errback(PeerError("the token has expired"))
+        refusal = PeerError("the token has expired")
+        self.asked[0][1].errback(refusal)
         self.assertEqual(keeper.ready_reason(), "no valid certificate: the token has expired")
+        self.assertIsNone(refusal.__traceback__, "its frames lead to who has asked")
 
     def test_silence_is_a_reason_after_a_while(self) -> None:
         keeper = self.start()
