@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import tests
 from tools import mutants
 from tools.mutants import BadPatch, Mutant, Trials, apply, attempt, main, read
-from tools.run_tests import ON_OUR_REACTOR, counts, runs
+from tools.run_tests import ON_OUR_REACTOR, counts, failures, runs
 
 SOURCE = "def answer():\n    return 42\n"
 TEST = """
@@ -52,13 +52,27 @@ class TestCounts(SynchronousTestCase):
         self.assertEqual(counts("PASSED (successes=9)\nFAILED (failures=1)\n"), (0, 1, 0))
 
 
+class TestFailures(SynchronousTestCase):
+    def test_each_kind_is_told_with_its_tests_and_nothing_else_is(self) -> None:
+        reports = ["FAIL]\nTraceback\n1 != 2\n\nt.T.test_a\nt.T.test_b\n", "ERROR]\nOSError\n\nt.T.test_c\n"]
+        told = [f"[{report}" for report in (*reports, "SUCCESS!?!]\nReason: none\n\nt.T.test_d\n")]
+        sections = ["[SKIPPED]\nbecause\n\nt.T.test_s\n", *told]
+        report = "".join(f"{'=' * 79}\n{section}" for section in sections)
+        output = f"t\n    test_a ... [FAIL]\n\n{report}{'-' * 79}\nRan 5 tests in 1s\n\nFAILED (failures=2)\n"
+        self.assertEqual(failures(output), told)
+
+    def test_a_run_without_any(self) -> None:
+        self.assertEqual(failures("t\n    test_a ... [OK]\n\nRan 1 tests in 1s\n\nPASSED (successes=1)\n"), [])
+
+
 class TestRuns(SynchronousTestCase):
     def test_everything_is_run_and_what_needs_kubernetes_last(self) -> None:
-        everything = {f"tests.{each.name}" for each in pkgutil.iter_modules(tests.__path__)}
+        modules = pkgutil.iter_modules(tests.__path__)
+        everything = {f"tests.{each.name}" for each in modules if each.ispkg or each.name.startswith("test_")}
         planned = runs([])
         self.assertEqual(planned[-1], ["tests.kube"])
         named = [name for run in planned if run is not ON_OUR_REACTOR for name in run]
-        self.assertEqual((set(named), len(named)), (everything - {"tests.config_case"}, len(set(named))))
+        self.assertEqual((set(named), len(named)), (everything, len(set(named))))
 
     def test_what_is_named_is_run_alone(self) -> None:
         self.assertEqual(runs(["tests.net"]), [["tests.net"]])

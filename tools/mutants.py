@@ -216,7 +216,7 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
             return 1
         outcomes = _attempt_all(mutants, folder, whole, workers)
     width = max(len(outcome.mutant.path.stem) for outcome in outcomes)
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=lambda outcome: not outcome.good):  # what is to be mended is read last
         print(f"{outcome.mutant.path.stem:{width}}  {outcome.verdict:8}  {outcome.mutant.removes}")
         print(f"{'':{width}}            {outcome.mutant.test}")
     killed = sum(outcome.good for outcome in outcomes)

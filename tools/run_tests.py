@@ -4,8 +4,9 @@
 
 What moves bytes is tested twice: on Twisted's reactor, and on our own. What needs Kubernetes is tested last; its
 control plane is built meanwhile if it has to be. With names of tests it runs these alone, once, and nobody asks how
-much they cover. The last line is ``N passed, N failed``, and the one before says so if there was no Kubernetes; the
-exit status is 0 if nothing failed and enough was covered.
+much much they cover. What failed is told once more at the end, behind ``What failed:``. The last line is
+``N passed, N failed``, and the one before says so if there was no Kubernetes; the exit status is 0 if nothing failed
+and enough was covered.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ KUBERNETES = "tests.kube"
 LEFT_OUT = "Kubernetes is not built, so nothing was tested against it; `make kube-up` says why"
 
 _RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
+_REPORT = re.compile(r"^={79}\n(\[(?:FAIL|ERROR|SUCCESS!\?!)\]\n.*?\n)(?=={79}\n|-{79}\n)", re.MULTILINE | re.DOTALL)
 
 
 def main(tests: Sequence[str]) -> int:
@@ -51,6 +53,8 @@ def main(tests: Sequence[str]) -> int:
     if not tests:
         subprocess.run([*coverage, "combine", "-q"], cwd=ROOT, env=environment, check=True)
         status = subprocess.run([*coverage, "report"], cwd=ROOT, env=environment, check=False).returncode or status
+    if reports := [report for _, output in results for report in failures(output)]:
+        print("What failed:", *reports, sep="\n")
     passed, failed, skipped = (sum(each) for each in zip(*(counts(output) for _, output in results), strict=True))
     if build and not binaries.built():
         print(LEFT_OUT)
@@ -95,6 +99,11 @@ def _follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, s
             sys.stdout.flush()
             lines.append(line)
     return process.returncode, "".join(lines)
+
+
+def failures(output: str) -> list[str]:
+    """Return what trial's report says of each way in which tests failed: a traceback, and the names of the tests."""
+    return _REPORT.findall(output)
 
 
 def counts(output: str) -> tuple[int, int, int]:
