@@ -4,7 +4,7 @@
 
 What moves bytes is tested twice: on Twisted's reactor, and on our own. What needs Kubernetes is tested last; its
 control plane is built meanwhile if it has to be. With names of tests it runs these alone, once, and nobody asks how
-much much they cover. What failed is told once more at the end, behind ``What failed:``. The last line is
+much they cover. What failed is told once more at the end, behind ``What failed:``. The last line is
 ``N passed, N failed``, and the one before says so if there was no Kubernetes; the exit status is 0 if nothing failed
 and enough was covered.
 """
