@@ -69,13 +69,13 @@ class Watch:
         self._recorder.until(lambda: self._file.is_file() and self._file.stat().st_size > 0, "watching")
 
     def check(self, pairs: list[Pair]) -> None:
-        """End it, and judge what the pairs that have TLS have agreed on meanwhile.
+        """End it, and judge what the pairs have agreed on meanwhile.
 
         :raises LabError: one does other work than the rest, or lets in who proves nothing.
         """
         self._recorder.stop()
         streams = capture.streams(self._file)
-        for pair in (each for each in pairs if each.peer.tls):
+        for pair in pairs:
             inbound = [each for each in streams if str(each.server) == f"{pair.place.inbound}:{INBOUND_PORT}"]
             found = {said for each in inbound if (said := server_hello(each.received))}
             if not found or not all(said.alike for said in found):

@@ -114,6 +114,7 @@ BARS: tuple[IBar, ...] = (
     Ratio(1, "CPU a kept-alive request, HTTP observed", "meshtx-http", "request_cpu_us", 0.6, ("envoy-http",)),
     Ratio(1, "the same with one tap subscriber", "meshtx-tap", "request_cpu_us", None, ("envoy-http",)),
     Ratio(1, "CPU a kept-alive request, the floor", "bare", "request_cpu_us", None, ("envoy-tcp",)),
+    Ratio(1, "the floor, which observes nothing, beside HTTP", "bare", "request_cpu_us", None, ("envoy-http",)),
     Ratio(2, "CPU a new connection, warm legs", "meshtx", "connection_cpu_us", 0.25, HANDSHAKING),
     Ratio(2, "connect and first byte p50, warm legs", "meshtx", "first_byte_p50_us", 0.3, HANDSHAKING),
     Ratio(2, "CPU a new connection, HTTP observed", "meshtx-http", "connection_cpu_us", 0.25, HANDSHAKING),

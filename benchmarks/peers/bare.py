@@ -1,11 +1,12 @@
-"""A floor: what any pair in Python takes that does nothing a mesh is for. No TLS, policy, metrics or back-pressure.
+"""A floor: what any pair in Python takes that only encrypts and carries. No policy, metrics, or back-pressure.
 
-    python -m benchmarks.peers.bare outbound|inbound LISTEN_HOST PORT DIAL_HOST PORT
+    python -m benchmarks.peers.bare outbound|inbound LISTEN_HOST PORT DIAL_HOST PORT CA CHAIN KEY PEER
 
-Connections follow one another on plain ones that the outbound half dials and keeps (legs), in frames like those of
+Connections follow one another on those that the outbound half dials and keeps (legs), in frames like those of
 `meshtx.wire.leg_frames`: a type and a length in 4 bytes, then the payload. OPEN has a connection's first bytes, and the
-inbound half dials for it; once FIN has gone both ways it is over. A reset is carried as a FIN. Who sends waits until
-all is sent, and everybody with it: a client that does not read holds up the others.
+inbound half dials for it; once FIN has gone both ways it is over. A reset is carried as a FIN. Legs are mutual TLS, by
+OpenSSL on the socket. Who sends waits until all is sent, who dials until it is there, and everybody with it: a client
+that does not read holds up the others.
 """
 
 from __future__ import annotations
@@ -15,18 +16,62 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
+
+from OpenSSL import SSL
+
+from meshtx.net import openssl
+from meshtx.net.contexts import Contexts, on_socket
+from meshtx.net.records import RECORD
+from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.credentials import Credentials
+from meshtx.pki.name import Name
 
 HEAD = struct.Struct(">I")
 LENGTH = 0xFFFFFF
 OPEN, ACCEPT, DATA, FIN = (kind << 24 for kind in (1, 2, 4, 5))
 
-BUFFER = bytearray(HEAD.size + 2**18 + HEAD.size)
-VIEW = memoryview(BUFFER)
-BODY = VIEW[HEAD.size : -HEAD.size]
-"""Where all is received. In front of it is room for a head that is sent, behind it for what a head that came lacks."""
+SIZE = 2**18
+"""Bytes received at once."""
 
 
-def send(to: socket.socket, data: memoryview) -> None:
+class Sealed:
+    """A connection between the halves, inside TLS: what is needed of a socket.
+
+    :param tls: one of `Contexts` on which nothing has happened.
+    :raises ConnectionError: it comes to no agreement with the other end.
+    """
+
+    def __init__(self, connection: socket.socket, tls: SSL.Connection) -> None:
+        self.tls = on_socket(tls, connection)
+        try:
+            self.tls.do_handshake()
+        except SSL.Error as error:
+            raise ConnectionError(f"no handshake: {error}") from error
+        connection.setblocking(False)
+        self.fileno, self.close = connection.fileno, connection.close
+        self._ssl = openssl.handles(self.tls).ssl
+
+    def recv_into(self, to: memoryview, _size: int, _flags: int) -> int:
+        """Receive a record at most."""
+        got: int = openssl.ssl_read(self._ssl, openssl.pointer(to), RECORD)
+        if got <= 0 and openssl.ssl_get_error(self._ssl, got) == openssl.WANT_READ:
+            raise BlockingIOError
+        return max(got, 0)
+
+    def sendall(self, data: memoryview) -> None:
+        """Send all, in records."""
+        while data:
+            sent: int = openssl.ssl_write(self._ssl, openssl.pointer(data), len(data))
+            if sent > 0:
+                data = data[sent:]
+            elif openssl.ssl_get_error(self._ssl, sent) == openssl.WANT_WRITE:
+                select.select([], [self], [])
+            else:
+                raise ConnectionError
+
+
+def send(to: socket.socket | Sealed, data: memoryview) -> None:
     """Send all of it; if nobody takes it any more, it will soon be lost."""
     try:
         to.sendall(data)
@@ -35,10 +80,17 @@ def send(to: socket.socket, data: memoryview) -> None:
 
 
 class Half:
-    """One of the two: what it listens to, and all that it watches."""
+    """One of the two: what it listens to, and all that it watches.
 
-    def __init__(self, kind: type[App | Leg], listen: tuple[str, int], to: tuple[str, int]) -> None:
-        self.kind, self.to = kind, to
+    :param peer: the other half's name, for the one that dials legs.
+    """
+
+    def __init__(
+        self, kind: type[App | Leg], listen: tuple[str, int], to: tuple[str, int], contexts: Contexts, peer: Name
+    ) -> None:
+        self.kind, self.to, self.contexts, self.peer = kind, to, contexts, peer
+        self.buffer = memoryview(bytearray(HEAD.size + SIZE))
+        self.body = self.buffer[HEAD.size :]  # where all is received, behind room for a head that is sent
         self.idle: set[Leg] = set()
         self.ends: dict[int, App | Leg] = {}
         self.poll = select.epoll()
@@ -50,23 +102,34 @@ class Half:
     def turn(self) -> None:
         """Wait until something has come, and have it taken."""
         for number, _ in self.poll.poll():
-            end = self.kind(self, self.listener.accept()[0]) if number == self.number else self.ends.get(number)
+            end = self.accept() if number == self.number else self.ends.get(number)
             if not end:  # closed just before
                 continue
             try:
-                size = end.socket.recv_into(BODY, 0, socket.MSG_DONTWAIT)
+                size = end.socket.recv_into(self.body, 0, socket.MSG_DONTWAIT)
                 end.take(size) if size else end.lost()
             except BlockingIOError:  # just accepted, or the event was of another one with this number
                 continue
             except ConnectionError:
                 end.lost()
 
-    def watch(self, connection: socket.socket, end: App | Leg) -> None:
+    def accept(self) -> App | Leg | None:
+        """Take the next connection; nothing if it is no leg and was to be one."""
+        connection, _ = self.listener.accept()
+        if self.kind is App:
+            return App(self, connection)
+        try:
+            return Leg(self, Sealed(connection, self.contexts.server()))
+        except ConnectionError:
+            connection.close()
+            return None
+
+    def watch(self, connection: socket.socket | Sealed, end: App | Leg) -> None:
         """Have its bytes taken by an end."""
         self.ends[connection.fileno()] = end
         self.poll.register(connection, select.EPOLLIN)
 
-    def close(self, connection: socket.socket) -> None:
+    def close(self, connection: socket.socket | Sealed) -> None:
         """Close it; epoll(7) forgets it by itself."""
         del self.ends[connection.fileno()]
         connection.close()
@@ -77,6 +140,10 @@ class Half:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.connect(self.to)
         return connection
+
+    def leg(self) -> Leg:
+        """Return one that carries nothing yet."""
+        return self.idle.pop() if self.idle else Leg(self, Sealed(self.dial(), self.contexts.client(self.peer)))
 
 
 class App:
@@ -90,7 +157,7 @@ class App:
         """Send on what has come, a client's first bytes on an idle leg or a new one."""
         kind = DATA
         if not self.leg:
-            self.leg, kind = self.half.idle.pop() if self.half.idle else Leg(self.half, self.half.dial()), OPEN
+            self.leg, kind = self.half.leg(), OPEN
             self.leg.app = self
         self.leg.send(kind, size)
 
@@ -107,7 +174,7 @@ class App:
 class Leg:
     """An end of a connection between the halves, which carries one application's at a time."""
 
-    def __init__(self, half: Half, connection: socket.socket) -> None:
+    def __init__(self, half: Half, connection: Sealed) -> None:
         self.half, self.socket = half, connection
         self.app: App | None = None
         self.over = 0  # directions of what it carries that have ended
@@ -116,8 +183,9 @@ class Leg:
 
     def send(self, kind: int, size: int = 0) -> None:
         """Send a frame with so many of the bytes just received."""
-        HEAD.pack_into(BUFFER, 0, kind | size)
-        send(self.socket, VIEW[: HEAD.size + size])
+        buffer = self.half.buffer
+        HEAD.pack_into(buffer, 0, kind | size)
+        send(self.socket, buffer[: HEAD.size + size])
 
     def ended(self) -> bool:
         """Tell whether, with one more direction ended, both have; it carries nothing from then on."""
@@ -130,18 +198,16 @@ class Leg:
         return True
 
     def take(self, size: int) -> None:
-        """Take frames, and parts of them."""
-        at, end = HEAD.size, HEAD.size + size
+        """Take frames, and parts of them; a head begins a record, so it comes whole."""
+        buffer, at, end = self.half.buffer, HEAD.size, HEAD.size + size
         while at < end:
             if self.rest and self.app:
                 stop = min(at + self.rest, end)
-                send(self.app.socket, VIEW[at:stop])
+                send(self.app.socket, buffer[at:stop])
                 self.rest -= stop - at
                 at = stop
                 continue
-            if (lacks := at + HEAD.size - end) > 0:  # it is on its way: heads are sent together with what follows
-                end += self.socket.recv_into(VIEW[end:], lacks, socket.MSG_WAITALL)
-            (head,) = HEAD.unpack_from(BUFFER, at)
+            (head,) = HEAD.unpack_from(buffer, at)
             at += HEAD.size
             self.rest = head & LENGTH
             self._begin(head & ~LENGTH)
@@ -163,9 +229,12 @@ class Leg:
             self.half.close(self.app.socket)
 
 
-def main(role: str, host: str, port: str, to_host: str, to_port: str) -> None:
+def main(role: str, host: str, port: str, to_host: str, to_port: str, *proof: str) -> None:
     """Run one half for ever."""
-    half = Half({"outbound": App, "inbound": Leg}[role], (host, int(port)), (to_host, int(to_port)))
+    ca, chain, key = (Path(path).read_bytes() for path in proof[:3])
+    contexts = Contexts(Credentials.from_pem(chain, key), TrustBundle.from_pem(ca))
+    kind = {"outbound": App, "inbound": Leg}[role]
+    half = Half(kind, (host, int(port)), (to_host, int(to_port)), contexts, Name.parse(proof[3]))
     while True:
         half.turn()
 

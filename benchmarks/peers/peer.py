@@ -65,14 +65,12 @@ class Peer:
     :param commands: how its outbound and its inbound proxy are started at a place.
     :param beside: a program that runs along, on the CPU of the load; started once both proxies answer.
     :param handshakes: returns how many the outbound proxy has made; ``None``: it does not say.
-    :param tls: whether it proves who it is, which is checked then; only a floor does not.
     """
 
     name: str
     commands: Callable[[Place], tuple[Argv, Argv]]
     beside: Callable[[Place], Argv] | None = None
     handshakes: Callable[[Ground, Place], float] | None = None
-    tls: bool = True
 
 
 @dataclass

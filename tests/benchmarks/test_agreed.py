@@ -68,12 +68,9 @@ class TestWatch(SynchronousTestCase):
         pair: Any = SimpleNamespace(name=peer.name, peer=peer, place=Place(peer.name, 0, 8000, Path(), {}))
         Watch(self.ground, "test").check([pair])
 
-    def test_only_a_pair_that_says_so_may_do_without_tls(self) -> None:
+    def test_no_pair_may_do_without_tls(self) -> None:
         for peer in ALL:
-            if peer.tls:
-                self.assertRaisesRegex(LabError, f"{peer.name} has agreed on nothing", self.check, peer)
-            else:
-                self.check(peer)
+            self.assertRaisesRegex(LabError, f"{peer.name} has agreed on nothing", self.check, peer)
         self.assertEqual(self.ground.key_exchanges, {})
 
 
