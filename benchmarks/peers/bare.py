@@ -53,11 +53,15 @@ class Sealed:
         self._ssl = openssl.handles(self.tls).ssl
 
     def recv_into(self, to: memoryview, _size: int, _flags: int) -> int:
-        """Receive a record at most."""
+        """Receive a record, and more as long as they are whole ones."""
         got: int = openssl.ssl_read(self._ssl, openssl.pointer(to), RECORD)
         if got <= 0 and openssl.ssl_get_error(self._ssl, got) == openssl.WANT_READ:
             raise BlockingIOError
-        return max(got, 0)
+        size = max(got, 0)
+        while got == RECORD and size < SIZE:
+            got = openssl.ssl_read(self._ssl, openssl.pointer(to[size:]), RECORD)
+            size += max(got, 0)
+        return size
 
     def sendall(self, data: memoryview) -> None:
         """Send all, in records."""
