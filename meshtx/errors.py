@@ -35,6 +35,13 @@ class CredentialsError(MeshtxError):
     """The operator's to mend: the old credentials stay in use, readiness says why."""
 
 
+class OutputError(MeshtxError):
+    """A command's answer cannot be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output: {said_by_system(error)}; send it where there is room")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the hint for a word that nobody knows: the one probably meant, else all that there are."""
     known = list(known)

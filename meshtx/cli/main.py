@@ -16,7 +16,7 @@ from importlib.util import find_spec
 import click
 
 from meshtx import __version__
-from meshtx.errors import ConfigError, MeshtxError
+from meshtx.errors import ConfigError, MeshtxError, OutputError
 
 COMMANDS = {
     "ca": "Make the mesh's certificate authority, and its next issuer.",
@@ -86,6 +86,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: without the program's name; those of the process by default.
     """
+    if sys.stdout is None:  # the next file that is opened would get its descriptor
+        return _say("standard output: it is closed; send it somewhere, such as to /dev/null", ASKED_WRONGLY)
     try:
         status = meshtx.main(args=arguments, prog_name="meshtx", standalone_mode=False)
         sys.stdout.flush()
@@ -104,10 +106,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(error.format_message(), FAILED)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except OSError as error:
+        return _not_written(error)
     return status if isinstance(status, int) else 0
+
+
+def _not_written(error: OSError) -> int:
+    """Say that the answer cannot be written, but if whoever read it has seen enough.
+
+    :raises OSError: that was not why.
+    """
+    try:
+        click.echo()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again when it ends
+        return FAILED if isinstance(error, BrokenPipeError) else _say(str(OutputError(error)), FAILED)
+    raise error
 
 
 def _say(text: str, status: int) -> int:

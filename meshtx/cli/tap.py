@@ -22,6 +22,7 @@ from meshtx.cli.tap_session import (
     TapSession,
 )
 from meshtx.config_values import ENDPOINT, NAME
+from meshtx.errors import OutputError
 from meshtx.kube.tap_target import NoTarget, TapTarget
 from meshtx.observe.flow import Direction
 from meshtx.observe.tap_lines import json_line, text_line
@@ -226,6 +227,7 @@ class Printer:
 
         :param target: what it is about, in words.
         :raises Enough: it was the last, or nobody reads any more.
+        :raises OutputError: it cannot be written.
         """
         if self._left == 0:
             raise Enough
@@ -233,6 +235,8 @@ class Printer:
             click.echo(self._line(str(target) if self._several else "", event))
         except BrokenPipeError as error:
             raise Enough from error
+        except OSError as error:
+            raise OutputError(error) from error
         if self._left is not None:
             self._left -= 1
             if not self._left:

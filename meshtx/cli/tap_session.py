@@ -20,6 +20,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from meshtx.config_values import Endpoint
 from meshtx.directory.file import FileDirectory
@@ -173,6 +174,8 @@ class TapSession:
 
     def _ended(self, outcome: object, running: Deferred[object]) -> None:
         self._running.remove(running)
+        if isinstance(outcome, Failure) and not self._over.called:  # a defect: it must not look like an end
+            self._over.errback(outcome)
         if outcome is Enough:
             self._cancel()
         if not self._running and not self._over.called:

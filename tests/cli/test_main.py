@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import click
 from click.testing import CliRunner
@@ -19,11 +20,11 @@ from meshtx.cli import main
 from meshtx.errors import ConfigError, CredentialsError
 
 
-def python(code: str) -> subprocess.Popen[str]:
+def python(code: str, stdout: IO[bytes] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start an interpreter that finds meshtx where we have it from."""
     return subprocess.Popen(
         [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(meshtx.__file__).parents[1])},
@@ -173,3 +174,24 @@ class EndTests(Case):
         process.stdout.close()
         _, err = process.communicate(timeout=20)
         self.assertEqual((process.returncode, err), (1, ""))
+
+    def test_an_answer_that_cannot_be_written_is_one_line_and_a_failure(self) -> None:
+        for buffering in ("", "sys.stdout.reconfigure(write_through=True); "):
+            with open("/dev/full", "wb") as full:
+                process = python(f"import sys, meshtx.cli.main as m; {buffering}sys.exit(m.run(['--help']))", full)
+            _, err = process.communicate(timeout=20)
+            self.assertEqual(
+                (process.returncode, err),
+                (1, "meshtx: standard output: no space left on device; send it where there is room\n"),
+            )
+
+    def test_nothing_is_done_for_whom_nobody_can_answer(self) -> None:
+        process = python("import sys, meshtx.cli.main as m; sys.stdout = None; m.meshtx = None; sys.exit(m.run([]))")
+        _, err = process.communicate(timeout=20)
+        self.assertEqual(
+            (process.returncode, err),
+            (2, "meshtx: standard output: it is closed; send it somewhere, such as to /dev/null\n"),
+        )
+
+    def test_an_error_of_another_file_is_a_defect(self) -> None:
+        self.assertRaises(OSError, self.raising, OSError(28, "No space left on device"))

@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.cli.tap import Printer, command
 from meshtx.cli.tap_session import Enough, ProxyTarget
 from meshtx.config_values import Endpoint
-from meshtx.errors import ConfigError
+from meshtx.errors import ConfigError, OutputError
 from meshtx.identity import ca_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.local_tokens import LocalValidator
@@ -88,6 +88,15 @@ class PrinterTests(SynchronousTestCase):
         self.patch(sys.modules["meshtx.cli.tap"].click, "echo", broken)
         self.assertRaises(
             Enough, Printer("text", None, several=False).show, TARGET, event_message(Lost(1), headers=False)
+        )
+
+    def test_a_line_that_cannot_be_written_is_a_failure(self) -> None:
+        def full(_text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(sys.modules["meshtx.cli.tap"].click, "echo", full)
+        self.assertRaises(
+            OutputError, Printer("text", None, several=False).show, TARGET, event_message(Lost(1), headers=False)
         )
 
 
