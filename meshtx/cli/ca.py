@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from meshtx.cli.options import DURATION, OUTPUT, show
+from meshtx.cli.options import DURATION, OUTPUT, PATH, show
 from meshtx.errors import ConfigError
 from meshtx.identity import ca_folder
 from meshtx.identity.ca_folder import Made
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME
 from meshtx.pki.name import InvalidName, MeshScope
 
-_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_FOLDER = click.argument("folder", metavar="DIR", type=PATH)
 
 
 @click.group()
@@ -26,7 +26,7 @@ def command() -> None:
 @_FOLDER
 @click.option("--trust-domain", default="cluster.local", show_default=True, help="The last part of every name.")
 @click.option("--control-namespace", default="meshtx", show_default=True, help="The part of every name before it.")
-@click.option("--root-lifetime", type=DURATION, default=ROOT_LIFETIME, show_default="10 years", help="Of the anchor.")
+@click.option("--root-lifetime", type=DURATION, default=ROOT_LIFETIME, show_default="3650d", help="Of the anchor.")
 @click.option("--issuer-lifetime", type=DURATION, default=ISSUER_LIFETIME, show_default="90d", help="Of the issuer.")
 @OUTPUT
 def init(

@@ -11,7 +11,7 @@ import click
 
 from meshtx.cli import check_report, kubeconfig
 from meshtx.cli.main import FAILED
-from meshtx.cli.options import DURATION, OUTPUT
+from meshtx.cli.options import DURATION, OUTPUT, PATH
 from meshtx.cli.reacting import react
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_config import ApiConfig
@@ -23,7 +23,7 @@ from meshtx.kube.checks.whole import look, look_until_passed
 @click.command()
 @click.option("--pre", is_flag=True, help="Before the installation: whether there can be one.")
 @click.option("-n", "--namespace", default="meshtx", show_default=True, help="The control plane's namespace.")
-@click.option("--kubeconfig", "file", type=click.Path(path_type=Path), help="Instead of $KUBECONFIG or ~/.kube/config.")
+@click.option("--kubeconfig", "file", type=PATH, help="Instead of $KUBECONFIG or ~/.kube/config.")
 @click.option("--context", help="Of the kubeconfig; default: its current one.")
 @click.option(
     "--wait",

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 import click
 
+from meshtx.cli.options import PathType
 from meshtx.cli.yaml_edit import Node, Shared, Text
 from meshtx.errors import ConfigError, said_by_system
 from meshtx.kube.annotations import DISABLED, ENABLED, INJECT
@@ -25,7 +26,7 @@ _ANY = Values(image="-", version="-", trust_anchors="", trust_digest="", identit
 
 
 @click.command("inject")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", type=PathType(path_type=Path, allow_dash=True))
 @click.option("--disable", is_flag=True, help="Mark them as left out instead.")
 def command(file: Path, disable: bool) -> None:
     """Print the manifests of FILE ('-': standard input), marked for the mesh, for "kubectl apply -f -".

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from meshtx.cli.documents import dump, load_yaml
+from meshtx.cli.options import PATH
 from meshtx.config_install import InstallConfig
 from meshtx.config_load import Setting, load, settings
 from meshtx.kube import install_trust
@@ -36,7 +37,7 @@ def _every_setting(function: Any) -> Any:  # Any: as above
 
 
 @click.command()
-@click.option("--values", type=click.Path(path_type=Path), metavar="FILE", help="Read this TOML file first.")
+@click.option("--values", type=PATH, metavar="FILE", help="Read this TOML file first.")
 @_every_setting
 def command(values: Path | None, **given: str | tuple[str, ...] | bool | None) -> None:
     """Print the control plane's manifests, for "kubectl apply -f -".

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,7 +30,18 @@ class KindType(click.ParamType[Any]):
             self.fail(f"{error}; write it like {self._kind.example!r}", param, ctx)
 
 
+class PathType(click.Path):
+    """A path; an empty one, of a variable that nobody has set, is no name for the folder that one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # click's
+        """Read text."""
+        if value == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 DURATION = KindType(DURATION_KIND)
+PATH = PathType(path_type=Path)
 
 OUTPUT = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="The form of the answer."

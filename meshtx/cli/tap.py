@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from meshtx.cli.kubeconfig import load, namespace_of
-from meshtx.cli.options import KindType
+from meshtx.cli.options import PATH, KindType
 from meshtx.cli.reacting import react
 from meshtx.cli.tap_session import (
     ByToken,
@@ -30,8 +30,6 @@ from meshtx.observe.tap_match import Place
 from meshtx.observe.tap_query import TapQuery
 from meshtx.pki.name import Name
 from meshtx.rpc.messages.tap_pb2 import TapEvent
-
-_FILE = click.Path(path_type=Path)
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
@@ -57,12 +55,12 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.argument("targets", metavar="(KIND/NAME | [NAME@]HOST[:PORT])...", nargs=-1, required=True)
 @click.option("-n", "--namespace", help="Of KIND/NAME; default: that of the kubeconfig's context.")
 @click.option("--context", help="Of the kubeconfig; default: its current one.")
-@click.option("--kubeconfig", type=_FILE, help="Instead of $KUBECONFIG or ~/.kube/config.")
+@click.option("--kubeconfig", type=PATH, help="Instead of $KUBECONFIG or ~/.kube/config.")
 @_option("--proxy-name", env="PROXY_NAME", help="The name that a proxy without NAME@ must prove, e.g. web.emojivoto.")
-@_option("--directory-file", env="DIRECTORY_FILE", type=_FILE, help="The mesh's file: it names the others.")
-@_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=_FILE, help="The mesh's trust anchors.")
+@_option("--directory-file", env="DIRECTORY_FILE", type=PATH, help="The mesh's file: it names the others.")
+@_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=PATH, help="The mesh's trust anchors.")
 @_option("--name", env="NAME", type=KindType(NAME), help="The own name; the proxies' tap_identity must have it.")
-@_option("--token-file", env="TOKEN_FILE", type=_FILE, help="The token that proves it to the identity service.")
+@_option("--token-file", env="TOKEN_FILE", type=PATH, help="The token that proves it to the identity service.")
 @_option("--identity-address", env="IDENTITY_ADDRESS", type=KindType(ENDPOINT), help="The identity service.")
 @_option(
     "--identity-name",
@@ -70,8 +68,8 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
     type=KindType(NAME),
     help="What the identity service must prove to be; default: meshtx-identity in the own name's control namespace.",
 )
-@_option("--certificate-file", env="CERTIFICATE_FILE", type=_FILE, help="Instead of a token: the own certificate,")
-@_option("--key-file", env="KEY_FILE", type=_FILE, help="and its key.")
+@_option("--certificate-file", env="CERTIFICATE_FILE", type=PATH, help="Instead of a token: the own certificate,")
+@_option("--key-file", env="KEY_FILE", type=PATH, help="and its key.")
 @click.option("--method", "methods", multiple=True, help="Requests with this method; may be given several times.")
 @click.option("--path", default="", help="Requests whose path starts so.")
 @click.option("--authority", default="", help="Requests to this authority.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from meshtx.cli.options import DURATION
+from meshtx.cli.options import DURATION, PATH
 from meshtx.files import write_file
 from meshtx.identity.ca_folder import create_token
 from meshtx.identity.local_tokens import LIFETIME
@@ -21,13 +21,9 @@ def command() -> None:
 
 @command.command()
 @click.argument("workload", metavar="NAMESPACE/ACCOUNT")
-@click.option(
-    "--ca", "folder", type=click.Path(path_type=Path), required=True, help="The folder that 'meshtx ca init' has made."
-)
+@click.option("--ca", "folder", type=PATH, required=True, help="The folder that 'meshtx ca init' has made.")
 @click.option("--lifetime", type=DURATION, default=LIFETIME, show_default="1h", help="At most 24h.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write it to this file, for its owner only, instead of printing it."
-)
+@click.option("--out", type=PATH, help="Write it to this file, for its owner only, instead of printing it.")
 def create(workload: str, folder: Path, lifetime: timedelta, out: Path | None) -> None:
     """Make a token for one service account."""
     namespace, slash, account = workload.partition("/")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from meshtx.cli.options import PATH
 from meshtx.directory.file import load
 from meshtx.directory.target import Meshed, Target
 from meshtx.observe.flow import NoTlsReason
@@ -23,7 +24,7 @@ HINTS = {
 @click.argument("destination")
 @click.option(
     "--directory-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     envvar="MESHTX_WHY_DIRECTORY_FILE",
     show_envvar=True,

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import meshtx
 from meshtx import __version__
 from meshtx.cli import main
+from meshtx.cli.options import PathType
 from meshtx.errors import ConfigError, CredentialsError
 
 
@@ -67,6 +68,28 @@ class HelpTests(Case):
             if (shown := option.make_metavar(click.Context(command))).startswith("_")
         ]
         self.assertEqual(odd, [])
+
+
+class PathTests(Case):
+    def test_every_path_is_of_the_kind_that_refuses_an_empty_one(self) -> None:
+        others = [
+            f"{' '.join(path)} {parameter.name}"
+            for path, command in leaves(main.meshtx, ("meshtx",))
+            for parameter in command.params
+            if isinstance(parameter.type, click.Path) and not isinstance(parameter.type, PathType)
+        ]
+        self.assertEqual(others, [])
+
+    def test_an_empty_path_is_not_this_folder(self) -> None:
+        for arguments, name in (
+            (("ca", "init", ""), "'DIR'"),
+            (("token", "create", "shop/web", "--ca", "mesh", "--out="), "'--out'"),
+        ):
+            command = f"meshtx {arguments[0]} {arguments[1]}"
+            self.assertEqual(
+                self.run_line(*arguments),
+                (2, "", f"{command}: Invalid value for {name}: the path is empty; see '{command} --help'\n"),
+            )
 
 
 class FindTests(Case):
