@@ -28,7 +28,7 @@ from meshtx.observe.flow import Direction
 from meshtx.observe.tap_lines import json_line, text_line
 from meshtx.observe.tap_match import Place
 from meshtx.observe.tap_query import TapQuery
-from meshtx.pki.name import Name
+from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.rpc.messages.tap_pb2 import TapEvent
 
 
@@ -46,6 +46,19 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
     return callback
 
 
+def _name(text: str) -> str:
+    """Return a name as it was written, in full or short; which mesh a short one is of, is not known yet.
+
+    :raises ValueError: it is none.
+    """
+    try:
+        if text:
+            MeshScope().complete(text)
+    except InvalidName as error:
+        raise ValueError(f"{error}; in the own mesh ACCOUNT.NAMESPACE will do") from error
+    return text
+
+
 def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
     """Declare an option that an environment variable may give as well."""
     return click.option(*names, envvar=f"MESHTX_TAP_{env}", show_envvar=True, **settings)
@@ -56,7 +69,12 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("-n", "--namespace", help="Of KIND/NAME; default: that of the kubeconfig's context.")
 @click.option("--context", help="Of the kubeconfig; default: its current one.")
 @click.option("--kubeconfig", type=PATH, help="Instead of $KUBECONFIG or ~/.kube/config.")
-@_option("--proxy-name", env="PROXY_NAME", help="The name that a proxy without NAME@ must prove, e.g. web.emojivoto.")
+@_option(
+    "--proxy-name",
+    env="PROXY_NAME",
+    callback=_parsed(_name),
+    help="The name that a proxy without NAME@ must prove, e.g. web.emojivoto.",
+)
 @_option("--directory-file", env="DIRECTORY_FILE", type=PATH, help="The mesh's file: it names the others.")
 @_option("--trust-anchors-file", env="TRUST_ANCHORS_FILE", type=PATH, help="The mesh's trust anchors.")
 @_option("--name", env="NAME", type=KindType(NAME), help="The own name; the proxies' tap_identity must have it.")
@@ -73,7 +91,12 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("--method", "methods", multiple=True, help="Requests with this method; may be given several times.")
 @click.option("--path", default="", help="Requests whose path starts so.")
 @click.option("--authority", default="", help="Requests to this authority.")
-@click.option("--peer", default="", help="Connections with this workload: its name, or ACCOUNT.NAMESPACE.")
+@click.option(
+    "--peer",
+    default="",
+    callback=_parsed(_name),
+    help="Connections with this workload: its name, or ACCOUNT.NAMESPACE.",
+)
 @click.option(
     "--proxy",
     type=click.Choice([each.value for each in Direction]),
@@ -149,10 +172,16 @@ def _insist_on_its_own(others: tuple[str, ...], target: str) -> None:
 
 
 def _proxies(targets: tuple[str, ...]) -> tuple[ProxyTarget, ...]:
+    return tuple(map(_proxy, targets))
+
+
+def _proxy(target: str) -> ProxyTarget:
     try:
-        return tuple(map(ProxyTarget.parse, targets))
+        proxy = ProxyTarget.parse(target)
+        _name(proxy.name)
     except ValueError as error:
-        raise click.BadParameter(str(error)) from error
+        raise click.BadParameter(str(error), param_hint=repr(target)) from error
+    return proxy
 
 
 _QUERY = ("methods", "path", "authority", "peer", "proxy", "sources", "destinations", "headers")

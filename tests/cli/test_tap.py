@@ -126,6 +126,17 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("needs -o json", self.error("web", "--trust-anchors-file", "ca.crt", "--headers"))
         self.assertIn("--trust-anchors-file", self.error("web"))
 
+    def test_a_wrong_name_is_told_with_where_it_stands(self) -> None:
+        problem = (
+            "'foo' is not SA.NS.serviceaccount.identity.CONTROL-NS.TRUST-DOMAIN; in the own mesh ACCOUNT.NAMESPACE"
+        )
+        self.assertIn(f"'--peer': {problem}", self.error("10.1.0.2", "--peer", "foo"))
+        self.assertIn(
+            f"'--proxy-name' (env var: 'MESHTX_TAP_PROXY_NAME'): {problem}", self.error("a", "--proxy-name=foo")
+        )
+        self.assertIn(f"'foo@10.1.0.2': {problem}", self.error("foo@10.1.0.2", "--trust-anchors-file=ca.crt"))
+        self.assertIn("Invalid value for 'web.shop@': ''", self.error("web.shop@", "--trust-anchors-file=ca.crt"))
+
     def test_a_cluster_and_places_are_asked_for_apart(self) -> None:
         self.assertIn("not both at once", self.error("deploy/web", "10.1.0.2"))
         self.assertIn("one thing of a cluster at a time", self.error("deploy/web", "deploy/emoji"))
