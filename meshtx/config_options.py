@@ -45,6 +45,11 @@ class ConfigOptions(usage.Options, Generic[C]):
         print(f"meshtx {__version__}")  # noqa: T201  # as usage.Options does
         raise SystemExit(0)
 
+    def parseArgs(self, *rest: str) -> None:
+        """Refuse what belongs to no option."""
+        if rest:
+            raise usage.UsageError(f"{rest[0]!r}: belongs to no option; write --option=value, or --option for a flag")
+
     def parseOptions(self, options: Any = None) -> None:
         """Parse the command line."""
         try:

@@ -85,3 +85,9 @@ class TestOptions(ConfigCase):
             ("--mark", "option --mark requires argument"),
         ):
             self.assertEqual(self.mistake(ProxyConfig, argument), f"meshproxy: {message}\n")
+
+    def test_what_belongs_to_no_option_is_named(self) -> None:
+        self.assertEqual(
+            self.mistake(ProxyConfig, "--admin-plaintext-metrics", "true"),
+            "meshproxy: 'true': belongs to no option; write --option=value, or --option for a flag\n",
+        )
