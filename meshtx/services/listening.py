@@ -23,9 +23,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 
 from meshtx.config_options import WRONG
-from meshtx.errors import ConfigError, MeshtxError
+from meshtx.errors import ConfigError, MeshtxError, said_by_system
 from meshtx.net.listen import listen
-from meshtx.net.sockets import SocketOptions
+from meshtx.net.sockets import SocketOptions, set_mark
 from meshtx.wire.address import Address
 
 T = TypeVar("T")
@@ -114,6 +114,22 @@ def check_free(key: str, address: Address) -> None:
             sock.listen(1)
     except OSError as error:
         raise _cannot_listen(key, address, error) from error
+
+
+def check_mark(mark: int | None) -> None:
+    """Try to give a socket the mark that all of ours are to have.
+
+    :raises ConfigError: it cannot be set here.
+    """
+    try:
+        with socket.socket() as sock:
+            set_mark(sock, SocketOptions(mark=mark))
+    except OSError as error:
+        raise ConfigError(
+            "mark",
+            f"cannot be set on a socket: {said_by_system(error)}",
+            "give the capability NET_ADMIN, or tell the proxy's connections apart by its user or group instead",
+        ) from error
 
 
 def or_end(program: str, make: Callable[[], T]) -> T:

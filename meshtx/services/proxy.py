@@ -51,7 +51,7 @@ from meshtx.services.credentials import credentials_source
 from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
-from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.services.listening import Listener, Listeners, check_free, check_mark, or_end
 from meshtx.watch import Followed
 from meshtx.wire.address import Address
 
@@ -69,6 +69,7 @@ def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
     from twisted.internet import reactor
 
     def make() -> ProxyService:
+        check_mark(options.config.mark)
         descriptors = raise_descriptor_limit(descriptors_for(options.config.max_undecided))
         service = ProxyService(options.config, reactor, descriptors)
         for listener in service.listeners.wanted:

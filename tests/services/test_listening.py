@@ -10,7 +10,8 @@ from twisted.trial.unittest import TestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.net.sockets import SocketOptions
-from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, or_end
+from meshtx.services import listening
+from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, check_mark, or_end
 from meshtx.wire.address import Address
 
 
@@ -66,6 +67,20 @@ class ListenersTests(TestCase):
         self.assertEqual(
             str(caught.exception),
             "listen: cannot listen on 192.0.2.1:0: cannot assign requested address; choose an address of this host",
+        )
+
+    def test_a_mark_that_may_not_be_set_is_not_told_of_an_address(self) -> None:
+        def refuse(_sock: socket.socket, options: SocketOptions) -> None:
+            if options.mark == 7:
+                raise PermissionError(1, "Operation not permitted")
+
+        self.patch(listening, "set_mark", refuse)
+        check_mark(None)
+        check_mark(8)
+        self.assertEqual(
+            str(self.assertRaises(ConfigError, check_mark, 7)),
+            "mark: cannot be set on a socket: operation not permitted; give the capability NET_ADMIN, "
+            "or tell the proxy's connections apart by its user or group instead",
         )
 
     def test_who_is_to_mend_it_decides_the_exit_status(self) -> None:

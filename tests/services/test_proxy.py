@@ -18,8 +18,10 @@ from meshtx.directory.file import FileDirectory
 from meshtx.errors import ConfigError
 from meshtx.identity.keeper_service import KeeperService
 from meshtx.net.origdst import NoOriginalDestination, Original
+from meshtx.net.sockets import SocketOptions
 from meshtx.observe.flow import Mtls
 from meshtx.pki.credentials import Credentials
+from meshtx.services import listening
 from meshtx.services import proxy as module
 from meshtx.services.proxy import Options, ProxyService, makeService
 from meshtx.wire.address import Address
@@ -278,6 +280,15 @@ class MakeTests(ProxyCase):
         self.assertEqual(status, 2)
         self.assertIn(f"admin_listen: cannot listen on {taken}: address already in use", said)
         self.assertEqual(said.count("\n"), 1)
+
+    def test_a_mark_that_may_not_be_set_is_told(self) -> None:
+        def refuse(_sock: socket.socket, options: SocketOptions) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(listening, "set_mark", refuse)
+        status, said = self.refused(mark="7")
+        self.assertEqual(status, 2)
+        self.assertIn("mark: cannot be set on a socket: operation not permitted; give the capability NET_ADMIN", said)
 
     def test_a_directory_that_is_wrong_is_told(self) -> None:
         status, said = self.refused(directory_file=self.file("wrong.toml", "workloads = []"))
