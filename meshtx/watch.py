@@ -2,8 +2,8 @@
 
 The files' contents are compared, not their times: they are small, and so no way of replacing them
 (in place, by rename, by the kubelet's ``..data`` link) and no clock can hide a change. What cannot be
-read or is not good keeps the last good value in use, says so once, and is tried again at each look:
-time alone may mend it.
+read or is not good keeps the last good value in use, if there was one, says so once, and is tried again
+at each look: time alone may mend it.
 
 A file that may be large, or whose half may look whole, is read only when it has another stamp than what
 was read last, and has been still for a whole interval.
@@ -172,7 +172,8 @@ class FileWatch(Service, Generic[T]):
     def _keep(self, reason: str) -> None:
         before, self.reload_error = self.reload_error, reason
         if reason != before:
-            self.log.warn("{what}: the last good one stays in use: {reason}", what=self._what, reason=reason)
+            kept = "the last good one stays in use" if self._used else "none is in use"
+            self.log.warn("{what}: {kept}: {reason}", what=self._what, kept=kept, reason=reason)
             self._reloaded(Reload.REJECTED)
 
 

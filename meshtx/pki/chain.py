@@ -38,8 +38,9 @@ def verify_chain(
     try:
         path = context.get_verified_chain()
     except crypto.X509StoreContextError as error:
-        failed = error.certificate.to_cryptography().subject.rfc4514_string()
-        raise CredentialsError(f"{what}: does not verify against the trust anchors: {error} ({failed})") from error
+        subject = error.certificate.to_cryptography().subject.rfc4514_string()
+        failed = f" ({subject})" if subject else ""  # that of a leaf with a long name is empty
+        raise CredentialsError(f"{what}: does not verify against the trust anchors: {error}{failed}") from error
     return tuple(certificate.to_cryptography() for certificate in path)
 
 

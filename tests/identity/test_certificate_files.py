@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError
@@ -107,10 +108,16 @@ class CertificateFilesTests(SynchronousTestCase):
 
     def test_expired_ones_at_the_start_are_waited_out(self) -> None:
         self.now += 2 * DAY
-        source = self.start()
+        with capturedLogs() as events:
+            source = self.start()
         waiting = source.first()
         self.assertIsNone(source.credentials)
         self.assertIn("certificate has expired", source.ready_reason() or "")
+        problem = f"certificate: does not verify against the trust anchors: certificate has expired (CN={WEB})"
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [f"certificate in {self.folder / 'tls.crt'}: none is in use: {problem}"],
+        )
         write_credentials(self.folder, self.mesh.credentials(now=self.now))
         self.clock.advance(INTERVAL)
         self.successResultOf(waiting)

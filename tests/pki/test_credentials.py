@@ -66,8 +66,14 @@ class FromChainTests(SynchronousTestCase):
     def test_without_its_issuer_it_is_refused(self) -> None:
         self.assertIn("does not verify against the trust anchors", self.refusal(ders()[:1]))
 
+    def test_one_without_a_subject_is_refused_without_one(self) -> None:
+        long = SCOPE.name("a" * 63, "b" * 63)
+        arguments = (KEY, ders(long), long, TRUST, NOW + 2 * DAY)
+        error = self.assertRaises(CredentialsError, Credentials.from_chain, *arguments)
+        self.assertTrue(str(error).endswith("certificate has expired"), str(error))
+
     def test_outside_its_time_it_is_refused(self) -> None:
-        self.assertIn("has expired", self.refusal(ders(), at=NOW + 2 * DAY))
+        self.assertTrue(self.refusal(ders(), at=NOW + 2 * DAY).endswith(f"has expired (CN={WEB})"))
         self.assertIn("not yet valid", self.refusal(ders(), at=NOW - DAY))
 
     def test_another_key_is_refused(self) -> None:
