@@ -38,6 +38,7 @@ from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.credentials import credentials_source
 from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.handshakes import FailedHandshakes
+from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 
 GRACE = 1.0
@@ -55,6 +56,8 @@ Options = options_class(DirectoryConfig)
 def makeService(options: ConfigOptions[DirectoryConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
+
+    reactor.callWhenRunning(outlive_hang_ups, reactor)
 
     def make_it() -> DirectoryProgram:
         raise_descriptor_limit(MAX_SESSIONS + _SPARE_DESCRIPTORS)

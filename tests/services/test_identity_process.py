@@ -111,6 +111,8 @@ class Running(ProcessCase):
         await self.certify(port)
         if os.geteuid() == 0:
             self.assertEqual(Path(f"/proc/{pid}").stat().st_uid, nobody.pw_uid)  # noqa: ASYNC240
+        os.kill(pid, signal.SIGHUP)
+        await self.certify(port)
 
     async def stopped(self, pid: int) -> None:
         """Stop a daemon and wait until it is gone."""
