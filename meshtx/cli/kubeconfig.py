@@ -29,13 +29,14 @@ def load(file: Path | None = None, context: str | None = None) -> ApiConfig:
     :raises ConfigError: there is no such file or context, or it cannot be used.
     """
     package = _package()
+    _insist_on(file)
     found = package.Configuration()
     found.proxy = None  # of the environment; that of the file is still to come
     with TemporaryDirectory(prefix="meshtx-") as folder, redirect_stdout(sys.stderr):
         try:
             package.load_kube_config(_named(file), context, found, persist_config=False, temp_file_path=folder)
-        except Exception as error:  # its own, YAML's, those of files
-            raise _unusable(str(error)) from error
+        except Exception as error:  # its own, YAML's, those of files, and of Python where it is something else
+            raise _unusable(_told(error)) from error
         return _copied(found)
 
 
@@ -47,7 +48,7 @@ def namespace_of(file: Path | None = None, context: str | None = None) -> str:
     try:
         contexts, current = _package().list_kube_config_contexts(_named(file))
     except Exception as error:  # likewise
-        raise _unusable(str(error)) from error
+        raise _unusable(_told(error)) from error
     chosen = next((each for each in contexts if each["name"] == context), None) if context else current
     if chosen is None:
         raise _unusable(f"it has no context {context!r}")
@@ -89,6 +90,21 @@ def _package() -> Any:
     except ImportError as error:
         raise ConfigError("kubernetes", "not installed", "pip install 'meshtx[kubernetes]'") from error
     return kube_config
+
+
+def _insist_on(file: Path | None) -> None:
+    """Read a file that the user has named: the package would say that nothing was found, and not where."""
+    try:
+        if file is not None:
+            _read(str(file))
+    except ConfigError as error:
+        raise _unusable(f"{error.key}: {error.problem}") from error
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, AttributeError | KeyError | TypeError):  # of Python, about what the package expected
+        return "it is none: kubectl writes it as a mapping of clusters, users and contexts"
+    return " ".join(str(error).split())
 
 
 def _read(path: str) -> str:

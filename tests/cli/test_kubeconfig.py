@@ -87,10 +87,15 @@ class KubeconfigTests(SynchronousTestCase):
         self.write({})
         self.assertIn("neither a token nor a client certificate", self.problem())
         self.assertIn("context", self.problem("nowhere"))
-        self.file.write_text("{")
-        self.assertIn("kubeconfig: ", self.problem())
+        for text in ("{", "no mapping", "clusters: none"):
+            self.file.write_text(text)
+            self.assertRegex(self.problem(), r"\Akubeconfig: [^\n]+; see 'kubectl config view'\Z")
+        self.file.write_text("no mapping")
+        self.assertIn("kubeconfig: it is none: ", self.problem())
         self.file.unlink()
-        self.assertIn("kubeconfig: ", self.problem())
+        self.assertEqual(
+            self.problem(), f"kubeconfig: {self.file}: no such file or directory; see 'kubectl config view'"
+        )
 
     def test_a_proxy_of_the_environment_is_not_the_files(self) -> None:
         self.write({"token": "t"})
