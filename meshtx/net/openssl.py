@@ -59,6 +59,17 @@ def set_groups(context: SSL.Context, groups: bytes) -> bool:
     return done
 
 
+def read_stepwise(connection: SSL.Connection) -> None:
+    """Have reads return behind each record that has no bytes of the application: who sends such ones without an end,
+    as key updates are, would else never let one return.
+
+    For a connection on a socket, of which OpenSSL reads a record at a time: what it leaves there wakes its reader.
+
+    :raises AttributeError: another pyOpenSSL than the one measured.
+    """
+    _lib.SSL_clear_mode(handles(connection).ssl, _lib.SSL_MODE_AUTO_RETRY)
+
+
 @dataclass(frozen=True, slots=True)
 class Handles:
     """What pyOpenSSL has of one connection.

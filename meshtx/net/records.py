@@ -14,10 +14,14 @@ from OpenSSL import SSL
 
 from meshtx.net import openssl
 from meshtx.net.contexts import peer_check
-from meshtx.net.failures import TlsError, translate
+from meshtx.net.failures import TlsError, TlsFailure, translate
 
 RECORD = 2**14
 """Plain bytes in one record (RFC 8446, section 5.1)."""
+
+MUTE = 4 * RECORD
+"""Cipher bytes in succession that may give no plain one. They are tickets and key updates: OpenSSL goes through all
+that are here before anybody else has a turn, and those of one read can keep it for a quarter of a second."""
 
 
 class Close(Enum):
@@ -70,6 +74,7 @@ class PublicRecords:
     def __init__(self, connection: SSL.Connection) -> None:
         self._connection = connection
         self._check = peer_check(connection)
+        self._mute = 0
         self.ended: Close | TlsError | None = None
 
     def handshake(self, cipher: bytes) -> bool:
@@ -100,8 +105,19 @@ class PublicRecords:
         parts: list[bytes] = []
         for start in range(0, len(cipher) or 1, RECORD):
             if self.ended is None:
+                before = len(parts)
                 self._open_some(cipher[start : start + RECORD], parts)
+                self._weigh(len(cipher[start : start + RECORD]), spoke=len(parts) > before)
         return b"".join(parts)
+
+    def _weigh(self, size: int, *, spoke: bool) -> None:
+        """Count what has come since the last plain byte, and end it where that is too much.
+
+        :param spoke: some have come with these.
+        """
+        self._mute = 0 if spoke else self._mute + size
+        if self._mute > MUTE and self.ended is None:
+            self.ended = TlsError(TlsFailure.OTHER, "the peer sends key updates and nothing else")
 
     def _open_some(self, cipher: bytes, parts: list[bytes]) -> None:
         if cipher:
@@ -182,6 +198,7 @@ class FastRecords(PublicRecords):
                 plain += openssl.VIEW[:read]
         if openssl.ssl_get_error(ssl, read) != openssl.WANT_READ:
             plain += super().open(b"")
+        self._weigh(size, spoke=bool(plain))
         return plain
 
     def drain(self) -> bytes:

@@ -177,6 +177,7 @@ class FastSocketRecords(SocketRecords):
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         super().__init__(connection, transport)
         self._ssl = openssl.handles(self.connection).ssl
+        openssl.read_stepwise(self.connection)
         self._late: SSL.Error | None = None
 
     def _step(self) -> bool:
