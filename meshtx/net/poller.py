@@ -9,6 +9,10 @@ events is no loss, for the descriptor may be another's by the time that its turn
 What is asked for while a batch is being served is told to the kernel behind the batch, so that a connection that
 pauses and resumes in one turn costs nothing. What is given up is told at once, for its descriptor may be closed next;
 a connection that only pauses says so (`pause`), and then has to say when it is gone (`forget`).
+
+A connection whose peer has ended its direction is not read any more, and perhaps nothing is to be written for hours.
+That the peer was lost meanwhile is an event of its own: a descriptor that can say so (`broken`) is asked then, and has
+to say when it is gone as well.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ HAS_EPOLL = hasattr(select, "epoll")
 
 _IN = getattr(select, "EPOLLIN", 1)
 _OUT = getattr(select, "EPOLLOUT", 4)
+_ERROR = getattr(select, "EPOLLERR", 8)  # like a hang-up it comes whether it is asked for or not
 
 
 class Transports(StrEnum):
@@ -164,18 +169,31 @@ class FdSet:
             if why is None and event & ~_IN and self._wanted.get(fd, 0) & _OUT and self._watched[fd] is selectable:
                 reading = False
                 why = selectable.doWrite()
+            if why is None and event & ~(_IN | _OUT) and self._wanted.get(fd) == _ERROR:
+                reading = False
+                why = self._ask(selectable)
         except BaseException as raised:  # noqa: BLE001  the border to every protocol: logged, and the connection lost
             why = self._raised(selectable, raised)
         if why is not None:
             self._lose(selectable, why, reading=reading)
+
+    def _ask(self, selectable: Any) -> BaseException | None:
+        """Ask one that only waits whether it is lost; if not, it has ended both ways, and nothing more is to come."""
+        why: BaseException | None = selectable.broken()
+        if why is None:
+            self._leave(selectable, _ERROR)
+        return why
 
     def _raised(self, selectable: Any, raised: BaseException) -> BaseException:
         self.log.failure("{selectable} failed", selectable=selectable)
         return raised
 
     def _lose(self, selectable: Any, why: BaseException, *, reading: bool) -> None:
-        self.removeReader(selectable)
         done = isinstance(why, error.ConnectionDone)
+        if done and reading and hasattr(selectable, "broken"):
+            self._watch_on(selectable)
+        else:
+            self.removeReader(selectable)
         # A Failure of its own for each: one that is shared collects what its holders put into it.
         failure = Failure(type(why)() if isinstance(why, error.ConnectionDone | error.ConnectionLost) else why)
         try:
@@ -186,6 +204,12 @@ class FdSet:
                 selectable.connectionLost(failure)
         except BaseException:  # noqa: BLE001  as above; nothing is left to lose
             self.log.failure("{selectable} failed at its end", selectable=selectable)
+
+    def _watch_on(self, selectable: Any) -> None:
+        """Wait for nothing of one that has read its end, but for its loss."""
+        fd = selectable.fileno()
+        self._wanted[fd] = self._wanted[fd] & ~_IN | _ERROR
+        self._soon(fd)
 
     def _want(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()

@@ -21,7 +21,8 @@ plain TCP, TLS, a leg. Each end is the push producer of the other's transport: a
 
 An end that is not being read sees neither FIN nor RST. That is bounded on both occasions: before `join` by
 the caller's deadlines for dialling and handshakes; afterwards because reading stops only while the other
-side has bytes to write, and the kernel ends a peer that takes nothing for `SocketOptions.user_timeout`.
+side has bytes to write, and the kernel ends a peer that takes nothing for `SocketOptions.user_timeout`. One whose EOF
+was read is not read any more either; its transport tells that it is lost all the same.
 """
 
 from __future__ import annotations

@@ -10,11 +10,15 @@ above them is an ordinary Twisted protocol. Half-close is Twisted's: a protocol 
 A close that was asked for while bytes are unsent waits for them, at most `LINGER` seconds. The kernel gives
 up earlier on a peer that takes nothing at all (see `meshtx.net.sockets`); this bound ends one that takes a
 byte now and then.
+
+A peer that has ended its direction may be lost before we have ended ours. Nothing is read then that would tell, and
+nothing need be written for hours, so the socket is asked every `LOOKS` seconds.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from typing import Any, cast
@@ -33,6 +37,10 @@ LINGER = 300.0
 """Seconds that a closing connection may take to hand its last bytes (a few 100 KiB at most) to the kernel."""
 
 
+LOOKS = 10.0
+"""Seconds between two looks at a connection that is half closed. It has to be known lost first: see `sockets`."""
+
+
 class ResetUnlessWhole(tcp.Connection):
     """A connection that ends with a FIN only if its end was asked for and everything was sent.
 
@@ -42,6 +50,29 @@ class ResetUnlessWhole(tcp.Connection):
 
     _whole = False
     _lingering: IDelayedCall | None = None
+    _looking: IDelayedCall | None = None
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Tell the protocol that the peer has ended its direction, and see if it is lost from now on."""
+        super().readConnectionLost(reason)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if self.connected:
+            self._looking = cast("IReactorTime", self.reactor).callLater(LOOKS, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        why = self.broken()
+        if why is None:
+            self._look_later()
+        else:
+            self.connectionLost(Failure(why))
+
+    def broken(self) -> error.ConnectionLost | None:
+        """Return that the connection is lost, if it is: the peer has reset it, or is gone."""
+        lost = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return error.ConnectionLost(os.strerror(lost)) if lost else None
 
     def loseConnection(self) -> None:
         """Send what is left, then close in order."""
@@ -58,6 +89,8 @@ class ResetUnlessWhole(tcp.Connection):
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket, in order or by a reset, and tell the protocol."""
         self._stop_lingering()
+        call_off(self._looking)
+        self._looking = None
         in_order = isinstance(reason.value, error.ConnectionDone) and not self._aborting
         self._whole = in_order and not self._unsent()
         super().connectionLost(reason)

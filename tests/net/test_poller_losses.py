@@ -40,6 +40,31 @@ class LossTests(PollerCase):
         self.assertEqual((half.log, plain.log), (["read", "read lost"], ["read", "lost"]))
         self.assertEqual(self.poller.getReaders(), [])
 
+    def half_ended(self) -> Any:
+        """Return one that has read its end, and can say whether it is lost."""
+        half = self.descriptor(HalfCloseable)
+        half.reads = lambda: main.CONNECTION_DONE
+        half.broken = lambda: half.log.append("asked")
+        half.other.shutdown(socket.SHUT_WR)
+        self.poller.doRead()
+        self.poller.doRead()
+        self.assertEqual(half.log, ["read", "read lost"])
+        return half
+
+    def test_behind_the_end_of_what_is_read_one_that_can_say_so_is_asked_if_it_is_lost(self) -> None:
+        half = self.half_ended()
+        half.broken = lambda: main.CONNECTION_LOST
+        half.sock.shutdown(socket.SHUT_WR)
+        self.poller.doRead()
+        self.lost(half, error.ConnectionLost)
+
+    def test_one_that_has_ended_both_ways_is_asked_once(self) -> None:
+        half = self.half_ended()
+        half.sock.shutdown(socket.SHUT_WR)
+        for _ in range(3):
+            self.poller.doRead()
+        self.assertEqual((half.log, self.poller.removeAll()), (["read", "read lost", "asked"], []))
+
     def test_an_end_of_what_is_written_is_the_whole(self) -> None:
         half = self.descriptor(HalfCloseable)
         self.poller.addWriter(half)

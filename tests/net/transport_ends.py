@@ -209,6 +209,18 @@ class Ends(TransportCase):
         self.assertIsInstance(await end.lost, ConnectionLost)
         self.assertFalse(end.eof.called)
 
+    async def test_a_reset_behind_the_peers_eof_is_told_though_nothing_is_written(self) -> None:
+        self.patch(transports, "LOOKS", 0.001)
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        peer.sock.shutdown(socket.SHUT_WR)
+        await end.eof
+        await turns(0.01)
+        self.assertFalse(end.lost.called)
+        peer.reset()
+        self.assertIsInstance(await end.lost, ConnectionLost)
+        self.assertIsNone(end.transport._looking, "it leads back to the transport")
+
     async def test_the_peers_reset_while_bytes_wait(self) -> None:
         end = HalfCloseable()
         peer = await self.connect(end)
