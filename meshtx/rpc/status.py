@@ -85,8 +85,8 @@ _FROM_RESET = {
 
 def from_http(status: str) -> RpcError:
     """Return the error for an answer that is not HTTP's 200 and names no status of gRPC."""
-    code = int(status) if status.isascii() and status.isdigit() else 0
-    return RpcError(_FROM_HTTP.get(code, Status.UNKNOWN), f"the server answered with HTTP status {status}")  # type: ignore[call-overload]  # an int is a key too
+    code = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 0
+    return RpcError(_FROM_HTTP.get(code, Status.UNKNOWN), f"the server answered with HTTP status {status[:16]}")  # type: ignore[call-overload]  # an int is a key too
 
 
 def from_reset(code: int) -> RpcError:

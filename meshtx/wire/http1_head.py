@@ -156,12 +156,12 @@ def _declared_length(framing: Pairs, old: bool) -> int | Fault | None:
     :param old: the version is 1.0, which has no transfer codings.
     """
     if len(framing) == 1 and framing[0][0] == b"content-length":
-        return int(framing[0][1])
+        return _number(framing[0][1])
     codings: list[bytes] = []
     length = None
     for name, value in framing:
         if name == b"content-length":
-            length = int(value)
+            length = _number(value)
         elif name == b"transfer-encoding":
             codings += value.split(b",")
     if not codings:
@@ -172,6 +172,11 @@ def _declared_length(framing: Pairs, old: bool) -> int | Fault | None:
     if b"chunked" in codings[:-1]:
         return Fault("chunked is not the last transfer coding")
     return CHUNKED if codings[-1] == b"chunked" else UNTIL_CLOSE
+
+
+def _number(value: bytes) -> int:
+    """Return a length that llhttp found good; Python reads no number of more than 4300 digits, leading zeros or not."""
+    return int(value.strip(b" \t").lstrip(b"0") or b"0")
 
 
 def _target(method: bytes, target: bytes, host: bytes) -> tuple[str, str]:

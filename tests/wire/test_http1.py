@@ -76,6 +76,12 @@ class RequestTests(Http1Tests):
     def test_a_method_that_nobody_registered_is_a_method(self) -> None:
         self.assertEqual(self.of_client(request(line=b"BREW /a HTTP/1.1")), [asked(method="BREW")])
 
+    def test_a_length_may_have_more_zeros_than_python_reads_digits(self) -> None:
+        head = request(b"Content-Length: " + b"0" * 5000 + b"2")
+        self.assertEqual(self.of_client(head + b"ab" + GET), [asked(), asked(1)])
+        events = self.of_server(answer(b"Content-Length: " + b"0" * 5000))
+        self.assertEqual(events, answered(length=0))
+
     def test_long_texts_are_cut(self) -> None:
         (head,) = self.of_client(request(b"User-Agent: " + b"u" * 9999, line=b"GET /" + b"p" * 9999 + b" HTTP/1.1"))
         self.assertEqual(
