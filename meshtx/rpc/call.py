@@ -53,21 +53,39 @@ class Limits:
 
 
 class Budget:
-    """Bytes of requests that a server holds, over all its connections."""
+    """Bytes of requests that a server holds, over all its connections.
+
+    Where there is no room, the request that has been coming longest goes: who sends all of his at once need not wait
+    for those who do not.
+    """
 
     def __init__(self, limit: int) -> None:
         self._left = limit
+        self._coming: dict[Call, None] = {}
 
-    def take(self, size: int) -> bool:
-        """Take as many; return whether there were."""
-        if size > self._left:
-            return False
+    def take(self, size: int, call: Call) -> bool:
+        """Take as many for a request that is coming; return whether there were."""
+        self._coming.setdefault(call)
+        while size > self._left:
+            oldest = next(iter(self._coming))
+            oldest.fail(RpcError(Status.RESOURCE_EXHAUSTED, "the server holds as many requests as it can"))
+            if oldest is call:
+                return False
         self._left -= size
         return True
+
+    def came(self, call: Call) -> None:
+        """The request is whole, or will not be: it does not go for others any more."""
+        self._coming.pop(call, None)
 
     def give(self, size: int) -> None:
         """Give them back."""
         self._left += size
+
+    @property
+    def left(self) -> int:
+        """How many there are to take."""
+        return self._left
 
 
 class Stream(Protocol):
@@ -93,6 +111,7 @@ class Call:
     """What a handler is given beside the request.
 
     :param peer: the caller's name, as its certificate proved it; ``None`` where it had to prove none.
+    :param at_work: called with true when its handler begins, and with false when that has ended.
     :param over: called once, when nothing is left to do for the call.
     """
 
@@ -109,6 +128,7 @@ class Call:
         timeout: float | None,
         limits: Limits,
         budget: Budget,
+        at_work: Callable[[bool], None],
         over: Callable[[], None],
     ) -> None:
         self.peer = peer
@@ -118,6 +138,7 @@ class Call:
         self._handler = handler
         self._limits = limits
         self._budget = budget
+        self._at_work = at_work
         self._over = over
         self._phase = _Phase.RECEIVING
         self._parser = MessageParser(limits.message)
@@ -175,8 +196,7 @@ class Call:
         """Take bytes of the request; those of a refused one are dropped."""
         if self._phase is not _Phase.RECEIVING:
             return
-        if not self._budget.take(len(data)):
-            self.fail(RpcError(Status.RESOURCE_EXHAUSTED, "the server holds as many requests as it can"))
+        if not self._budget.take(len(data), self):
             return
         self._held += len(data)
         for item in self._parser.receive_data(data):
@@ -197,7 +217,9 @@ class Call:
             self.fail(RpcError(Status.UNIMPLEMENTED, "the request ended without a whole message"))
             return
         self._phase = _Phase.RUNNING
+        self._budget.came(self)
         self._stop(self._timer)
+        self._at_work(True)
         running = self._running = ensureDeferred(self._run(self._request))
         self._request = None
         if self._phase is _Phase.OVER:  # lost while the handler took its first steps
@@ -249,7 +271,7 @@ class Call:
     def _end(self, status: Status, message: str) -> None:
         if self._phase in {_Phase.ENDING, _Phase.OVER}:
             return
-        self._phase = _Phase.ENDING
+        self._leave(_Phase.ENDING)
         self._stop(self._timer, self._deadline)
         self._timer = self._stream.clock.callLater(self._limits.drain, self._give_up)
         ending = trailers(status, message)
@@ -260,12 +282,21 @@ class Call:
         self.gone()
 
     def _finish(self) -> None:
-        self._phase = _Phase.OVER
+        self._leave(_Phase.OVER)
         self._stop(self._timer, self._deadline)
         self._timer = self._deadline = None  # those that have come lead back here
+        self._over()
+
+    def _leave(self, phase: _Phase) -> None:
+        """Be done with the request: nothing of it is held any more."""
+        before, self._phase = self._phase, phase
+        if before is _Phase.RECEIVING:
+            self._request, self._parser = None, MessageParser(0)
+            self._budget.came(self)
+        elif before is _Phase.RUNNING:
+            self._at_work(False)
         self._budget.give(self._held)
         self._held = 0
-        self._over()
 
     def _cancel(self) -> None:
         if self._running is not None:

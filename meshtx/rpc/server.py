@@ -2,7 +2,8 @@
 
 Bounds, beside those of a call (`meshtx.rpc.call`) and of HTTP/2 (`meshtx.rpc.http2`): connections, calls at
 once on a connection, bytes of requests held over all connections, seconds until a client has said that it
-speaks HTTP/2. Idle connections may stay; past the bound the one that was idle longest makes room.
+speaks HTTP/2. Idle connections may stay; past the bound the one that was idle longest makes room. One is at work
+while a handler is: not for as long as its client chooses, who has a request to send or an answer to take.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ class ServerConnection(Http2Protocol):
         self._server = server
         self._peer = peer
         self._calls: dict[int, Call] = {}
+        self._running = 0
         self._seat: Seat | None = None
         self._preface: IDelayedCall | None = None
         self._draining = False
@@ -127,7 +129,7 @@ class ServerConnection(Http2Protocol):
         """Take a seat, and greet the client."""
         self._server.open.add(self)
         try:
-            self._seat = self._server.connections.enter(self.drain)
+            self._seat = self._server.connections.enter(self._make_room)
         except Full:
             self.transport.abortConnection()
             return
@@ -135,6 +137,13 @@ class ServerConnection(Http2Protocol):
         self._preface = self.clock.callLater(PREFACE_TIMEOUT, self.abort, silent)
         super().connectionMade()
         if self._server.stopping:
+            self.drain()
+
+    def _make_room(self) -> None:
+        """Close the connection, which is not at work, whatever its client has begun."""
+        if self._calls:
+            self.abort(Http2Error("others need its place"))
+        else:
             self.drain()
 
     def drain(self) -> None:
@@ -212,13 +221,9 @@ class ServerConnection(Http2Protocol):
     def _start(self, stream_id: int, path: str, timeout: float | None) -> None:
         def over() -> None:
             self._calls.pop(stream_id, None)
-            if not self._calls and self._seat is not None:
-                self._seat.idle()
             self._close_if_done()
 
         method, handler = self._server.routes[path]
-        if self._seat is not None:
-            self._seat.busy()
         self._calls[stream_id] = Call(
             self,
             stream_id,
@@ -228,8 +233,14 @@ class ServerConnection(Http2Protocol):
             timeout=timeout,
             limits=self._server.limits,
             budget=self._server.budget,
+            at_work=self._at_work,
             over=over,
         )
+
+    def _at_work(self, begins: bool) -> None:
+        self._running += 1 if begins else -1
+        if self._seat is not None and self._running == int(begins):
+            (self._seat.busy if begins else self._seat.idle)()
 
     def _close_if_done(self) -> None:
         if self._draining and not self._calls:

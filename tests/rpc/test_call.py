@@ -57,7 +57,7 @@ class Times(ServerCase):
         self.assertEqual([event.error_code for event in caller.of(StreamReset, stream_id)], [])
         caller.flush()
         self.assertEqual([event.error_code for event in caller.of(StreamReset)], [ErrorCodes.CANCEL])
-        self.assertTrue(self.server.budget.take(64 * 4 * 2**20))
+        self.assertEqual(self.server.budget.left, 64 * 4 * 2**20)
         caller.lose()
 
     def test_a_client_that_says_nothing_is_cut_off(self) -> None:

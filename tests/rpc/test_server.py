@@ -97,11 +97,36 @@ class Requests(ServerCase):
             stream_id = each.open()
             each.h2.send_data(stream_id, b"\0\0\0\x03\xe8" + b"x" * 900)
             each.flush()
-        self.assertEqual(caller.status(1), (None, None))
-        self.assertEqual(other.status(1), ("8", "the server holds as many requests as it can"))
+        caller.flush()
+        self.assertEqual(caller.status(1), ("8", "the server holds as many requests as it can"))
+        self.assertEqual((other.status(1), self.server.budget.left), ((None, None), 1500 - 905))
+        self.assertEqual(caller.status(caller.call()), ("0", None))
+        for each in (caller, other):
+            each.lose()
+        self.assertEqual(self.server.budget.left, 1500)
+
+    def test_one_that_is_to_be_held_with_no_other_is_refused_itself(self) -> None:
+        caller = self.caller(max_message=1000, max_held=500)
+        stream_id = caller.open()
+        caller.h2.send_data(stream_id, b"\0\0\0\x03\xe8" + b"x" * 900)
+        caller.flush()
+        self.assertEqual(caller.status(stream_id), ("8", "the server holds as many requests as it can"))
+        self.assertEqual(self.server.budget.left, 500)
         caller.lose()
-        self.assertEqual(other.status(other.call()), ("0", None))
-        other.lose()
+
+    def test_a_request_that_is_being_answered_does_not_go_for_others(self) -> None:
+        caller = self.caller(self.hang, max_message=1000, max_held=1500)
+        caller.call(encode_message(message(b"x" * 900).SerializeToString()))
+        other = Caller(self.server, self.clock)
+        stream_id = other.open()
+        other.h2.send_data(stream_id, b"\0\0\0\x03\xe8" + b"x" * 900)
+        other.flush()
+        self.assertEqual(other.status(stream_id), ("8", "the server holds as many requests as it can"))
+        self.waiting[0].callback(None)
+        caller.flush()
+        self.assertEqual(caller.status(1), ("0", None))
+        for each in (caller, other):
+            each.lose()
 
     def test_one_stream_too_many_is_refused_alone(self) -> None:
         caller = self.caller(self.hang, max_streams=2)
@@ -271,6 +296,19 @@ class Connections(ServerCase):
         self.assertEqual([each.gone for each in (busy, first, second, third)], [False, True, False, False])
         self.assertTrue(first.transport.disconnecting)
         for each in (busy, first, second, third):
+            each.lose()
+
+    def test_what_a_client_only_begins_keeps_no_place(self) -> None:
+        """Neither a request that does not come, nor an answer that is not taken: many would keep all others out."""
+        server = RpcServer({ECHO: self.echo}, self.clock, max_connections=2)
+        sends, takes = (Caller(server, self.clock) for _ in range(2))
+        sends.open()
+        sends.flush()
+        takes.protocol.pauseProducing()
+        takes.call(encode_message(message(b"x" * 1000).SerializeToString()))
+        late = [Caller(server, self.clock) for _ in range(2)]
+        self.assertEqual([each.transport.aborted for each in (sends, takes, *late)], [True, True, False, False])
+        for each in (sends, takes, *late):
             each.lose()
 
     def test_with_all_at_work_a_new_one_is_refused(self) -> None:
