@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from base64 import b64encode
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -59,10 +59,12 @@ class KubeconfigTests(SynchronousTestCase):
 
     def test_inline_certificates_leave_no_file(self) -> None:
         self.write({"client-certificate-data": inline("CERT"), "client-key-data": inline("KEY")})
-        before = set(Path(gettempdir()).glob("meshtx-*"))
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.patch(tempfile, "tempdir", str(folder))
         for _ in range(2):  # the package remembers what it wrote; that is gone
             self.assertEqual(load(self.file), ApiConfig(SERVER, "CA", certificate="CERT", key="KEY"))
-        self.assertEqual(set(Path(gettempdir()).glob("meshtx-*")) - before, set())
+        self.assertEqual(list(folder.iterdir()), [])
 
     def test_a_plugin_is_asked_and_prints_nothing_to_stdout(self) -> None:
         command = {"apiVersion": "client.authentication.k8s.io/v1", "command": sys.executable, "args": ["-c", PLUGIN]}
