@@ -4,7 +4,8 @@
                 leg ◀── DATA, FIN, RESET ◀──────── write, loseWriteConnection, abortConnection
 
 Back-pressure is that of the transport below: who registers here as a producer is registered there, and a
-pause here is one there. What is held is what came in one read with the pause, or behind an OPEN.
+pause here is one there, but for that at the beginning: it goes below when something comes. What is held is what came
+in one read: with the pause, behind an OPEN, or with what was the first to come.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class LegStream(OverTcp):
         self._held = _NOTHING
         self._held_bytes = 0
         self._paused = True
-        self._steers = True  # pauses and resumes the transport below: until the next connection may come
+        self._steers = False  # pauses and resumes the transport below: from its start until the next one may come
         self._ended = False
         self._producer: IProducer | None = None
         self._ending = False
@@ -102,6 +103,7 @@ class LegStream(OverTcp):
         self._app = protocol
         self._paused = False
         protocol.makeConnection(self)
+        self._steers = not self._ended
         self._go_on()
 
     def received(self, data: bytes) -> None:
@@ -113,29 +115,27 @@ class LegStream(OverTcp):
             return
         self._hold(data)
         self._held_bytes += len(data)
+        self._tcp.pauseProducing()
         if self._held_bytes > MAX_HELD:
             self._leg.overflow()
 
     def finished(self) -> None:
         """Take the peer's FIN."""
-        if self.disconnecting:
-            return
-        self._hold(None)
-        self._deliver()
+        if not self.disconnecting:
+            self._give(None)
 
     def over(self, *, by_peer: bool) -> None:
         """Both sides have finished: hand on what is held, then the end, and leave the leg alone from now on.
 
         :param by_peer: the peer was the last one to finish; else the protocol was, and is told in a later turn.
         """
-        if by_peer and not self.disconnecting:
-            self._hold(None)
-        self._hold(Failure(ConnectionDone()))
         self._let_go()
         self._tcp.resumeProducing()
         if by_peer:
-            self._deliver()
+            self.finished()
+            self._give(Failure(ConnectionDone()))
         else:
+            self._hold(Failure(ConnectionDone()))
             self._leg.soon(self._deliver)
 
     def end(self, reason: Failure) -> None:
@@ -143,10 +143,10 @@ class LegStream(OverTcp):
         if not isinstance(reason.value, ConnectionDone):
             self._drop()
         self._let_go()
-        self._hold(reason)
-        if self._app is None and self.on_lost is not None:
-            self.on_lost(reason)
-        self._deliver()
+        on_lost = self.on_lost if self._app is None else None
+        self._give(reason)
+        if on_lost is not None:
+            on_lost(reason)
 
     def _let_go(self) -> None:
         self._stop_producer()  # else the transport below could not close: what it waits for never comes
@@ -183,7 +183,8 @@ class LegStream(OverTcp):
         """Do nothing: the consumer of what we read is lost, and who joined the two decides how this one ends."""
 
     def _go_on(self) -> None:
-        self._deliver()
+        if self._held:
+            self._deliver()
         if self._steers and not self._paused:
             self._take_straight()
             self._tcp.resumeProducing()
@@ -204,26 +205,30 @@ class LegStream(OverTcp):
             self._held = deque()
         self._held.append(what)
 
+    def _give(self, what: _Held) -> None:
+        """Tell the protocol, behind what is held already."""
+        if self._held or self._paused or self._app is None:
+            self._hold(what)
+        else:
+            self._tell(self._app, what)
+
     def _deliver(self) -> None:
         while self._held and not self._paused and self._app is not None:
-            what = self._held.popleft()
-            if isinstance(what, bytes):
-                self._held_bytes -= len(what)
-                self._app.dataReceived(what)
-            elif what is None:
-                self._tell_finished(self._app)
-            else:
-                app, self._app = self._app, None
-                app.connectionLost(what)
+            self._tell(self._app, self._held.popleft())
         if not self._held:
             self._held = _NOTHING
 
-    def _tell_finished(self, app: IProtocol) -> None:
-        half = IHalfCloseableProtocol(app, None)
-        if half is None:
-            self.loseConnection()
-        else:
+    def _tell(self, app: IProtocol, what: _Held) -> None:
+        if isinstance(what, bytes):
+            self._held_bytes -= len(what)
+            app.dataReceived(what)
+        elif what is not None:
+            self._app = None
+            app.connectionLost(what)
+        elif (half := IHalfCloseableProtocol(app, None)) is not None:
             half.readConnectionLost()
+        else:
+            self.loseConnection()
 
     def _drop(self) -> None:
         """Hold nothing any more for the protocol but the end, if that has come."""

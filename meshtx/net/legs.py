@@ -297,7 +297,7 @@ class LegEnd(Protocol):
 class LegCall:
     """A connection that a client asks for. Answer it once, by `accept` or `refuse`.
 
-    Until then at most 256 KiB of it is held, and nothing more is read.
+    Until then at most 256 KiB of it is held: once something has come of it no more is read.
     """
 
     def __init__(self, leg: LegServer, stream: LegStream) -> None:
@@ -387,7 +387,6 @@ class LegServer(LegEnd):
             else:
                 self._carried = True
                 self._deadline.stop()  # the first connection may be the only one, for hours: no timer waits with it
-            self.below.pauseProducing()
             self._stream = LegStream(self)
             self._owner.busy(self)
             self._opened(frame, LegCall(self, self._stream))
