@@ -9,7 +9,6 @@ socket from the first byte on. Two implementations, as in `meshtx.net.records`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from OpenSSL import SSL
@@ -44,7 +43,7 @@ class SocketRecords:
 
     def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
         self.connection = on_socket(connection, transport.getHandle())
-        self._transport = transport
+        self.transport = transport
         self._check = peer_check(connection)
         self._shaken = False
         self.ended: Close | TlsError | None = None
@@ -57,7 +56,7 @@ class SocketRecords:
             if not self._step():
                 return False
         except SSL.WantWriteError:
-            self._transport.when_writable(self._go_on)
+            self.transport.when_writable(self._go_on)
             return False
         except SSL.Error as error:
             self.ended = self._check.refused or _failed(error)
@@ -80,20 +79,12 @@ class SocketRecords:
         return True
 
     def _go_on(self) -> bool:
-        self._transport.protocol.dataReceived(b"")
+        self.transport.protocol.dataReceived(b"")
         return True
 
     def seal(self, data: bytes) -> bytes:
         """Return them as they are: the transport sends by `send`."""
         return data
-
-    def send_soon(self, data: bytes) -> None:
-        """Seal and send them with what comes next."""
-        self._transport.write_soon(data)
-
-    def behind(self, call: Callable[[], object]) -> None:
-        """Call behind what the poller is doing."""
-        self._transport.reactor.behind(call)
 
     def open(self, cipher: bytes) -> bytes:
         """Return them as they are: the transport has read them by `read`."""
@@ -105,8 +96,8 @@ class SocketRecords:
 
     def close_notify(self) -> bytes:
         """Shut down our direction, once everything is sent."""
-        if not (self._transport.all_sent and self._shut()):
-            self._transport.when_writable(self._shut)
+        if not (self.transport.all_sent and self._shut()):
+            self.transport.when_writable(self._shut)
         return b""
 
     def _shut(self) -> bool:
@@ -150,7 +141,7 @@ class SocketRecords:
 
     def _read_on(self) -> bytes | None:
         """Drop what comes behind the end of TLS, and see that of TCP."""
-        return b"" if self._transport.getHandle().recv(SIZE) else None
+        return b"" if self.transport.getHandle().recv(SIZE) else None
 
     def send(self, data: bytes | memoryview) -> int:
         """Seal and send record by record, as far as the socket takes them."""

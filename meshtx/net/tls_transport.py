@@ -78,8 +78,10 @@ class TlsTransport(OverTcp):
         super().__init__(tcp)
         self._records = records
         self._direct = isinstance(records, SocketRecords)
-        if self._direct:
-            self.write = tcp.write  # type: ignore[method-assign]  # which seals: two calls less a chunk
+        if isinstance(records, SocketRecords):  # whose transport seals: two calls less a chunk
+            quick = records.transport
+            self.write, self.write_soon = quick.write, quick.write_soon  # type: ignore[method-assign]
+            self.behind = quick.reactor.behind  # type: ignore[method-assign]
         self._clock = clock
         self._linger = linger
         self._closing: Closing | None = None
@@ -244,10 +246,7 @@ class TlsTransport(OverTcp):
 
     def write_soon(self, data: bytes) -> None:
         """Send with what is written next, in this turn of the reactor at the latest, if TCP has such a way."""
-        if self._writing is not _Writing.ENDED and isinstance(self._records, SocketRecords):  # there are none once lost
-            self._records.send_soon(data)
-        else:
-            self.write(data)
+        self.write(data)
 
     def write_pieces(self, pieces: Iterable[bytes | memoryview]) -> None:
         """Write them one after another, each from the beginning of a record: without a copy, if TCP has such a way."""
@@ -259,10 +258,7 @@ class TlsTransport(OverTcp):
 
     def behind(self, call: Callable[[], object]) -> None:
         """Call when what is being done now is done: in a later turn of the reactor at the latest."""
-        if self._app is not None and isinstance(self._records, SocketRecords):  # as above
-            self._records.behind(call)
-        else:
-            self._clock.callLater(0, call)
+        self._clock.callLater(0, call)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Write them joined: fewer records."""
@@ -379,4 +375,5 @@ class TlsTransport(OverTcp):
 
     def _write_no_more(self) -> None:
         self._writing = _Writing.ENDED
-        self.__dict__.pop("write", None)  # the way that goes past this
+        self.__dict__.pop("write", None)  # the ways that go past this
+        self.__dict__.pop("write_soon", None)

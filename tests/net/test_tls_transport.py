@@ -134,11 +134,13 @@ class EndsTests(Case):
         c, s = await self.pair()
         c.app.transport.loseWriteConnection()
         c.app.transport.write(b"x")
+        c.app.transport.write_soon(b"y")
         c.app.transport.loseWriteConnection()
         await s.app.eof
         s.app.transport.loseConnection()
         c.app.transport.loseConnection()
-        await s.app.lost
+        self.assertIsInstance(await s.app.lost, ConnectionDone)
+        self.assertIsInstance(await c.app.lost, ConnectionDone)
         self.assertEqual(s.app.log, ["made", "eof", "lost"])
 
     async def test_it_says_that_it_is_closing(self) -> None:
