@@ -59,6 +59,22 @@ class Hold(Protocol):
         """Wait for it no more."""
 
 
+L_contra = TypeVar("L_contra", contravariant=True)
+
+
+class LegOwner(Protocol[L_contra]):
+    """Who keeps account of legs."""
+
+    def idle(self, leg: L_contra) -> None:
+        """Take note: it carries no connection now."""
+
+    def busy(self, leg: L_contra) -> None:
+        """Take note: it carries one."""
+
+    def gone(self, leg: L_contra) -> None:
+        """Take note: it is lost."""
+
+
 L = TypeVar("L", bound=Ending)
 
 

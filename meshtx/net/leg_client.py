@@ -18,8 +18,9 @@ from twisted.internet.interfaces import IProducer, IProtocol, IPushProducer, IRe
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.leg_book import LegOwner
 from meshtx.net.leg_stream import LegStream
-from meshtx.net.legs import LegEnd, LegMalformed, LegOwner, LegRefused
+from meshtx.net.legs import LegEnd, LegMalformed, LegRefused
 from meshtx.net.relay import IStream
 from meshtx.wire.leg_frames import Accept, Frame, Open, Refuse, Retire
 from meshtx.wire.leg_state import TABLE, Input, Role, State
@@ -51,7 +52,7 @@ class LegClient(LegEnd):
     :param clock: bounds the wait for the peer after a protocol has closed.
     """
 
-    role = Role.CLIENT
+    table = TABLE[Role.CLIENT]
 
     def __init__(self, made: Callable[[LegClient], None], owner: LegOwner[LegClient], clock: IReactorTime) -> None:
         super().__init__(clock)
@@ -101,7 +102,7 @@ class LegClient(LegEnd):
 
     def close(self) -> None:
         """End an idle leg; one that has ended already is left alone."""
-        if (self.state, Input.SEND_END) in TABLE[self.role]:
+        if (self.state, Input.SEND_END) in self.table:
             self._step(Input.SEND_END)
             self.below.loseConnection()
 

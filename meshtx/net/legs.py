@@ -15,8 +15,6 @@ What both ends have in common, and the server's; `meshtx.net.leg_client` has the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol as TypingProtocol
-from typing import TypeVar
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorTime
@@ -26,6 +24,7 @@ from zope.interface import implementer
 
 from meshtx.errors import PeerError
 from meshtx.net.deadline import Deadline
+from meshtx.net.leg_book import LegOwner
 from meshtx.net.leg_stream import MAX_HELD, LegStream
 from meshtx.net.relay import IStream
 from meshtx.wire.leg_frames import (
@@ -45,7 +44,7 @@ from meshtx.wire.leg_frames import (
     encode,
     encode_data,
 )
-from meshtx.wire.leg_state import TABLE, Input, Role, State, step
+from meshtx.wire.leg_state import TABLE, Input, Role, State, Table
 from meshtx.wire.malformed import Malformed
 
 SILENCE = 90.0
@@ -71,22 +70,6 @@ _WITH_DATA = {Input.SEND_OPEN, Input.SEND_ACCEPT}
 
 _BETWEEN = {State.IDLE, State.RETIRED, State.RETIRING}
 """States in which no connection is on the leg."""
-
-
-L_contra = TypeVar("L_contra", contravariant=True)
-
-
-class LegOwner(TypingProtocol[L_contra]):
-    """Who keeps account of legs."""
-
-    def idle(self, leg: L_contra) -> None:
-        """Take note: it carries no connection now."""
-
-    def busy(self, leg: L_contra) -> None:
-        """Take note: it carries one."""
-
-    def gone(self, leg: L_contra) -> None:
-        """Take note: it is lost."""
 
 
 class LegError(PeerError):
@@ -127,7 +110,8 @@ class LegMalformed(LegError):
 class LegEnd(Protocol):
     """What both ends have in common: the parser, the state, the present stream, the deadline."""
 
-    role: Role
+    table: Table
+    """What may come when."""
     transport: IStream
     lasting = True
     """The connection below carries many, for `TlsProtocol` to keep less of its beginning."""
@@ -156,7 +140,7 @@ class LegEnd(Protocol):
         for event in self._parser.receive_data(data):
             if self.state is State.DEAD:
                 return
-            if isinstance(event, Data) and self._may_receive and self._stream is not None:
+            if type(event) is Data and self._may_receive and self._stream is not None:
                 self._stream.received(event.data)  # the inner loop: such a row of the table leads to itself
             elif isinstance(event, Malformed):
                 self._kill(event.reason)
@@ -217,7 +201,7 @@ class LegEnd(Protocol):
         """End the connection, and the leg, by RESET; the transport bounds how long that may take to be sent."""
         self._aborted = True
         self._deadline.clear()
-        if (self.state, Input.SEND_RESET) in TABLE[self.role]:
+        if (self.state, Input.SEND_RESET) in self.table:
             self._send(Input.SEND_RESET, Reset())
             self.below.loseConnection()
         else:
@@ -242,19 +226,25 @@ class LegEnd(Protocol):
         self._step(_RECEIVED[type(frame)])
         if self.state is State.DEAD:
             self._kill(f"{type(frame).__name__} in state {before.name}")
+        elif type(frame) is Fin:
+            self._finished()
         else:
             self._received(frame)
 
+    def _finished(self) -> None:
+        """Take the peer's FIN; one that came too late has no effect."""
+        if self._stream is None or self.state is State.WE_RESET:
+            return
+        if self.state in _BETWEEN:
+            self._over(by_peer=True)
+        else:
+            self._stream.finished()
+
     def _received(self, frame: Frame) -> None:
-        """Act on a frame that the table allows; one that came too late has no effect."""
+        """Act on any other frame that the table allows, where it is not too late for it."""
         if isinstance(frame, Reset):
             self._end(Failure(LegReset("reset by the peer")))
             self.below.loseConnection()
-        elif isinstance(frame, Fin) and self._stream is not None and self.state is not State.WE_RESET:
-            if self.state in _BETWEEN:
-                self._over(by_peer=True)
-            else:
-                self._stream.finished()
 
     def _over(self, *, by_peer: bool) -> None:
         """Both have sent FIN: end the connection, which has nothing to do with the leg any more.
@@ -276,8 +266,8 @@ class LegEnd(Protocol):
         (getattr(self.below, "write_soon", write) if what in _WITH_DATA else write)(encode(frame))
 
     def _step(self, what: Input) -> None:
-        table, state = TABLE[self.role], step(self.role, self.state, what)
-        self.state = state
+        table = self.table
+        self.state = state = table[self.state, what]
         self.may_send = (state, Input.SEND_DATA) in table
         self._may_receive = (state, Input.RECV_DATA) in table
 
@@ -338,7 +328,7 @@ class LegServer(LegEnd):
     :param clock: measures the silence.
     """
 
-    role = Role.SERVER
+    table = TABLE[Role.SERVER]
 
     def __init__(
         self, opened: Callable[[Open, LegCall], None], owner: LegOwner[LegServer], clock: IReactorTime
@@ -360,12 +350,12 @@ class LegServer(LegEnd):
 
     def accept(self) -> None:
         """Answer the present call by ACCEPT; nothing if it is lost."""
-        if (self.state, Input.SEND_ACCEPT) in TABLE[self.role]:
+        if (self.state, Input.SEND_ACCEPT) in self.table:
             self._send(Input.SEND_ACCEPT, Accept())
 
     def refuse(self, reason: str) -> None:
         """Answer the present call by REFUSE and close; nothing if it is lost."""
-        if (self.state, Input.SEND_REFUSE) in TABLE[self.role]:
+        if (self.state, Input.SEND_REFUSE) in self.table:
             self._send(Input.SEND_REFUSE, Refuse(reason))
             self._stream = None
             self.below.resumeProducing()
@@ -373,7 +363,7 @@ class LegServer(LegEnd):
 
     def retire(self) -> None:
         """Ask for no further connection on this leg; the present one goes on, as does one that is on its way."""
-        if (self.state, Input.SEND_RETIRE) in TABLE[self.role]:
+        if (self.state, Input.SEND_RETIRE) in self.table:
             self._send(Input.SEND_RETIRE, Retire())
             if self.state in _BETWEEN:
                 self._deadline.set(RETIRED, self.below.loseConnection)

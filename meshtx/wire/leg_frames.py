@@ -142,7 +142,7 @@ _EMPTY: dict[int, Frame] = {
     FrameType.RESET: Reset(),
     FrameType.RETIRE: Retire(),
 }
-_TYPES = {type(frame): kind for kind, frame in _EMPTY.items()}
+_ENCODED = {type(frame): HEAD.pack(kind << 24) for kind, frame in _EMPTY.items()}
 
 
 def encode(frame: Frame) -> bytes:
@@ -158,7 +158,7 @@ def encode(frame: Frame) -> bytes:
         case Data(data):
             return encode_data(data)
         case _:
-            return _framed(_TYPES[type(frame)], b"")
+            return _ENCODED[type(frame)]
 
 
 def encode_data(data: bytes) -> bytes:
@@ -270,13 +270,15 @@ class FrameParser:
             if stop > end or stop - at > MAX_FRAME:
                 self._wanted = stop - at
                 break
-            _flush(parts, events)
+            if parts:
+                _flush(parts, events)
             events.append(_decode(head >> 24, bytes(view[at + HEADER : stop])))
             at = stop
             if isinstance(events[-1], Malformed):
                 self._broken = True
                 return events
-        _flush(parts, events)
+        if parts:
+            _flush(parts, events)
         if self._wanted > MAX_FRAME:
             self._broken = True
             events.append(Malformed(f"frame of {self._wanted - HEADER} bytes, at most {MAX_PAYLOAD}"))
@@ -287,8 +289,6 @@ class FrameParser:
 
 def _flush(parts: list[bytes | memoryview], events: list[Event]) -> None:
     """Turn the payloads of neighbouring DATA frames into one event."""
-    if not parts:
-        return
     events.append(Data(bytes(parts[0]) if len(parts) == 1 else b"".join(parts)))
     parts.clear()
 

@@ -93,12 +93,20 @@ class Input(Enum):
     RECV_END = auto()
 
 
-Table = dict[tuple[State, Input], State]
+_Rows = dict[tuple[State, Input], State]
+
+
+class Table(dict[tuple[State, Input], State]):
+    """The state after an input; a pair that is not in it kills the leg."""
+
+    def __missing__(self, pair: tuple[State, Input]) -> State:
+        return State.DEAD
+
 
 _S = State
 _I = Input
 
-_EXCHANGE: Table = {
+_EXCHANGE: _Rows = {
     (_S.OPEN, _I.SEND_DATA): _S.OPEN,
     (_S.OPEN, _I.RECV_DATA): _S.OPEN,
     (_S.OPEN, _I.SEND_FIN): _S.WE_FINISHED,
@@ -118,7 +126,7 @@ _EXCHANGE: Table = {
 }
 """Both roles: an accepted connection."""
 
-_RESETS: Table = {
+_RESETS: _Rows = {
     (state, what): to
     for state in (
         _S.OPEN,
@@ -141,7 +149,7 @@ _RESETS: Table = {
 }
 """Both roles: RESET."""
 
-_ENDS: Table = {
+_ENDS: _Rows = {
     (_S.REFUSED, _I.SEND_END): _S.REFUSED,
     (_S.WE_RESET, _I.SEND_END): _S.WE_RESET,
     (_S.PEER_RESET, _I.SEND_END): _S.PEER_RESET,
@@ -152,7 +160,7 @@ _ENDS: Table = {
 }
 """Both roles: the end of a direction after the leg's."""
 
-_CLIENT: Table = {
+_CLIENT: _Rows = {
     (_S.IDLE, _I.SEND_OPEN): _S.OPENING,
     (_S.IDLE, _I.RECV_RETIRE): _S.RETIRED,
     (_S.IDLE, _I.SEND_END): _S.CLOSING,
@@ -192,7 +200,7 @@ _CLIENT: Table = {
     (_S.CLOSING, _I.RECV_RESET): _S.CLOSING,
 }
 
-_SERVER: Table = {
+_SERVER: _Rows = {
     (_S.IDLE, _I.RECV_OPEN): _S.OPENING,
     (_S.IDLE, _I.SEND_RETIRE): _S.RETIRING,
     (_S.IDLE, _I.RECV_END): _S.CLOSED,
@@ -233,12 +241,7 @@ _SERVER: Table = {
 }
 
 TABLE: dict[Role, Table] = {
-    Role.CLIENT: _EXCHANGE | _RESETS | _ENDS | _CLIENT,
-    Role.SERVER: _EXCHANGE | _RESETS | _ENDS | _SERVER,
+    Role.CLIENT: Table(_EXCHANGE | _RESETS | _ENDS | _CLIENT),
+    Role.SERVER: Table(_EXCHANGE | _RESETS | _ENDS | _SERVER),
 }
 """All that is allowed, for each role."""
-
-
-def step(role: Role, state: State, what: Input) -> State:
-    """Return the state after an input; a pair that the table does not hold kills the leg."""
-    return TABLE[role].get((state, what), State.DEAD)

@@ -9,7 +9,7 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.wire.leg_state import TABLE, Input, Role, State, step
+from meshtx.wire.leg_state import TABLE, Input, Role, State
 
 IN_FLIGHT = 4
 """Frames on their way in one direction; more show nothing new (the last test)."""
@@ -40,7 +40,7 @@ def moves(pair: Pair, in_flight: int) -> Iterator[tuple[Row, Pair]]:
     if len(pair.to_server) < in_flight and not pair.client_ended:
         for what in sends(Role.CLIENT, pair.client):
             name = what.name.removeprefix("SEND_")
-            state = step(Role.CLIENT, pair.client, what)
+            state = TABLE[Role.CLIENT][pair.client, what]
             yield (
                 (Role.CLIENT, pair.client, what),
                 replace(pair, client=state, to_server=(*pair.to_server, name), client_ended=name == "END"),
@@ -48,18 +48,18 @@ def moves(pair: Pair, in_flight: int) -> Iterator[tuple[Row, Pair]]:
     if len(pair.to_client) < in_flight and not pair.server_ended:
         for what in sends(Role.SERVER, pair.server):
             name = what.name.removeprefix("SEND_")
-            state = step(Role.SERVER, pair.server, what)
+            state = TABLE[Role.SERVER][pair.server, what]
             yield (
                 (Role.SERVER, pair.server, what),
                 replace(pair, server=state, to_client=(*pair.to_client, name), server_ended=name == "END"),
             )
     if pair.to_server:
         what = Input[f"RECV_{pair.to_server[0]}"]
-        state = step(Role.SERVER, pair.server, what)
+        state = TABLE[Role.SERVER][pair.server, what]
         yield (Role.SERVER, pair.server, what), replace(pair, server=state, to_server=pair.to_server[1:])
     if pair.to_client:
         what = Input[f"RECV_{pair.to_client[0]}"]
-        state = step(Role.CLIENT, pair.client, what)
+        state = TABLE[Role.CLIENT][pair.client, what]
         yield (Role.CLIENT, pair.client, what), replace(pair, client=state, to_client=pair.to_client[1:])
 
 
@@ -133,7 +133,7 @@ class Model:
 
 def play(role: Role, *inputs: Input, state: State = State.IDLE) -> State:
     for what in inputs:
-        state = step(role, state, what)
+        state = TABLE[role][state, what]
     return state
 
 
@@ -177,7 +177,7 @@ class OneEndTests(SynchronousTestCase):
             while todo:
                 state, model = todo.popleft()
                 for what in Input:
-                    after = step(role, state, what)
+                    after = TABLE[role][state, what]
                     if what.name.startswith("SEND_"):
                         self.assertEqual(after is not State.DEAD, model.may_send(what), (role, state, what))
                     pair = (after, model.after(what))
@@ -187,12 +187,12 @@ class OneEndTests(SynchronousTestCase):
 
     def test_the_dead_stay_dead(self) -> None:
         for role, what in product(Role, Input):
-            self.assertIs(step(role, State.DEAD, what), State.DEAD)
+            self.assertIs(TABLE[role][State.DEAD, what], State.DEAD)
 
     def test_what_the_table_does_not_hold_kills(self) -> None:
         for role, state, what in product(Role, State, Input):
             allowed = (state, what) in TABLE[role]
-            self.assertEqual(step(role, state, what) is not State.DEAD, allowed)
+            self.assertEqual(TABLE[role][state, what] is not State.DEAD, allowed)
 
 
 class TaleTests(SynchronousTestCase):
