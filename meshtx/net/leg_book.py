@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -35,8 +36,8 @@ class LegCounts(Protocol):
     def reused(self) -> None:
         """One carries another connection than its first."""
 
-    def idle(self, number: int) -> None:
-        """So many are idle now."""
+    def idle(self, number: Callable[[], int]) -> None:
+        """Take what tells how many are idle."""
 
     def retired(self, why: Retirement) -> None:
         """One has ended."""
@@ -101,6 +102,7 @@ class LegBook(Generic[L, E]):
         """The idle ones, in the order in which they became so."""
         self.hold: Hold | None = None
         self._counts = counts
+        counts.idle(self.resting.__len__)
 
     def enter(self, leg: L, entry: E) -> None:
         """Take in a new leg."""
@@ -112,7 +114,6 @@ class LegBook(Generic[L, E]):
     def idle(self, leg: L) -> None:
         """See `LegOwner.idle`."""
         self.resting[leg] = None
-        self._counts.idle(len(self.resting))
 
     def busy(self, leg: L) -> None:
         """See `LegOwner.busy`."""
@@ -140,5 +141,4 @@ class LegBook(Generic[L, E]):
         rested = leg in self.resting
         if rested:
             del self.resting[leg]
-            self._counts.idle(len(self.resting))
         return rested

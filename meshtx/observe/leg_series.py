@@ -37,16 +37,11 @@ class LegSeries:
         self.opened = metrics.opened.labels(direction).inc
         self._reused = metrics.reused.labels(direction)
         self.replayed = metrics.replayed.inc
-        self._idle = 0
-        metrics.idle.labels(direction).set_function(lambda: self._idle)
+        self.idle = metrics.idle.labels(direction).set_function
 
     def reused(self) -> None:
         """Count a connection on a leg that had carried another one."""
         self._reused.value += 1
-
-    def idle(self, number: int) -> None:
-        """Take how many are idle now."""
-        self._idle = number
 
     def retired(self, why: StrEnum) -> None:
         """Count one that has ended."""

@@ -109,9 +109,10 @@ class Crowd:
 
     def add(self, place: Place, source: Source, weight: int) -> None:
         """Count more for a place, and have others go for it."""
-        group = self._groups.setdefault(source, _Group())
-        group.places.setdefault(place)
-        self._places.setdefault(place)
+        group = self._groups.get(source)
+        if group is None:
+            group = self._groups[source] = _Group()
+        group.places[place] = self._places[place] = None
         place.weight += weight
         group.taken += weight
         self.taken += weight

@@ -14,7 +14,7 @@ from meshtx.net.leg_book import Entry, LegBook, Retirement
 from meshtx.net.legs import LegCall, LegServer
 from meshtx.observe.flow import Direction
 from meshtx.observe.metrics import Metrics
-from meshtx.proxy.crowd import Bound, Crowd, Place, source_of
+from meshtx.proxy.crowd import Bound, Crowd, Place, Source, source_of
 from meshtx.proxy.ends import Live
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.wire.address import IP
@@ -25,11 +25,11 @@ IDLE = Bound(1024, 256)
 
 
 class _Leg(Entry):
-    """:param source: the address that it comes from."""
+    """:param source: who is at its other end."""
 
     __slots__ = ("place", "source")
 
-    def __init__(self, source: IP) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
         self.place: Place | None = None
@@ -50,7 +50,7 @@ class ServedLegs(LegBook[LegServer, _Leg]):
     def leg(self, source: IP, opened: Callable[[Open, LegCall], None]) -> LegServer:
         """Return a new one, to be put on the connection that a handshake has just established."""
         leg = LegServer(opened, self, self._clock)
-        self.enter(leg, _Leg(source))
+        self.enter(leg, _Leg(source_of(source)))
         return leg
 
     def renew(self) -> None:
@@ -68,7 +68,7 @@ class ServedLegs(LegBook[LegServer, _Leg]):
         super().idle(leg)
         if self.hold is not None:
             self._retire(leg, Retirement.STOPPING)
-        entry.place = self._crowd.enter(source_of(entry.source), lambda: self._retire(leg, Retirement.LIMIT))
+        entry.place = self._crowd.enter(entry.source, lambda: self._retire(leg, Retirement.LIMIT))
 
     def _stir(self, leg: LegServer) -> bool:
         entry = self.legs[leg]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -29,7 +30,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.done: Counter[str] = Counter()
-        self.idle_now = 0
+        self._idle: Callable[[], int] = int
 
     def opened(self) -> None:
         self.done["opened"] += 1
@@ -40,8 +41,12 @@ class Counts:
     def replayed(self) -> None:
         self.done["replayed"] += 1
 
-    def idle(self, number: int) -> None:
-        self.idle_now = number
+    def idle(self, number: Callable[[], int]) -> None:
+        self._idle = number
+
+    @property
+    def idle_now(self) -> int:
+        return self._idle()
 
     def retired(self, why: Retirement) -> None:
         self.done[why.value] += 1
