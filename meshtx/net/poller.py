@@ -101,10 +101,7 @@ class FdSet:
             cast("IReactorTime", self).callLater(0, call)  # which who inherits this has
 
     def try_reading(self, reader: Any) -> None:
-        """Read behind the events of this batch, as if there were an event."""
-        self.behind(lambda: self._try_reading(reader))
-
-    def _try_reading(self, reader: Any) -> None:
+        """Read, as if there were an event, where that is wanted."""
         fd = reader.fileno()
         if self._watched.get(fd) is reader:
             self._serve(fd, _IN, reader)

@@ -67,6 +67,7 @@ class QuickTransport(ResetUnlessWhole):
     _last: Callable[[], bool] | None = None
     _ahead: bytes = b""
     _bulk = False  # the last read was full
+    _reads = True  # what comes is to be read, as far as this was told
 
     def secure(self, channel: Channel) -> None:
         """Read and write by a channel from now on; its reader hears also of reads that gave no bytes."""
@@ -208,6 +209,7 @@ class QuickTransport(ResetUnlessWhole):
 
     def resumeProducing(self) -> None:
         """Read on, unless it is being closed."""
+        self._reads = True
         if self.connected and not self.disconnecting:
             self.reactor.addReader(self)
 
@@ -215,6 +217,7 @@ class QuickTransport(ResetUnlessWhole):
 
     def pauseProducing(self) -> None:
         """Read no more, until `resumeProducing`; both in one turn cost nothing."""
+        self._reads = False
         self.reactor.pause(self)
 
     def loseConnection(self) -> None:
@@ -297,9 +300,14 @@ class QuickTransport(ResetUnlessWhole):
 
 
 class QuickServer(QuickTransport, Server):
-    """The transport of an accepted connection."""
+    """The transport of an accepted connection.
 
-    _unread = True
+    Nothing is asked of the kernel before the protocol has said whether it wants to read: what a client has sent behind
+    its SYN is here by then, as a rule, and is read without an event.
+    """
+
+    _begun = False
+    _beginning = True
 
     def __init__(self, sock: socket.socket, *arguments: Any) -> None:  # Any: as Twisted calls it
         if not INHERITED:
@@ -310,17 +318,27 @@ class QuickServer(QuickTransport, Server):
         self.hostname = self.client[0]
         if len(self.client) != 2:
             self._addressType = IPv6Address
-        self.startReading()
         self.connected = True
+        reactor.behind(self._begin)
 
     def __repr__(self) -> str:
         return f"<{type(self.protocol).__name__} #{self.sessionno}>" if self.connected else "<a lost connection>"
 
     def resumeProducing(self) -> None:
-        """Read on; what a client has sent behind its SYN is here by now, as a rule, and is read without an event."""
-        super().resumeProducing()
-        if self._unread:
-            self._unread = False
+        """Read on, or for the first time."""
+        if self._begun:
+            super().resumeProducing()
+            return
+        self._reads = True
+        if not self._beginning:
+            self._beginning = True
+            self.reactor.behind(self._begin)
+
+    def _begin(self) -> None:
+        self._beginning = False
+        if self._reads:
+            self._begun = True
+            super().resumeProducing()
             self.reactor.try_reading(self)
 
 
@@ -367,8 +385,9 @@ class QuickClient(QuickTransport, Client):
         """The same as Twisted's, which makes an address of its peer's and a name for the log."""
         self.protocol = self.connector.buildProtocol(None)
         self.connected = True
-        self.reactor.addReader(self)
         self.protocol.makeConnection(self)
+        if self._reads:
+            self.resumeProducing()
 
     def _made(self) -> None:
         try:

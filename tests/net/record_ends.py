@@ -153,13 +153,15 @@ class SocketEnd(End):
             sock, peer = listener.accept()
         self.wire.setblocking(False)
         arm(sock, SocketOptions())
-        self.poller = Poller(Outer())
+        outer = Outer()
+        self.poller = Poller(outer)
         self.reader = _Reader(self.received)
         port: Any = SimpleNamespace(options=SocketOptions(), _realPortNumber=0)
         self.tcp = QuickServer(sock, self.reader, peer, port, 0, self.poller)
         self.reader.makeConnection(self.tcp)
         self.records = kind(connection, self.tcp)
         self.tcp.secure(self.records)
+        outer.advance(0)  # it begins to read
         case.addCleanup(self.close)
 
     def close(self) -> None:

@@ -240,10 +240,10 @@ class BehindTests(PollerCase):
             each.reads = lambda: None
 
         def act() -> None:
-            for each in (reading, paused, gone):
-                self.poller.try_reading(each)
             self.poller.pause(paused)
             self.poller.forget(gone)
+            for each in (reading, paused, gone):
+                self.poller.try_reading(each)
 
         self.in_a_batch(act)
         self.assertEqual((reading.log, paused.log, gone.log), (["read"], [], []))

@@ -36,6 +36,29 @@ class Looking(HalfCloseable):
         return self._judge(self)
 
 
+class Pausing(HalfCloseable):
+    """Wants nothing at first."""
+
+    def connectionMade(self) -> None:
+        self.transport.pauseProducing()
+        super().connectionMade()
+
+
+class BeginningTests(Accepted, TransportCase):
+    async def test_who_pauses_at_first_gets_nothing_until_it_goes_on(self) -> None:
+        end = Pausing()
+        peer = await self.connect(end)
+        peer.sock.sendall(b"hello")
+        for _ in range(10):
+            await turns()
+        self.assertEqual(end.got, b"")
+        end.transport.resumeProducing()
+        await end.has(5)
+        peer.sock.sendall(b"more")
+        await end.has(9)
+        self.assertEqual(end.got, b"hellomore")
+
+
 class LookTests(Accepted, TransportCase):
     async def test_what_is_left_is_there_for_the_next(self) -> None:
         def leave(end: Looking) -> bool:
