@@ -11,8 +11,8 @@ pauses and resumes in one turn costs nothing. What is given up is told at once, 
 a connection that only pauses says so (`pause`), and then has to say when it is gone (`forget`).
 
 A connection whose peer has ended its direction is not read any more, and perhaps nothing is to be written for hours.
-That the peer was lost meanwhile is an event of its own: a descriptor that can say so (`broken`) is asked then, and has
-to say when it is gone as well.
+That the peer was lost meanwhile is an event of its own: one that waits for it (`await_loss`) is asked then whether it
+is `broken`, and has to say when it is gone as well.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ class FdSet:
         if wanted & _IN:
             self._wanted[fd] = wanted & ~_IN
             self._soon(fd)
+
+    def await_loss(self, reader: Any) -> None:
+        """Like `pause`, for one that has read its end: when it may be lost, it is asked whether it is `broken`."""
+        fd = reader.fileno()
+        self._wanted[fd] = self._wanted[fd] & ~_IN | _ERROR
+        self._soon(fd)
 
     def forget(self, selectable: Any) -> None:
         """Watch it no more: its descriptor is about to be closed."""
@@ -186,11 +192,8 @@ class FdSet:
         return raised
 
     def _lose(self, selectable: Any, why: BaseException, *, reading: bool) -> None:
+        self.removeReader(selectable)
         done = isinstance(why, error.ConnectionDone)
-        if done and reading and hasattr(selectable, "broken"):
-            self._watch_on(selectable)
-        else:
-            self.removeReader(selectable)
         # A Failure of its own for each: one that is shared collects what its holders put into it.
         failure = Failure(type(why)() if isinstance(why, error.ConnectionDone | error.ConnectionLost) else why)
         try:
@@ -201,12 +204,6 @@ class FdSet:
                 selectable.connectionLost(failure)
         except BaseException:  # noqa: BLE001  as above; nothing is left to lose
             self.log.failure("{selectable} failed at its end", selectable=selectable)
-
-    def _watch_on(self, selectable: Any) -> None:
-        """Wait for nothing of one that has read its end, but for its loss."""
-        fd = selectable.fileno()
-        self._wanted[fd] = self._wanted[fd] & ~_IN | _ERROR
-        self._soon(fd)
 
     def _want(self, selectable: Any, event: int) -> None:
         fd = selectable.fileno()

@@ -118,7 +118,7 @@ class QuickTransport(ResetUnlessWhole):
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             return main.CONNECTION_DONE
-        self.reactor.pause(self)
+        self.reactor.await_loss(self)
         half.readConnectionLost()
         return None
 

@@ -43,12 +43,12 @@ class LossTests(PollerCase):
     def half_ended(self) -> Any:
         """Return one that has read its end, and can say whether it is lost."""
         half = self.descriptor(HalfCloseable)
-        half.reads = lambda: main.CONNECTION_DONE
+        half.reads = lambda: self.poller.await_loss(half)
         half.broken = lambda: half.log.append("asked")
         half.other.shutdown(socket.SHUT_WR)
         self.poller.doRead()
         self.poller.doRead()
-        self.assertEqual(half.log, ["read", "read lost"])
+        self.assertEqual(half.log, ["read"])
         return half
 
     def test_behind_the_end_of_what_is_read_one_that_can_say_so_is_asked_if_it_is_lost(self) -> None:
@@ -63,7 +63,7 @@ class LossTests(PollerCase):
         half.sock.shutdown(socket.SHUT_WR)
         for _ in range(3):
             self.poller.doRead()
-        self.assertEqual((half.log, self.poller.removeAll()), (["read", "read lost", "asked"], []))
+        self.assertEqual((half.log, self.poller.removeAll()), (["read", "asked"], []))
 
     def test_an_end_of_what_is_written_is_the_whole(self) -> None:
         half = self.descriptor(HalfCloseable)
