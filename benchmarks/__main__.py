@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from benchmarks import pages, run, servers
@@ -34,6 +35,19 @@ STUDIES = ("scale", "churn")
 JSON = Path(__file__).parent / "results" / "results.json"
 
 
+def some(number: Callable[[str], float]) -> Callable[[str], float]:
+    """Return what reads a number that is more than nothing."""
+
+    def read(text: str) -> float:
+        found = number(text)
+        if not 0 < found < inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is not more than nothing")
+        return found
+
+    read.__name__ = "number"  # what is no number at all is told so
+    return read
+
+
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     names = [peer.name for peer in ALL]
@@ -42,9 +56,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("what", nargs="*", metavar="MEASURE", help=f"of {', '.join(known)}; all without")
     parser.add_argument("--peers", default=",".join(names), help="a list with commas; without, %(default)s")
     parser.add_argument("--quick", action="store_true", help="one short round of all pairs: under 4 minutes")
-    parser.add_argument("--rounds", type=int, help=f"{FULL[0]}, or {QUICK[0]} if quick")
-    parser.add_argument("--seconds", type=float, help=f"of each measure: {FULL[1]:g}, or {QUICK[1]:g} if quick")
-    parser.add_argument("--churn-seconds", type=float, default=CHURN, help="of churn: %(default)g")
+    parser.add_argument("--rounds", type=some(int), help=f"{FULL[0]}, or {QUICK[0]} if quick")
+    parser.add_argument("--seconds", type=some(float), help=f"of each measure: {FULL[1]:g}, or {QUICK[1]:g} if quick")
+    parser.add_argument("--churn-seconds", type=some(float), default=CHURN, help="of churn: %(default)g")
     parser.add_argument("--json", type=Path, default=JSON, help="where all values are written")
     parser.add_argument("--keep", action="store_true", help="keep the sections of that file which are not measured now")
     parser.add_argument("--from", type=Path, dest="source", help="measure nothing, show what a JSON file has")
@@ -76,17 +90,24 @@ def measure(options: argparse.Namespace) -> Record:
     return record
 
 
+def recorded(options: argparse.Namespace) -> Record:
+    """Measure, and write it down; what would be in the way then is found before."""
+    before = Record.load(options.json) if options.keep and options.json.exists() else None
+    Record.insist_on(options.json)
+    record = measure(options)
+    if before:
+        record.take(before)
+    record.save(options.json)
+    return record
+
+
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return the exit status."""
     options = arguments(argv)
     if not options.source and os.geteuid() != 0 and not may_make_namespaces():
         become_root_of_our_own([sys.executable, "-m", "benchmarks", *argv])
     try:
-        record = Record.load(options.source) if options.source else measure(options)
-        if not options.source:
-            if options.keep and options.json.exists():
-                record.take(Record.load(options.json))
-            record.save(options.json)
+        record = Record.load(options.source) if options.source else recorded(options)
         print(pages.terminal(record, options.peers))
         if options.write_readme:
             pages.write(record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import sys
@@ -19,7 +20,7 @@ from benchmarks.ground import Ground
 from benchmarks.peers.others import envoy, program
 from benchmarks.results import Results
 from meshtx import __version__
-from meshtx.errors import ConfigError
+from meshtx.errors import ConfigError, said_by_system
 
 
 @dataclass
@@ -39,6 +40,19 @@ class Record:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
+    @staticmethod
+    def insist_on(path: Path) -> None:
+        """Make sure that there can be one, before it takes an hour to have what is in it.
+
+        :raises ConfigError: it could not be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(str(path), said_by_system(error), "name a file that this user can write") from error
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise ConfigError(str(path), "cannot be written", "name a file that this user can write")
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read one.
@@ -47,10 +61,12 @@ class Record:
         """
         try:
             found = json.loads(path.read_text())
+            sections = {key: Results(found[key]["values"]) for key in ("pairs", "scale", "churn")}
+            return cls(found["about"], **sections)
         except (OSError, ValueError) as error:
             raise ConfigError(str(path), str(error), "name the JSON file of a run") from error
-        sections = {key: Results(found[key]["values"]) for key in ("pairs", "scale", "churn")}
-        return cls(found["about"], **sections)
+        except (KeyError, TypeError) as error:
+            raise ConfigError(str(path), "is not what a run has written", "name the JSON file of a run") from error
 
     def take(self, other: Record) -> None:
         """Have what the other one has not measured from here: a section is of one run, or its ratios mean nothing."""

@@ -2,11 +2,14 @@
 
 import platform
 import re
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks import __main__ as command
 from benchmarks import pages, peers, plot, table
 from benchmarks.peers.meshtx import Meshtx
 from benchmarks.peers.peer import Place
@@ -100,6 +103,27 @@ class TestRecord(SynchronousTestCase):
     def test_a_file_that_is_none_is_an_error(self) -> None:
         with self.assertRaises(ConfigError):
             Record.load(self.path)
+        self.path.parent.mkdir()
+        for text in ("{", "{}", "[]", '{"pairs": []}'):
+            self.path.write_text(text)
+            with self.assertRaises(ConfigError):
+                Record.load(self.path)
+
+    def test_what_would_be_in_the_way_of_writing_is_found_before_anything_is_measured(self) -> None:
+        self.patch(command, "measure", self.fail)
+        bad = self.path.parent / "bad"
+        Record({}).save(self.path)
+        bad.write_text("{}")
+        for options in (("--json", f"{self.path}/below"), ("--json", str(bad.parent)), ("--json", str(bad), "--keep")):
+            said = StringIO()
+            with redirect_stderr(said):
+                self.assertEqual(command.main(options), 2)
+            self.assertRegex(said.getvalue(), r"\Abenchmarks: [^\n]+; name [^\n]+\n\Z")
+
+    def test_there_is_no_measuring_for_no_time(self) -> None:
+        for option in ("--rounds=0", "--seconds=-1", "--churn-seconds=nan"):
+            with redirect_stderr(StringIO()):
+                self.assertRaises(SystemExit, command.arguments, [option])
 
     def test_sections_are_kept_whole(self) -> None:
         record = Record({}, FOUND)
