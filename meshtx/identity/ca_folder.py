@@ -100,7 +100,7 @@ def create_token(folder: Path, namespace: str, service_account: str, now: float,
     try:
         return mint(read_key(text, str(path)), namespace, service_account, now, lifetime)
     except CredentialsError as error:
-        raise ConfigError(str(path), str(error), "name a folder that 'meshtx ca init' has made") from error
+        raise ConfigError("token key", str(error), "name a folder that 'meshtx ca init' has made") from error
     except InvalidName as error:
         raise ConfigError(f"{namespace}/{service_account}", str(error), "name one as NAMESPACE/ACCOUNT") from error
     except ValueError as error:
@@ -123,7 +123,7 @@ def _read_root(folder: Path) -> tuple[IssuerKey, x509.Certificate]:
         root = read_certificates(certificate_pem, str(folder / ROOT))[0]
         key = read_issuer_key(key_pem, str(folder / ROOT_KEY))
     except CredentialsError as error:
-        raise ConfigError(str(folder), str(error), hint) from error
+        raise ConfigError("trust anchor", str(error), hint) from error
     if key.public_key() != root.public_key():
         raise ConfigError(str(folder / ROOT_KEY), "is not the key of root.crt", hint)
     return key, root

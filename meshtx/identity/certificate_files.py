@@ -52,7 +52,7 @@ class CertificateFiles(CredentialsService):
         try:
             _, anchors = self._parse(self._read())
         except CredentialsError as error:
-            raise ConfigError(str(certificate), str(error), "mend the file and start again") from error
+            raise ConfigError("certificate", str(error), "mend the file and start again") from error
         super().__init__(anchors, wall)
         self._watch = FileWatch(
             f"certificate in {certificate}",

@@ -243,7 +243,7 @@ def _watch_anchors(
         return TrustBundle.from_pem(contents[path], str(path))
 
     return FileWatch(
-        f"trust anchors in {path}",
+        "trust anchors",
         read=lambda: {path: read_file(path)},
         build=build,
         changed=changed,

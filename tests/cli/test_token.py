@@ -51,3 +51,9 @@ class TokenTests(Case):
             (status, err),
             (2, "meshtx: none/token.key: no such file or directory; name a folder that 'meshtx ca init' has made\n"),
         )
+
+    def test_a_key_that_is_none_is_named_once(self) -> None:
+        key = self.folder / "token.key"
+        key.write_text("garbage")
+        status, _, err = self.run_line("token", "create", "shop/web", "--ca", str(self.folder))
+        self.assertEqual((status, err.count(str(key)), err.count("\n")), (2, 1, 1), err)

@@ -184,4 +184,4 @@ class TokenTests(Case):
             "lifetime: a lifetime of 2 days, 0:00:00 is outside 1 s to 24 h; ask for less, and again before it ends",
         )
         path.write_bytes(b"hello")
-        self.assertEqual(problem(), f"{path}: {path}: holds no PEM block (-----BEGIN ...-----); {hint}")
+        self.assertEqual(problem(), f"token key: {path}: holds no PEM block (-----BEGIN ...-----); {hint}")
