@@ -177,7 +177,7 @@ class Watcher:
 
     def _ask(self, detector: IDetector, first: bytes) -> Detection:
         try:
-            return detector.detect(first)
+            return Detection(detector.detect(first))  # what is none, such as True, is a mistake to be told
         except Exception:  # noqa: BLE001 - a plugin's code: whatever it raises ends its part
             self._failed(detector.name)
             return Detection.NO
@@ -186,6 +186,8 @@ class Watcher:
         self.protocol = detector.name
         try:
             self.observer = detector.observer(self._watched.flow)
+            if self.observer is None:  # the detectors would be asked again, without end
+                raise TypeError(f"{detector.name}: observer() returned None")
         except Exception:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)

@@ -112,6 +112,22 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.failed), 1)
         self.assertEqual(self.ends, [("line", Detached.FAILED)])
 
+    def test_an_answer_that_is_no_detection_is_the_detectors_failure(self) -> None:
+        self.watch(LineDetector(lambda _: True), LineDetector()).client_data(b"?/a")
+        self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", ValueError)])
+        self.assertEqual(self.seen, [a_request(path="/a")])
+
+    def test_a_detector_that_makes_no_observer_is_asked_once(self) -> None:
+        class Forgetful(LineDetector):
+            def observer(self, flow: object) -> None:
+                pass
+
+        forgetful = Forgetful()
+        self.watch(forgetful).client_data(b"?/a")
+        self.assertEqual(forgetful.asked, [b"?/a"])
+        self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", TypeError)])
+        self.assertEqual(self.ends, [("line", Detached.FAILED)])
+
     def test_what_is_reported_wrongly_is_the_observers_failure(self) -> None:
         watcher = self.watch()
         watcher.client_data(b"?/a")
