@@ -13,11 +13,13 @@ from meshtx.cli import check_report, kubeconfig
 from meshtx.cli.main import FAILED
 from meshtx.cli.options import DURATION, OUTPUT, PATH
 from meshtx.cli.reacting import react
+from meshtx.errors import ConfigError
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_config import ApiConfig
 from meshtx.kube.checks.outcomes import Report
 from meshtx.kube.checks.reading import AT_ONCE, Reader
 from meshtx.kube.checks.whole import look, look_until_passed
+from meshtx.pki.name import InvalidName, MeshScope
 
 
 @click.command()
@@ -39,6 +41,10 @@ def command(*, pre: bool, namespace: str, file: Path | None, context: str | None
     Says of each thing whether it passed, warned or failed, and then what to do. Nothing is changed. It needs no more
     than to read: what the user may not read is skipped, with the right that is missing.
     """
+    try:
+        MeshScope(namespace)
+    except InvalidName as error:
+        raise ConfigError("--namespace", str(error), "write a DNS label") from error
     report = _looked(kubeconfig.load(file, context), namespace, wait, before=pre)
     if output == "json":
         click.echo(check_report.as_json(report))

@@ -151,6 +151,11 @@ class CheckTests(Case):
         self.outcome(report(Passed()))
         self.assertEqual([str(each) for each in self.asked], ["None", "None", "meshtx", "0:00:00", "False"])
 
+    def test_a_namespace_that_is_none_is_asked_wrongly(self) -> None:
+        status, _, err = self.run_line("check", "--namespace=My_Mesh")
+        self.assertEqual((status, err.count("\n")), (2, 1))
+        self.assertIn("--namespace: control namespace 'My_Mesh' is not a DNS label", err)
+
     def test_a_kubeconfig_that_is_not_there_is_said_in_a_line(self) -> None:
         missing = Path(self.mktemp())
         status, out, err = self.run_line("check", f"--kubeconfig={missing}")
