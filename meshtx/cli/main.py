@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 
 import click
 
@@ -88,6 +89,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # the next file that is opened would get its descriptor
         return _say("standard output: it is closed; send it somewhere, such as to /dev/null", ASKED_WRONGLY)
+    if isinstance(sys.stdout, TextIOWrapper):  # what its encoding lacks is shown as stderr shows it, and is no trace
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = meshtx.main(args=arguments, prog_name="meshtx", standalone_mode=False)
         sys.stdout.flush()

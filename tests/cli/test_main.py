@@ -216,5 +216,12 @@ class EndTests(Case):
             (2, "meshtx: standard output: it is closed; send it somewhere, such as to /dev/null\n"),
         )
 
+    def test_what_the_encoding_lacks_is_escaped(self) -> None:
+        code = "import sys, meshtx.cli.main as m; sys.stdout.reconfigure(encoding='latin-1', errors='strict'); "
+        process = python(code + "m.meshtx.help = '\u2500'; sys.exit(m.run(['--help']))")
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, err), (0, ""))
+        self.assertIn("\\u2500", out)
+
     def test_an_error_of_another_file_is_a_defect(self) -> None:
         self.assertRaises(OSError, self.raising, OSError(28, "No space left on device"))
