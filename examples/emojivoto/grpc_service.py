@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+from command_line import place, run
 from counts import Counts
 from google.protobuf.message import Message
 
@@ -20,8 +21,12 @@ def serve(service: str, methods: Mapping[str, Method], doc: str) -> None:
 
     :param service: its full name, e.g. ``emojivoto.v1.EmojiService``.
     """
+    run(lambda: _serve(service, methods, doc))
+
+
+def _serve(service: str, methods: Mapping[str, Method], doc: str) -> None:
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--listen", default="0.0.0.0:8080", metavar="ADDRESS:PORT")
+    parser.add_argument("--listen", type=place, default="0.0.0.0:8080", metavar="ADDRESS:PORT")
     parser.add_argument("--counts", type=Path, metavar="FILE", help="keep the number of requests served in this file")
     parser.add_argument(
         "--connection-age",

@@ -13,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+from command_line import place, run
 from counts import Counts
 
 AUTHORITY = "web-svc.emojivoto:80"
@@ -39,7 +40,7 @@ def _ask(connection: http.client.HTTPConnection, method: str, path: str, body: b
 def main() -> None:
     """Vote for the given number of rounds, every tenth on a new connection."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--web", required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--web", type=place, required=True, metavar="ADDRESS:PORT")
     parser.add_argument("--rounds", type=int, default=20, help="how many (default 20)")
     parser.add_argument("--pause", type=float, default=0.05, help="seconds between two rounds (default 0.05)")
     parser.add_argument("--counts", type=Path, metavar="FILE", help="keep the number of requests answered in this file")
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

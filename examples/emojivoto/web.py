@@ -15,6 +15,7 @@ from pathlib import Path
 
 import emojivoto_pb2 as pb
 import grpc
+from command_line import place, run
 from counts import Counts
 from google.protobuf.message import Message
 
@@ -106,9 +107,9 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     """Serve until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--listen", default="0.0.0.0:80", metavar="ADDRESS:PORT")
-    parser.add_argument("--emoji", required=True, metavar="ADDRESS:PORT")
-    parser.add_argument("--voting", required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--listen", type=place, default="0.0.0.0:80", metavar="ADDRESS:PORT")
+    parser.add_argument("--emoji", type=place, required=True, metavar="ADDRESS:PORT")
+    parser.add_argument("--voting", type=place, required=True, metavar="ADDRESS:PORT")
     parser.add_argument("--counts", type=Path, metavar="FILE", help="keep the number of requests served in this file")
     options = parser.parse_args()
     Handler.counts = Counts(options.counts)
@@ -123,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
