@@ -98,8 +98,12 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
     :raises ConfigError: a value, a key or the whole is wrong; the message names the place.
     """
     known = {each.key: each for each in settings(config)}
-    named = environ.get(config.prefix + "CONFIG")
-    file = file or (Path(named) if named else None)
+    variable = config.prefix + "CONFIG"
+    named = environ.get(variable)
+    if file is None and named is not None:
+        if not named:  # of an unset shell variable: what the file restricts would be open
+            raise ConfigError(variable, "the path is empty", "name a TOML file, or unset it")
+        file = Path(named)
     written = {
         **(_from_file(file, known) if file else {}),
         **_from_environment(config, environ, known),

@@ -38,6 +38,8 @@ class ConfigOptions(usage.Options, Generic[C]):
 
     def opt_config(self, path: str) -> None:
         """Read this TOML file."""
+        if not path:
+            raise usage.UsageError("--config: the path is empty; name a TOML file")
         self._file = Path(path)
 
     def opt_version(self) -> None:

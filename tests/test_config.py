@@ -199,6 +199,8 @@ class TestValues(ConfigCase):
             error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {variable: ""})
             self.assertEqual(error.key, variable)
         self.assertRaises(ConfigError, load, IdentityConfig, self.identity(), {"MESHTX_IDENTITY_VALIDATOR": ""})
+        error = self.assertRaises(ConfigError, load, ProxyConfig, self.proxy(), {"MESHTX_PROXY_CONFIG": ""})
+        self.assertEqual(error.key, "MESHTX_PROXY_CONFIG")
 
     def test_durations(self) -> None:
         for text, seconds in (("90s", 90), ("1h30m", 5400), ("2d", 172800), ("0.5s", 0.5), ("15", 15), ("1.5", 1.5)):

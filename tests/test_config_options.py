@@ -86,6 +86,10 @@ class TestOptions(ConfigCase):
         ):
             self.assertEqual(self.mistake(ProxyConfig, argument), f"meshproxy: {message}\n")
 
+    def test_an_empty_file_name_is_a_mistake(self) -> None:
+        said = self.mistake(ProxyConfig, *self.arguments(self.proxy()), "--config=")
+        self.assertEqual(said, "meshproxy: --config: the path is empty; name a TOML file\n")
+
     def test_what_belongs_to_no_option_is_named(self) -> None:
         self.assertEqual(
             self.mistake(ProxyConfig, "--admin-plaintext-metrics", "true"),
