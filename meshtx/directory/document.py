@@ -38,6 +38,7 @@ from meshtx.directory.table import Entry, Ports, Table
 from meshtx.directory.target import INBOUND_PORT
 from meshtx.errors import ConfigError, nearest
 from meshtx.pki.name import Name
+from meshtx.wire.leg_frames import MAX_TEXT, is_authority
 
 _TOP = ("mesh", "workload", "opaque_ports", "skip_inbound_ports", "skip_outbound_ports")
 _MESH = ("networks", "nodes", "pods", "balancers")
@@ -90,7 +91,7 @@ def _place(source: str, number: int, values: Mapping[str, object]) -> str:
 def _add(table: Table, mesh: tuple[Network, ...], section: _Section) -> None:
     entry = Entry(
         name=section.name("identity"),
-        authority=section.text("authority"),
+        authority=section.authority("authority"),
         inbound_port=section.port("inbound_port", INBOUND_PORT),
         opaque=section.ports("opaque_ports"),
         skip=section.ports("skip_ports"),
@@ -148,6 +149,14 @@ class _Section:
         if not isinstance(value, str):
             raise self.error(key, f"{value!r} is no text", "write it in quotes")
         return value
+
+    def authority(self, key: str) -> str:
+        text = self.text(key)
+        if not is_authority(text):  # no leg could be opened with it
+            raise self.error(
+                key, f"{text!r} is none", f"write printable ASCII without blanks, at most {MAX_TEXT} letters"
+            )
+        return text
 
     def name(self, key: str) -> Name | None:
         text = self.text(key)

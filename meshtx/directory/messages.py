@@ -16,6 +16,7 @@ from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import InvalidName, Name
 from meshtx.rpc.messages import directory_pb2
 from meshtx.wire.address import IP, Address, parse_ip
+from meshtx.wire.leg_frames import is_authority
 
 Ports = frozenset[int]
 
@@ -104,8 +105,10 @@ def address(message: directory_pb2.Endpoint) -> Address:
 def found(message: directory_pb2.Answer) -> Found:
     """Return what an answer says.
 
-    :raises BadMessage: it says nothing that is known here, or something is no address, port or name.
+    :raises BadMessage: it says nothing that is known here, or something is no address, port, name or authority.
     """
+    if not is_authority(message.authority):  # no leg could be opened with it
+        raise BadMessage(f"{message.authority!r} is no authority")
     match message.WhichOneof("what"):
         case "workload":
             return _target(message.workload, message.authority)

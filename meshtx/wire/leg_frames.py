@@ -336,6 +336,11 @@ def _ip(packed: bytes) -> IP:
     return parse_ip(str(ip))
 
 
+def is_authority(text: str) -> bool:
+    """Return whether this may stand in OPEN as the authority."""
+    return len(text) <= MAX_TEXT and _TEXT.fullmatch(text) is not None
+
+
 def _open_payload(opened: Open) -> bytes:
     if problem := _problem(opened):
         raise ValueError(problem)

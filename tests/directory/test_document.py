@@ -216,6 +216,12 @@ class TestMistakes(SynchronousTestCase):
             error = self.assertRaises(ConfigError, parse, text, "mesh.toml")
             self.assertEqual(error.problem, problem, text)
 
+    def test_an_authority_that_no_leg_can_be_opened_with(self) -> None:
+        for authority in ("web shop", "w\u00e9b", "web\n", "w" * 321):
+            error = self.assertRaises(ConfigError, parse, workload(authority=authority), "mesh.toml")
+            self.assertEqual(error.problem, f"{authority!r} is none")
+        parse(workload(authority="w" * 320), "mesh.toml")
+
     def test_text_that_is_neither_toml_nor_json(self) -> None:
         for text in ("[mesh", "{", '{"mesh": {}, "mesh": {}}'):
             error = self.assertRaises(ConfigError, parse, text, "mesh.toml")

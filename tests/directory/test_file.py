@@ -49,9 +49,9 @@ class FileDirectoryTest(SynchronousTestCase):
     def test_a_change_is_told_once(self) -> None:
         self.directory.subscribe(self.changed)
         self.looks()
-        self.path.write_text(document("second, longer"))
+        self.path.write_text(document("second-longer"))
         self.looks(5)
-        self.assertEqual((self.authority(), self.changes, self.reloads), ("second, longer", 1, [Reload.OK]))
+        self.assertEqual((self.authority(), self.changes, self.reloads), ("second-longer", 1, [Reload.OK]))
 
     def test_a_file_put_in_its_place_is_another_file(self) -> None:
         self.looks()

@@ -50,6 +50,8 @@ class AnswerTests(SynchronousTestCase):
             pb.Answer(workload=pb.Backend(address=pb.Endpoint(ip=b"1234", port=65536))),
             pb.Answer(workload=pb.Backend(address=endpoint("10.1.0.2:80"), name=VOTING)),
             workload("10.1.0.2:80", "voting.emojivoto"),
+            workload("10.1.0.2:80", authority="web shop"),
+            workload("10.1.0.2:80", authority="w" * 321),
             service("10.96.0.1:80", backend("10.1.0.2:80"), pb.Backend()),
         ):
             self.assertRaises(BadMessage, messages.found, message)
