@@ -127,7 +127,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     text = read_text(file, "name a TOML file that this user may read")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of a number without end, or of brackets
         raise ConfigError(str(file), str(error), "correct the TOML there") from None
 
 

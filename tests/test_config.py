@@ -241,8 +241,10 @@ class TestFiles(ConfigCase):
 
     def test_a_configuration_file_that_is_no_toml(self) -> None:
         file = self.file("proxy.toml", "x")
-        error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {}, file)
-        self.assertEqual((error.key, error.hint), (str(file), "correct the TOML there"))
+        for text in ("x", "x = " + "9" * 5_000, "x = " + "[" * 100_000):
+            file.write_text(text)
+            error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {}, file)
+            self.assertEqual((error.key, error.hint), (str(file), "correct the TOML there"))
 
     def test_every_file_must_be_there_at_the_start(self) -> None:
         keys = [(config, each.key) for config in (ProxyConfig, IdentityConfig) for each in settings(config)]

@@ -72,7 +72,7 @@ def _read(text: str, source: str) -> dict[str, Any]:
         if text.lstrip().startswith("{"):  # no TOML begins so
             return json.loads(text, object_pairs_hook=_distinct)
         return tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(source, str(error), "correct it there") from None
 
 
@@ -173,6 +173,8 @@ class _Section:
         for each in self._list(key):
             first, dash, last = each.partition("-") if isinstance(each, str) else (each, "", each)
             low, high = self._port(key, first), self._port(key, last if dash else first)
+            if low > high:
+                raise self.error(key, f"{each!r} is no range of ports", "write it from low to high")
             ports.update(range(low, high + 1))
         return frozenset(ports)
 

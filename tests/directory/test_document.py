@@ -206,6 +206,7 @@ class TestMistakes(SynchronousTestCase):
             ("opaque_ports = [true]", "True is no port"),
             ('opaque_ports = ["80-"]', "'' is no port"),
             ('opaque_ports = ["x"]', "'x' is no port"),
+            ('opaque_ports = ["90-80"]', "'90-80' is no range of ports"),
             (workload(authority=1), "1 is no text"),
             (workload(inbound_port="x"), "'x' is no port"),
             (workload(addresses=[1]), "1 is no text"),
@@ -223,6 +224,7 @@ class TestMistakes(SynchronousTestCase):
         parse(workload(authority="w" * 320), "mesh.toml")
 
     def test_text_that_is_neither_toml_nor_json(self) -> None:
-        for text in ("[mesh", "{", '{"mesh": {}, "mesh": {}}'):
+        endless = ("x = " + "[" * 100_000, '{"mesh": ' + "[" * 100_000, "x = " + "9" * 5_000)
+        for text in ("[mesh", "{", '{"mesh": {}, "mesh": {}}', *endless):
             error = self.assertRaises(ConfigError, parse, text, "mesh.toml")
             self.assertEqual((error.key, error.hint), ("mesh.toml", "correct it there"))
