@@ -166,14 +166,14 @@ class FdSet:
     def _serve(self, fd: int, event: int, selectable: Any) -> None:
         reading, why = False, None
         try:
-            if event & ~_OUT and self._wanted[fd] & _IN:
+            wanted = self._wanted[fd]
+            if event & ~_OUT and wanted & _IN:
                 reading = True
                 why = selectable.doRead()
             if why is None and event & ~_IN and self._wanted.get(fd, 0) & _OUT and self._watched[fd] is selectable:
                 reading = False
                 why = selectable.doWrite()
-            if why is None and event & ~(_IN | _OUT) and self._wanted.get(fd) == _ERROR:
-                reading = False
+            elif wanted == _ERROR and event & ~(_IN | _OUT):
                 why = self._ask(selectable)
         except BaseException as raised:  # noqa: BLE001  the border to every protocol: logged, and the connection lost
             why = self._raised(selectable, raised)
