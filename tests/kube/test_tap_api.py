@@ -146,7 +146,7 @@ class TapApiTests(TapApiCase):
             self.assertEqual(await tap.status, 1)
             self.assertIn(words, tap.err.decode())
         tap = self.tap("deploy/web", "-n", self.apps, "--peer=x")
-        self.assertEqual(await tap.status, 1)
+        self.assertEqual(await tap.status, 2)
         self.assertIn("'x'", tap.err.decode())
 
     async def test_discovery_works_and_namespaces_end(self) -> None:
