@@ -88,6 +88,7 @@ class AdminSite(HTTPFactory):
     """
 
     protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
+    noisy = False
     failures = Logger()
 
     def __init__(

@@ -96,6 +96,7 @@ class Running(ProcessCase):
         self.assertEqual((await process.ended, process.err), (-signal.SIGTERM, ""))  # twistd ends as it was told to
         self.assertFalse((self.folder / "here.pid").exists())
         self.assertIn("issued a certificate to web.emojivoto.", process.out)
+        self.assertNotIn(" object at 0x", process.out)
         self.assertNotIn(self.token().decode().split(".")[1], process.out)
 
     async def test_as_a_daemon_of_another_user(self) -> None:
