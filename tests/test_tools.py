@@ -147,3 +147,4 @@ class TestMutants(SynchronousTestCase):
         text = patch("    return 43")
         for bad in (text.replace("Kills:", "Sees:"), text.partition("\n")[2]):
             self.assertRaises(BadPatch, self.mutant, bad)
+        self.assertRaises(BadPatch, main, ["nowhere.patch"], self.root)

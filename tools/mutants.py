@@ -88,9 +88,12 @@ class Outcome:
 def read(path: Path) -> Mutant:
     """Return what a patch says of itself.
 
-    :raises BadPatch: it does not say it.
+    :raises BadPatch: it does not say it, or cannot be read.
     """
-    head = path.read_text("utf-8").partition("\n--- ")[0].splitlines()
+    try:
+        head = path.read_text("utf-8").partition("\n--- ")[0].splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPatch(f"{path}: {error}") from error
     tests = [line.removeprefix(_MARK).strip() for line in head if line.startswith(_MARK)]
     if len(tests) != 1 or not head or head[0].startswith(_MARK):
         raise BadPatch(f"{path.name}: begins with a sentence and one line 'Kills: TEST'")
@@ -225,4 +228,7 @@ def main(names: Sequence[str], root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BadPatch as problem:
+        sys.exit(f"mutants: {problem}")
