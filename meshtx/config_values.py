@@ -54,7 +54,7 @@ class Endpoint:
             if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
                 raise ValueError(f"{port!r} is no port")
             return cls(host.lower(), int(port))
-        address = Address.parse(text)
+        address = _somebodys(text)
         return cls(address.host, address.port)
 
     def __str__(self) -> str:
@@ -77,10 +77,21 @@ class Forward:
         listen, equals, destination = text.partition("=")
         if not equals:
             raise ValueError(f"{text!r} has no '='")
-        return cls(Address.parse(listen.strip()), Address.parse(destination.strip()))
+        return cls(Address.parse(listen.strip()), _somebodys(destination.strip()))
 
     def __str__(self) -> str:
         return f"{self.listen}={self.destination}"
+
+
+def _somebodys(text: str) -> Address:
+    """Read an address that somebody may listen on.
+
+    :raises ValueError: it is none, or its port is 0: a listener's, of which the system chooses another.
+    """
+    address = Address.parse(text)
+    if not address.port:
+        raise ValueError(f"{text!r}: nobody listens on port 0")
+    return address
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,8 @@ class TestValues(ConfigCase):
             ("identity_address", "identity.mesh:0", "'0' is no port"),
             ("identity_address", "10.0.0:8080", "'10.0.0' does not appear to be an IPv4 or IPv6 address"),
             ("outbound_forward", "127.0.0.1:1", "'127.0.0.1:1' has no '='"),
+            ("outbound_forward", "127.0.0.1:1=10.0.0.2:0", "'10.0.0.2:0': nobody listens on port 0"),
+            ("identity_address", "127.0.0.1:0", "'127.0.0.1:0': nobody listens on port 0"),
             ("proxy_protocol_from", "8080", "'8080' has no '=' and no port behind it"),
             ("proxy_protocol_from", "10.0.0.1/8=80", "10.0.0.1/8 has host bits set"),
             ("proxy_protocol_to", "http", "'http' is neither a port nor two with a '-'"),
