@@ -2,8 +2,8 @@
 
 idle leg ── OPEN, DATA ──▶ ?       kept until the answer, at most `MAX_KEPT`
          ◀── ACCEPT                the application is there: nothing is kept any more
-         ◀── the leg is lost       soon (`PROMPT`), so nothing has reached the application: the same once more, over a
-                                   new leg
+         ◀── the leg is lost       soon (`PROMPT`), and its peer says so within TLS, so nothing has reached the
+                                   application: the same once more, over a new leg
          ◀── REFUSE                the end; or the same again elsewhere, where others serve the same
 """
 
@@ -18,9 +18,10 @@ from twisted.internet.interfaces import IProducer, IProtocol, IPushProducer, IRe
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.leg_book import LegOwner
 from meshtx.net.leg_stream import LegStream
-from meshtx.net.legs import LegEnd, LegMalformed, LegRefused
+from meshtx.net.legs import LegEnd, LegMalformed, LegRefused, LegReset, LegTruncated
 from meshtx.net.relay import IStream
 from meshtx.wire.leg_frames import Accept, Frame, Open, Refuse, Retire
 from meshtx.wire.leg_state import TABLE, Input, Role, State
@@ -170,7 +171,7 @@ class Replay:
             return False
         if reason.check(LegRefused) is not None:
             return self._elsewhere is not None and self._elsewhere.moves(cast("LegRefused", reason.value))
-        return self._clock.seconds() <= self._until
+        return self._clock.seconds() <= self._until and (not self._kept or _is_vouched_for(reason))
 
     def begin(self, stream: LegStream, reason: Failure) -> None:
         """Look for another leg; until it is there the stream takes what is kept, and no more.
@@ -265,6 +266,21 @@ class Replay:
             self.soon(lambda: search.stream.end(search.reason))
             if search.found is not None:
                 search.found.cancel()
+
+
+def _is_vouched_for(reason: Failure) -> bool:
+    """Tell whether the peer itself has ended the leg.
+
+    TLS keeps the order, so it has sent no ACCEPT then. A reset or an end of TCP alone proves nothing: who is on the way
+    can have let the client's bytes pass, and held back what came of them.
+    """
+    match reason.value:
+        case LegReset() | LegTruncated():
+            return True
+        case TlsError(reason=why):
+            return why is TlsFailure.REJECTED
+        case _:
+            return False
 
 
 class _Search:

@@ -161,7 +161,7 @@ class TakeTests(PoolCase):
         leg, app = self.used(), HalfApp()
         self.pool.carry(A, Open(81), app)
         app.transport.write(b"whole")
-        self.lose(leg)
+        leg.readConnectionLost()
         self.assertEqual((self.counts.done["replayed"], app.take()), (1, ["made"]))
         [(peer, wanted)] = self.wanted
         another = self.pool.leg(peer, None, 0, wanted.callback)

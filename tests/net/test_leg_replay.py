@@ -84,10 +84,23 @@ class BegunAgainTests(ReplayCase):
             self.another()
             self.assertEqual(self.second.take(), [Open(80)])
 
+    def test_what_was_sent_only_if_the_peer_itself_has_ended_the_leg(self) -> None:
+        refused = TlsError(TlsFailure.REJECTED, "tlsv1 alert certificate expired")
+        for lose in (
+            lambda: self.first.readConnectionLost(),  # noqa: PLW0108 - each time another
+            lambda: self.feed(self.first, Reset()),
+            lambda: self.lose(self.first, refused),
+        ):
+            self.setUp()
+            self.app.transport.write(b"all")
+            lose()
+            self.another()
+            self.assertEqual(self.second.take(), [Open(80), Data(b"all")])
+
     def test_a_half_close_is_sent_again(self) -> None:
         self.app.transport.write(b"all")
         self.app.transport.loseWriteConnection()
-        self.lose(self.first, ConnectionLost())
+        self.first.readConnectionLost()
         leg = self.another()
         self.assertEqual(self.second.take(), [Open(80), Data(b"all"), Fin()])
         self.feed(leg, Accept(), Data(b"answer"), Fin())
@@ -95,7 +108,7 @@ class BegunAgainTests(ReplayCase):
 
     def test_a_half_close_meanwhile_too(self) -> None:
         self.app.transport.write(b"all")
-        self.lose(self.first, ConnectionLost())
+        self.first.readConnectionLost()
         self.app.transport.loseWriteConnection()
         self.app.transport.write(b"too late")
         self.another()
@@ -103,7 +116,7 @@ class BegunAgainTests(ReplayCase):
 
     def test_a_close_meanwhile_lets_it_be_sent(self) -> None:
         self.app.transport.write(b"all")
-        self.lose(self.first, ConnectionLost())
+        self.first.readConnectionLost()
         self.app.transport.loseConnection()
         leg = self.another()
         self.feed(leg, Accept(), Data(b"dropped"), Fin())
@@ -172,13 +185,25 @@ class NotBegunAgainTests(ReplayCase):
     def test_after_more_than_is_kept(self) -> None:
         self.app.transport.write(bytes(MAX_KEPT))
         self.app.transport.write(b"x")
-        self.lose(self.first, ConnectionLost())
-        self.lost(ConnectionLost)
+        self.first.readConnectionLost()
+        self.lost(LegTruncated)
 
     def test_what_is_kept_may_be_replayed_to_the_last_byte(self) -> None:
         self.app.transport.write(bytes(MAX_KEPT))
-        self.lose(self.first, ConnectionLost())
+        self.first.readConnectionLost()
         self.assertEqual(len(self.wanted), 1)
+
+    def test_what_was_sent_when_anybody_on_the_way_may_have_ended_the_leg(self) -> None:
+        """Who has let it pass, and held the answer back, would have it served twice."""
+        for error in (
+            ConnectionLost(),
+            TlsError(TlsFailure.TRUNCATED, "the peer ended TCP without close_notify"),
+            TlsError(TlsFailure.OTHER, "decryption failed or bad record mac"),
+        ):
+            self.setUp()
+            self.app.transport.write(b"all")
+            self.lose(self.first, error)
+            self.assertEqual((self.app.take()[-1][0], self.wanted), (type(error), []))
 
     def test_after_a_while(self) -> None:
         self.clock.advance(PROMPT + 0.1)
