@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from meshtx.net.deadline import call_off
 from meshtx.net.quick import QuickTransport
 from meshtx.wire.client_hello import ClientHelloSniffer, Hello, NotTls, read_whole
 
 
+@implementer(IHalfCloseableProtocol)
 class Arrival(Protocol):
     """Keeps the first bytes until it is certain whether they are a ClientHello, then gives the transport away.
 
@@ -32,6 +40,8 @@ class Arrival(Protocol):
         """Says of a ClientHello whether TLS is to find it unread, if it has come whole."""
         self.begins: Callable[[], None] | None = None
         """Called when bytes have come that do not say yet what they are."""
+        self.finishes: Callable[[], bool] | None = None
+        """Called when the client has ended its direction, though nothing is certain; says whether it gets an answer."""
         self.orderly = False
         """The connection was lost, and in order."""
         self._accepted = accepted
@@ -68,7 +78,7 @@ class Arrival(Protocol):
 
     def release(self) -> None:
         """Wait no more: somebody else takes the transport."""
-        self._seen = self.gone = self.begins = self.leaves = None
+        self._seen = self.gone = self.begins = self.leaves = self.finishes = None
         deadline, self._deadline = self._deadline, None  # one that has come leads back here
         call_off(deadline)
 
@@ -95,6 +105,14 @@ class Arrival(Protocol):
             self._judge(seen)
         elif self.begins is not None:
             self.begins()
+
+    def readConnectionLost(self) -> None:
+        """End too, unless there is an answer to a client that has nothing to say."""
+        if self.finishes is None or not self.finishes():
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing follows from the end of our own direction."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell that nothing more comes."""

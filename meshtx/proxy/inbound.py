@@ -43,6 +43,7 @@ from meshtx.proxy.parts import Ends, Parts, endpoints
 from meshtx.proxy.peer import Hangup
 from meshtx.proxy.policy import Denied, Permit, decide
 from meshtx.proxy.source import Source, of_leg
+from meshtx.proxy.speakers import Speaker
 from meshtx.proxy.work import Refused, Work
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
@@ -50,9 +51,6 @@ from meshtx.wire.client_hello import Hello, NotTls
 from meshtx.wire.leg_frames import Open
 from meshtx.wire.proxy_header import NOBODY, ProxyHeader
 from meshtx.wire.transport_header import TransportHeader
-
-UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
-"""A fatal alert in a record of its own (RFC 6066, section 3): it tells a peer with an old address what is wrong."""
 
 
 class Inbound(ServerFactory):
@@ -152,6 +150,7 @@ class _Connection:
         """Listen to the client and, where that is allowed and it has not begun, to the workload."""
         arrival.sniff(lambda seen: self._work.attempt(lambda: self.sniffed(arrival, seen)))
         arrival.begins = lambda: self._begun(arrival)
+        arrival.finishes = lambda: self._finished(arrival)
         arrival.leaves = lambda hello: hello.sni is not None and hello.sni == self._parts.tls.server_name
         if rest:
             arrival.dataReceived(rest)
@@ -176,6 +175,20 @@ class _Connection:
         if self._held is None:
             self._held = self._work.takes(self._parts.limits.held_bytes, "too many bytes say nothing", 0)
         self._held.weigh(arrival.kept)
+
+    def _finished(self, arrival: Arrival) -> bool:
+        """Go on with a client that has ended its direction without a word, where servers speak first: say whether.
+
+        Elsewhere it was a probe, as it is from whoever stands for others; a hello that was begun is not to come.
+        """
+        if arrival.held:
+            self._work.attempt(lambda: self.sniffed(arrival, None))
+            return True
+        server_first = self._parts.early.speakers.of(self._goal.port) is Speaker.SERVER_FIRST
+        if not server_first or self._source.probes or self._silent_permit() is None:
+            return False
+        self._work.attempt(lambda: self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE, finished=True))
+        return True
 
     def _wait_on(self, arrival: Arrival, early: EarlyDial) -> None:
         """Wait on for who speaks first: for an early dial there was no place, and perhaps there is now."""
@@ -233,16 +246,18 @@ class _Connection:
                 self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)
 
     def _unrecognized(self) -> None:
-        self._transport.write(UNRECOGNIZED_NAME)
+        self._transport.write(mesh_tls.UNRECOGNIZED_NAME)
         self._transport.loseConnection()
 
-    def plaintext(self, arrival: Arrival, reason: NoTlsReason) -> None:
-        """Serve the bytes as they are."""
+    def plaintext(self, arrival: Arrival, reason: NoTlsReason, *, finished: bool = False) -> None:
+        """Serve the bytes as they are; `finished`: there are none, and none will come."""
         if self._early is not None and arrival.held:
             self._early.client_spoke()
         near = End()
         near.gone = self._work.client_gone
         arrival.become(near)
+        if finished:
+            near.readConnectionLost()
         self._work.start(self._serve(NoTls(reason), near, self._goal.port, arrival.held))
 
     async def _serve(self, security: Security, near: End, port: int, prefix: bytes = b"") -> None:
@@ -321,7 +336,7 @@ class _Connection:
             self._work.until_decided(turn.give_up)
 
     def _failed(self, error: TlsError) -> None:
-        self._work.closes_by(_alerted)
+        self._work.closes_by(mesh_tls.alerted)
         self._work.failed(error)
 
     def _established(self, session: Session) -> IProtocol:
@@ -383,7 +398,3 @@ class _Connection:
 
         permit = self._permit(mtls, request.port)
         work.follow(self._workload.connect(permit, self._local.ip, far).addCallback(connected))
-
-
-def _alerted(reason: str) -> None:
-    """End a connection whose handshake failed by leaving it to TLS: a reset would overtake the alert."""

@@ -26,6 +26,9 @@ LINKERD = "transport.l5d.io/v1"
 PROTOCOLS = (MESHTX, LINKERD)
 """What two proxies may speak, the better one first."""
 
+UNRECOGNIZED_NAME = bytes.fromhex("15 0303 0002 02 70")
+"""A fatal alert in a record of its own (RFC 6066, section 3): it tells a peer with an old address what is wrong."""
+
 
 class MeshTls:
     """The contexts of whatever credentials the source has now.
@@ -89,3 +92,7 @@ class Carrier(TlsProtocol):
         lost, self._lost = self._lost, None
         if lost is not None:
             lost(reason)
+
+
+def alerted(reason: str) -> None:
+    """End a connection whose handshake failed by leaving it to TLS: a reset would overtake the alert."""

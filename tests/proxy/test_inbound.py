@@ -46,6 +46,25 @@ class PlaintextTests(MeshCase):
         end = await self.server.ended()
         self.assertEqual((end.error, end.sent, end.received), (None, 8, 300_000))
 
+    async def test_a_client_that_only_listens_is_answered_where_servers_speak_first(self) -> None:
+        application = self.application(lambda: Talker(closes=False))
+        accepted = application.next()
+        self.server.parts.early.speakers.server_spoke(application.address.port)
+        talker = await self.connect(self.server.inbound(application.address.port))
+        talker.transport.loseWriteConnection()
+        app = await accepted
+        await app.eof
+        app.transport.write(b"220 it is noon")
+        app.transport.loseConnection()
+        self.assertEqual((await talker.lost, talker.got), ("closed", b"220 it is noon"))
+
+    async def test_a_hello_that_ends_amidst_is_a_reset(self) -> None:
+        app = self.application()
+        talker = await self.connect(self.server.inbound(app.address.port), Talker(hello()[:50]))
+        talker.transport.loseWriteConnection()
+        self.assertEqual(await talker.lost, "reset")
+        self.assertEqual(self.server.refused(), {("inbound", "tls_undecided"): 1})
+
     async def test_a_silent_connection_for_which_there_is_no_place_waits_on(self) -> None:
         """Silent probes by the thousand are no connections to the workload by the thousand."""
         self.server = Host(self, SERVER, VOTING_LEAF, clock=self.clock, early_dials=0)
