@@ -3,6 +3,8 @@
 Accepting is Twisted's: up to 100 connections a turn, and a reserve descriptor so that a process without
 free ones refuses connections instead of spinning. Nothing of ours runs before the next accept but the
 factory's `buildProtocol` and the protocol's `connectionMade`, which must not do work.
+
+Twisted logs each connection that it has to close for lack of a descriptor; here it is a line in `WINDOW` seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import socket
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
+from zope.interface import implementer
 
 from meshtx.net.poller import FdSet
 from meshtx.net.quick import QuickServer
@@ -21,6 +25,30 @@ from meshtx.wire.address import Address
 
 BACKLOG = 1024
 """Connections that the kernel completes ahead of us; it applies its own limit (Linux: net.core.somaxconn)."""
+
+WINDOW = 10.0
+"""Seconds for one log line of each kind about accepting: whoever connects can have Twisted write some."""
+
+
+@implementer(ILogObserver)
+class _Sparing:
+    """Passes on one line of a kind in each window, and how many it has left out."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def __call__(self, event: LogEvent) -> None:
+        kind, now = str(event["log_format"]), self._clock.seconds()
+        if 0 < self._until.get(kind, now) - now <= WINDOW:  # else it is over, or the clock was set back
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return
+        self._until[kind] = now + WINDOW
+        left_out = self._left_out.pop(kind, 0)
+        if left_out:
+            event = {**event, "log_format": kind + ", and {left_out} more before it", "left_out": left_out}
+        globalLogPublisher(event)
 
 
 class Port(tcp.Port):
@@ -33,6 +61,7 @@ class Port(tcp.Port):
     ) -> None:  # Any: a reactor has no one type
         super().__init__(address.port, factory, backlog, address.host, reactor)
         self.options = options
+        self._logger = Logger(observer=_Sparing(reactor))
         if isinstance(reactor, FdSet):
             self.transport = QuickServer
 

@@ -2,21 +2,66 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
-from twisted.internet import reactor
+from twisted.internet import reactor, tcp
 from twisted.internet.error import CannotListenError, ConnectionAborted
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SkipTest, TestCase
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from meshtx.net import quick, sockets, transports
-from meshtx.net.listen import listen
+from meshtx.net.listen import WINDOW, Port, listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
 from tests.net.transport_case import End
+
+
+class Exhausted:
+    """A listening socket of a process that has no descriptor left, to which so many connect."""
+
+    def __init__(self, clients: int) -> None:
+        self.answers: list[object] = [errno.EMFILE, *((self, ("192.0.2.1", n)) for n in range(clients)), errno.EAGAIN]
+        self.closed = 0
+
+    def accept(self) -> object:
+        answer = self.answers.pop(0)
+        if isinstance(answer, int):
+            raise OSError(answer, "as it is")
+        return answer
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class ExhaustedTests(SynchronousTestCase):
+    def test_who_connects_while_there_is_no_descriptor_left_does_not_fill_the_log(self) -> None:
+        lines: list[str] = []
+
+        def line(event: LogEvent) -> None:
+            lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(line)
+        self.addCleanup(globalLogPublisher.removeObserver, line)
+        tcp._reservedFD.reserve()  # as whoever listens has it
+        clock = Clock()
+        port = Port(Address.parse("192.0.2.2:80"), Factory(), SocketOptions(), 1, clock)
+        for seconds, clients in ((WINDOW - 1, 3), (1, 4), (0, 5)):
+            port.socket, port.numberAccepts = Exhausted(clients), 100  # type: ignore[assignment]
+            port.doRead()
+            self.assertEqual(port.socket.closed, clients)  # type: ignore[attr-defined]
+            clock.advance(seconds)
+        port.socket = Exhausted(1)  # type: ignore[assignment]
+        port.doRead()
+        closed = [each for each in lines if "Closed socket" in each]
+        self.assertEqual(closed[0], "EMFILE recovery: Closed socket from ('192.0.2.1', 0)")
+        self.assertEqual(closed[1], "EMFILE recovery: Closed socket from ('192.0.2.1', 0), and 6 more before it")
+        self.assertEqual(len(closed), 2)
 
 
 class ListenTests(TestCase):
