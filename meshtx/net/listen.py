@@ -51,6 +51,20 @@ class _Sparing:
         globalLogPublisher(event)
 
 
+class _Listening(socket.socket):
+    """A listening socket, without the ten calls by which Python's own asks itself what it is at each `accept`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._kind = int(sock.family), int(sock.type), sock.proto
+        super().__init__(*self._kind, fileno=sock.detach())
+        self.setblocking(False)
+
+    def accept(self) -> tuple[socket.socket, Any]:  # Any: addresses differ by family
+        """Return a connection, and where it comes from."""
+        fd, address = self._accept()  # type: ignore[attr-defined]  # of the class below, where it is C
+        return socket.socket(*self._kind, fileno=fd), address
+
+
 class Port(tcp.Port):
     """A listening port; `options` are those of the connections that it accepts."""
 
@@ -67,7 +81,7 @@ class Port(tcp.Port):
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket that takes only its own family, so that ``0.0.0.0`` and ``::`` can share a port."""
-        sock = prepared(super().createInternetSocket(), self.options)
+        sock = prepared(_Listening(super().createInternetSocket()), self.options)
         if self.addressFamily == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return sock
