@@ -143,7 +143,8 @@ class RelayEnd(Protocol):
         """Pass on that this side is gone."""
         before, self.state = self.state, _State.LOST
         self.lost = reason
-        self._stop()
+        if before is not _State.CLOSING:
+            self._stop()
         if self._relay is None:
             self.lost_alone(reason)
         else:
@@ -190,8 +191,8 @@ class RelayEnd(Protocol):
         if self.state in {_State.CLOSING, _State.LOST}:
             return  # what the other end sent first has ended it
         other.transport.registerProducer(self, True)
-        here = b"".join([prefix, *(self._early or ())])
-        self._early = None
+        early, self._early = self._early, None
+        here = prefix if early is None else b"".join([prefix, *early])
         self.received = 0
         self._on_data = self._watcher
         self._write = other.transport.write  # type: ignore[method-assign]  # the inner loop asks nothing
@@ -281,9 +282,9 @@ class _Relay:
 
     def finished(self, end: RelayEnd) -> None:
         """Pass on an EOF; after the second one nothing is left to wait for."""
-        other = self._other(end)
         if not self._flowing:
             return  # it is passed on when the bytes before it have been
+        other = self._far if end is self._near else self._near
         if other.state is _State.FINISHED:
             end.close()
             other.close()
@@ -296,7 +297,8 @@ class _Relay:
         :param before: the state in which the end was lost.
         """
         assert end.lost is not None
-        other, orderly = self._other(end), isinstance(end.lost.value, ConnectionDone)
+        other = self._far if end is self._near else self._near
+        orderly = isinstance(end.lost.value, ConnectionDone)
         if self._error is None and not (orderly and before in {_State.FINISHED, _State.CLOSING}):
             self._error = end.lost.value
         if orderly and before is _State.FINISHED and other.state is _State.OPEN:
@@ -313,9 +315,6 @@ class _Relay:
                 end.detach()
         if ended is not None:
             ended(RelayResult(self._near.received, self._far.received, cast("Exception | None", self._error)))
-
-    def _other(self, end: RelayEnd) -> RelayEnd:
-        return self._far if end is self._near else self._near
 
 
 def join(near: RelayEnd, far: RelayEnd, ended: Callable[[RelayResult], None], prefix: bytes = b"") -> None:
