@@ -22,7 +22,7 @@ from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.leg_book import LegOwner
 from meshtx.net.leg_stream import LegStream
 from meshtx.net.legs import LegEnd, LegMalformed, LegRefused, LegReset, LegTruncated
-from meshtx.net.relay import IStream
+from meshtx.net.tls_tcp import ITcp
 from meshtx.wire.leg_frames import Accept, Frame, Open, Refuse, Retire
 from meshtx.wire.leg_state import TABLE, Input, Role, State
 
@@ -211,9 +211,9 @@ class Replay:
     # What the stream calls.
 
     @property
-    def below(self) -> IStream:
+    def below(self) -> ITcp:
         """The transport of the leg, or what stands for it while there is none."""
-        return cast("IStream", _Nowhere()) if self._leg is None else self._leg.below
+        return cast("ITcp", _Nowhere()) if self._leg is None else self._leg.below
 
     @property
     def may_send(self) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from typing import Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -27,7 +27,6 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshtx.net.relay import IStream
 from meshtx.net.tls_tcp import ITcp, OverTcp
 
 MAX_HELD = 256 * 1024
@@ -44,7 +43,7 @@ class Leg(Protocol):
     """What a stream needs of its leg."""
 
     @property
-    def below(self) -> IStream:
+    def below(self) -> ITcp:
         """The transport that carries the leg."""
 
     @property
@@ -82,7 +81,7 @@ class LegStream(OverTcp):
     """True from `loseConnection` on."""
 
     def __init__(self, leg: Leg) -> None:
-        super().__init__(cast("ITcp", leg.below))
+        super().__init__(leg.below)
         self.on_lost: Callable[[Failure], None] | None = None
         """Called if the end comes before there is a protocol."""
         self._leg = leg
@@ -155,7 +154,7 @@ class LegStream(OverTcp):
 
     def move(self, leg: Leg) -> None:
         """Go on over another leg: paused there as it is here, and with the producer."""
-        before, self._leg, self._tcp = self._tcp, leg, cast("ITcp", leg.below)
+        before, self._leg, self._tcp = self._tcp, leg, leg.below
         if self._tcp is before:
             return
         if self._paused:
@@ -297,8 +296,9 @@ class LegStream(OverTcp):
             return
         if self._steers:
             self._tcp.resumeProducing()
-        self._leg.linger()
         self.loseWriteConnection()
+        if not self._ended:
+            self._leg.linger()
 
     def abortConnection(self) -> None:
         """Cut the connection: RESET, and the end of the leg. The protocol hears of it later."""

@@ -26,7 +26,7 @@ from meshtx.errors import PeerError
 from meshtx.net.deadline import Deadline
 from meshtx.net.leg_book import LegOwner
 from meshtx.net.leg_stream import MAX_HELD, LegStream
-from meshtx.net.relay import IStream
+from meshtx.net.tls_tcp import ITcp
 from meshtx.wire.leg_frames import (
     DATA,
     HEAD,
@@ -65,6 +65,8 @@ _RECEIVED = {
     Reset: Input.RECV_RESET,
     Retire: Input.RECV_RETIRE,
 }
+_ACCEPT, _FIN = Accept(), Fin()
+
 _WITH_DATA = {Input.SEND_OPEN, Input.SEND_ACCEPT}
 """What bytes of the application follow soon, as a rule: they go in one record."""
 
@@ -112,7 +114,7 @@ class LegEnd(Protocol):
 
     table: Table
     """What may come when."""
-    transport: IStream
+    transport: ITcp
     lasting = True
     """The connection below carries many, for `TlsProtocol` to keep less of its beginning."""
 
@@ -189,7 +191,7 @@ class LegEnd(Protocol):
 
     def finish(self) -> None:
         """Send FIN."""
-        self._send(Input.SEND_FIN, Fin())
+        self._send(Input.SEND_FIN, _FIN)
         if self.state in _BETWEEN:
             self._over(by_peer=False)
 
@@ -351,7 +353,7 @@ class LegServer(LegEnd):
     def accept(self) -> None:
         """Answer the present call by ACCEPT; nothing if it is lost."""
         if (self.state, Input.SEND_ACCEPT) in self.table:
-            self._send(Input.SEND_ACCEPT, Accept())
+            self._send(Input.SEND_ACCEPT, _ACCEPT)
 
     def refuse(self, reason: str) -> None:
         """Answer the present call by REFUSE and close; nothing if it is lost."""

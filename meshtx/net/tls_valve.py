@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from twisted.internet.interfaces import IProducer, IPushProducer
 from zope.interface import implementer
 
@@ -47,13 +45,13 @@ class Valve:
         """
         if self._producer is not None:
             raise RuntimeError(f"cannot register {producer!r}: {self._producer!r} was never unregistered")
-        self._producer = cast("IPushProducer", producer)
+        self._producer = producer  # type: ignore[assignment]  # one that is no push producer is only resumed
         self._pulls = not streaming
         if self._pulls:
             self.shut()
             self._tcp.registerProducer(self, False)
         elif self.full:
-            self._producer.pauseProducing()
+            self.pauseProducing()
 
     def unregister(self) -> None:
         """Forget the producer."""

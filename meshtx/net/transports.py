@@ -24,6 +24,7 @@ import sys
 from typing import Any, cast
 
 from twisted.internet import error, tcp
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -82,7 +83,7 @@ class ResetUnlessWhole(tcp.Connection):
 
     def unregisterProducer(self) -> None:
         """Forget the producer; a half-close that waited for it comes now. Twisted's own remembers only a close."""
-        super().unregisterProducer()
+        FileDescriptor.unregisterProducer(self)  # with no detour to Twisted's TLS, which ours never begin
         if self.connected and self._writeDisconnecting and not self._writeDisconnected:
             self.startWriting()
 

@@ -30,6 +30,8 @@ from meshtx.wire.address import Address
 
 OnData = Callable[[bytes], None]
 
+_OPENED = FlowOpened()
+
 
 class Clock(Protocol):
     """The one thing needed of a reactor: the time, in seconds since the epoch."""
@@ -301,7 +303,7 @@ class FlowHandle:
         ready = self._series is not None and self._watcher is None and not self._has_requests
         if ready and not self._announced and not self._over:
             self._announced = True
-            self._publish(FlowOpened())
+            self._publish(_OPENED)
 
     def _publish(self, what: What) -> None:
         tap = self._flows.tap

@@ -62,12 +62,12 @@ def decide(policy: Policy, peer: Security, port: int) -> Permit | Denied:
         case Mtls(name):
             if policy.mode is Mode.LISTED and str(name) not in policy.allow:
                 return Denied(Refusal.NO_RULE, f"{name} is not listed")
-            return Permit(port, policy.mode.value)
+            return Permit(port, policy.mode)
         case NoTls(reason):
             if policy.mode is not Mode.ALL_UNAUTHENTICATED:
                 return Denied(
                     Refusal.NO_RULE, f"policy {policy.mode.value}, and the peer proved no name: {reason.value}"
                 )
-            return Permit(port, policy.mode.value)
+            return Permit(port, policy.mode)
         case _:
             assert_never(peer)
