@@ -118,6 +118,8 @@ class Work:
     def follow(self, steps: Deferred[Any]) -> None:
         """Have these steps run, which have begun, to their last one, which is `relay`."""
         self.decided()
+        if steps.called and steps.result is None:
+            return  # they are done, as those that wait for nothing are by now
         steps.addErrback(self._failed)
         if not self._joined and not self._over:
             self._steps = steps
