@@ -44,7 +44,7 @@ class Networks:
         return bool(self._prefixes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # its networks are compared by which they are: so is it, and quicker
 class Ranges:
     """The networks that are known; empty: nothing is known of such addresses.
 

@@ -10,7 +10,7 @@ one name has exactly one spelling, so that equality of text is equality of ident
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from meshtx.errors import MeshtxError
@@ -74,7 +74,7 @@ class Name:
 
     service_account: str
     namespace: str
-    scope: MeshScope
+    scope: MeshScope = field(hash=False)  # nearly always the same one: it would tell no names apart
 
     def __post_init__(self) -> None:
         _label(self.service_account, "service account")
