@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import socket
@@ -18,6 +17,7 @@ from meshtx.net.poller import FdSet, Transports
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.transports import Client
 from meshtx.wire.address import Address
+from tests.garbage import hold_collector, living
 from tests.net.namespaces import Lab, why_not
 from tests.net.transport_case import End, TransportCase, turns
 
@@ -122,14 +122,15 @@ class DialTests(TestCase):
 class GarbageTests(TransportCase):
     """Dials that fail, and what reference counts have not freed of them."""
 
+    kinds = (Client, _Race)
+
     def setUp(self) -> None:
         super().setUp()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.addCleanup(self.listener.close)
         self.address = Address.of(*self.listener.getsockname())
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
+        hold_collector(self)
+        self.others = living(self.kinds)
 
     def full(self) -> None:
         """Have the server answer no SYN."""
@@ -143,7 +144,7 @@ class GarbageTests(TransportCase):
             await dialling
         del dialling
         await turns()
-        self.assertEqual([each for each in gc.get_objects() if isinstance(each, Client | _Race)], [])
+        self.assertEqual(living(self.kinds, self.others), {})
 
     async def test_one_that_is_refused(self) -> None:
         self.listener.close()

@@ -7,7 +7,6 @@ lost one after a second; no test waits for that, so what connects is a hedge.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import socket
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from meshtx.net.dial import HEDGES, LONGEST, DialFailed, DialFailure, Dialler, H
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.transports import Client
 from meshtx.wire.address import Address
+from tests.garbage import hold_collector, living
 from tests.net.stepped import SteppedReactor
 
 WON, LOST, FAILED = HedgeOutcome.WON, HedgeOutcome.LOST, HedgeOutcome.FAILED
@@ -210,14 +210,13 @@ class EndTests(Case):
 
     def test_one_that_has_given_up_leaves_no_cycle(self) -> None:
         self.full()
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
+        hold_collector(self)
+        others = living(dial._Race)
         self.dial(timeout=0.1)
         self.pass_(0.1)
         self.failed()
         del self.dialling
-        self.assertEqual([each for each in gc.get_objects() if isinstance(each, dial._Race)], [])
+        self.assertEqual(living(dial._Race, others), {})
 
     def test_it_gives_up_after_the_third_retry_whatever_the_timeout(self) -> None:
         self.full()

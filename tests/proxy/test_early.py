@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from meshtx.proxy.policy import Mode, Policy
 from meshtx.proxy.speakers import GRACE, Speaker
 from meshtx.proxy.workload import Workload
 from meshtx.wire.address import Address
+from tests.garbage import hold_collector, living
 from tests.net.certificates import VOTING, WEB
 from tests.proxy.mesh import CA, CLIENT, EVERYBODY, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import Peer, dial, hello
@@ -184,11 +184,11 @@ class MemoryTests(EarlyCase):
 
     async def check(self, end: Callable[[Talker, Talker], None]) -> None:
         server, application = self.host(), self.application(Echo)
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
+        hold_collector(self)
+        kinds = (EarlyDial, EarlyEnd, Arrival)
+        others = living(kinds)
         talker, app = await self.dialled(server, application)
-        kept = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, (EarlyDial, EarlyEnd, Arrival))]
+        kept = [*map(weakref.ref, living(kinds, others).values())]
         self.assertEqual(len(kept), 3)
         end(talker, app)
         await server.live.empty()

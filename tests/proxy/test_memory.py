@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections import Counter, deque
-from collections.abc import Collection
 from random import Random
 
 from h2.connection import H2Connection
@@ -33,7 +32,7 @@ from meshtx.rpc.client import RpcClient
 from meshtx.rpc.connect import Connector
 from meshtx.wire.address import Address
 from meshtx.wire.transport_header import TransportHeader, encode_header
-from tests.garbage import watch_garbage
+from tests.garbage import living, watch_garbage
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.proxy.mesh import CA, CLIENT, PATIENCE, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase, reactor
 from tests.proxy.peers import LINKERD, dial, hello, serve
@@ -274,26 +273,22 @@ class GarbageTests(MeshCase):
     async def test_what_found_out_about_a_connection_goes_before_it(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
         watch_garbage(self)
-        others = self.there(OF_THE_BEGINNING)
+        others = living(OF_THE_BEGINNING)
         await self.one_shot(app)
-        self.assertEqual(self.there(OF_THE_BEGINNING, others), {})
+        self.assertEqual(living(OF_THE_BEGINNING, others), {})
 
     async def test_what_a_connection_over_a_leg_keeps(self) -> None:
         app = self.application()
         watch_garbage(self)
-        others = self.there(ON_A_LEG)
+        others = living(ON_A_LEG)
         talker = await self.connect(self.pair(app, self.client, self.server), Talker(BINARY))
         await talker.has(len(BINARY))
-        self.assertEqual(self.there(ON_A_LEG, others), {})
+        self.assertEqual(living(ON_A_LEG, others), {})
 
     async def test_a_leg_keeps_nothing_that_is_for_one_connection(self) -> None:
         app = self.application(lambda: Talker(ANSWER))
         watch_garbage(self)
-        others = self.there((FlowHandle, Work))
+        others = living((FlowHandle, Work))
         await self.over_a_leg(app)
-        kinds = Counter(type(each) for each in self.there((FlowHandle, Work), others).values())
+        kinds = Counter(type(each) for each in living((FlowHandle, Work), others).values())
         self.assertEqual(kinds, {FlowHandle: 2, Work: 2})  # one in each proxy
-
-    def there(self, kinds: tuple[type, ...], others: Collection[int] = ()) -> dict[int, object]:
-        """Return what there is of these, by identity, but for others that were there before."""
-        return {id(each): each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in others}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import weakref
 
@@ -11,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from meshtx.observe.flow import Mtls
 from meshtx.proxy.ends import End, Live
 from meshtx.wire.leg_frames import Open, Refuse, Retire, encode
+from tests.garbage import hold_collector, living
 from tests.net.certificates import VOTING, WEB, make_leaf
 from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
 from tests.proxy.peers import dial
@@ -175,13 +175,11 @@ class LegTests(MeshCase):
     async def test_finished_connections_leave_memory_without_the_collector(self) -> None:
         app = self.application()
         address = self.pair(app, self.client, self.server)
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
-        others = [each for each in gc.get_objects() if isinstance(each, End)]  # whatever other tests hold on to
+        hold_collector(self)
+        others = living(End)
         talker = await self.connect(address, Talker(BINARY))
         await talker.has(len(BINARY))
-        ends = [weakref.ref(each) for each in gc.get_objects() if isinstance(each, End) and each not in others]
+        ends = [*map(weakref.ref, living(End, others).values())]
         self.assertEqual(len(ends), 4)
         talker.transport.loseConnection()
         await self.over()

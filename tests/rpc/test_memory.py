@@ -16,7 +16,7 @@ from meshtx.rpc.client import RpcClient
 from meshtx.rpc.client_call import ClientCall
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer, ServerConnection
 from meshtx.rpc.status import RpcError, Status
-from tests.garbage import watch_garbage
+from tests.garbage import hold_collector, living, watch_garbage
 from tests.rpc.support import ECHO, Listening, message
 
 OF_A_CONNECTION = (Call, H2Connection, ServerConnection)
@@ -90,9 +90,10 @@ class GarbageTests(Listening):
     def test_a_call_that_nobody_has_answered_in_time(self) -> None:
         clock = Clock()
         client = RpcClient(clock, authority="test")
-        watch_garbage(self)
+        hold_collector(self)
+        others = living(ClientCall)
         answer = client.call(ECHO, message(b"hi"), 60)
         answer.addErrback(lambda failure: failure.trap(RpcError))
         clock.advance(60)
         del answer
-        self.assertEqual([each for each in gc.get_objects() if isinstance(each, ClientCall)], [])
+        self.assertEqual(living(ClientCall, others), {})
