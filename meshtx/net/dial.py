@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from meshtx.errors import PeerError
 from meshtx.net.deadline import call_off
 from meshtx.net.poller import FdSet
-from meshtx.net.quick import QuickClient
+from meshtx.net.quick_ends import QuickClient
 from meshtx.net.sockets import SocketOptions, retransmits
 from meshtx.net.transports import Client
 from meshtx.wire.address import Address

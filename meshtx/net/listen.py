@@ -18,7 +18,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import implementer
 
 from meshtx.net.poller import FdSet
-from meshtx.net.quick import QuickServer
+from meshtx.net.quick_ends import QuickServer
 from meshtx.net.sockets import SocketOptions, prepared
 from meshtx.net.transports import Server
 from meshtx.wire.address import Address

@@ -29,7 +29,7 @@ from zope.interface import implementer
 
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.poller import Poller
-from meshtx.net.quick import QuickServer
+from meshtx.net.quick_ends import QuickServer
 from meshtx.net.records import Close, PublicRecords, RecordLayer
 from meshtx.net.socket_records import SocketRecords
 from meshtx.net.sockets import SocketOptions, arm
