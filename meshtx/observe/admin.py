@@ -38,6 +38,11 @@ IDLE_TIMEOUT = 30.0
 MAX_CONNECTIONS = 64
 """At once; one more, and the one that was silent longest is cut off."""
 
+MAX_LENGTH = 64
+"""Bytes of the field that says how long a body is."""
+
+_LENGTH = b"content-length:"
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -65,6 +70,14 @@ class SeatedChannel(HTTPChannel):
             self._seat.busy()
             self._seat.idle()  # from now on
         super().dataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """Refuse a length of more digits than a length has: Python may raise at it, which is a trace in the log."""
+        if len(line) > MAX_LENGTH and line[: len(_LENGTH)].lower() == _LENGTH:
+            self.transport.write(_BAD_REQUEST)
+            self.loseConnection()
+            return False
+        return super().headerReceived(line)
 
     def working(self) -> None:
         """Keep the place until the peer speaks again: what it asked for takes its time."""

@@ -155,6 +155,11 @@ class AdminSiteTests(SynchronousTestCase):
         self.assertEqual(self.ask("GET /live", f"Content-Length: {MAX_BODY + 1}"), (413, ""))
         self.assertEqual(self.ask("GET /live", "Transfer-Encoding: chunked"), (413, ""))
 
+    def test_a_length_of_thousands_of_digits_is_a_bad_request_and_no_trace_in_the_log(self) -> None:
+        for field in ("Content-Length: " + "0" * 5000, "CONTENT-length:\r\n " + "9" * 5000):
+            for headers in ((field,), (field, "A: b")):
+                self.assertEqual(self.ask("GET /live", *headers), (400, ""))
+
     def test_what_follows_a_refused_body_is_not_answered(self) -> None:
         transport = self.connect()
         self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
