@@ -92,6 +92,21 @@ class SeatedChannel(HTTPChannel):
         self._transferDecoder = None  # of a body that did not come whole: it leads back here
 
 
+class _AdminChannel(SeatedChannel):
+    """One that answers a request at a time: who sends the next one before the answer is told to come again.
+
+    All that came in one read would be answered in one turn of the reactor, thousands of requests in seconds, and the
+    answers be held for whoever does not read them.
+    """
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        """Say whether another request may come; what has come already is dropped."""
+        if self.length == 0 and not self.clearLineBuffer():
+            return super().checkPersistence(request, version)
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+
 class AdminSite(HTTPFactory):
     """Serves these pages; takes connections by `buildProtocol`, from a listener or behind TLS alike.
 
@@ -100,7 +115,7 @@ class AdminSite(HTTPFactory):
     :param shutdown: ends the program; without it there is no ``/shutdown``.
     """
 
-    protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
+    protocol = _AdminChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
     noisy = False
     failures = Logger()
 

@@ -167,8 +167,19 @@ class AdminSiteTests(SynchronousTestCase):
 
     def test_one_connection_serves_many_requests(self) -> None:
         transport = self.connect()
-        self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        for _ in range(3):
+            self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(transport.value().count(b"200 OK"), 3)
+        self.assertFalse(transport.disconnecting)
+
+    def test_of_many_that_come_together_one_is_answered(self) -> None:
+        """Else thousands would be, in one turn of the reactor, and their answers be held."""
+        for first in (b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /live HTTP/1.1\r\nContent-Length: 1\r\n\r\nx"):
+            transport = self.connect()
+            self.channel.dataReceived(first + b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+            self.assertEqual(transport.value().count(b"200 OK"), 1)
+            self.assertIn(b"Connection: close", transport.value())
+            self.assertTrue(transport.disconnecting)
 
     def test_an_idle_connection_is_closed_and_nothing_else_is_timed(self) -> None:
         transport = self.connect()
