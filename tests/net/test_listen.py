@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
-from meshtx.net import quick, sockets, transports
+from meshtx.net import quick_ends, sockets, transports
 from meshtx.net.listen import WINDOW, Port, listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
@@ -128,7 +128,7 @@ class ListenTests(TestCase):
             arm(sock, options)
 
         self.patch(transports, "arm", arm_the_second)
-        for module in (transports, quick):
+        for module in (transports, quick_ends):
             self.patch(module, "INHERITED", False)
         port = self.listen("127.0.0.1:0").getHost().port
         clients = [await deferToThread(socket.create_connection, ("127.0.0.1", port)) for _ in range(2)]

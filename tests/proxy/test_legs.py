@@ -187,7 +187,7 @@ class EndTests(LegsCase):
         nobody = self.nobody()
         self.client.parts.dialler.dial = lambda _address, protocol: dialled(nobody, protocol)  # type: ignore[method-assign]
         leg.below.abortConnection()
-        talker = await self.connect(self.address, Talker(BINARY))
+        talker = await self.connect(self.address)
         self.assertEqual(await talker.lost, "reset")
         self.assertEqual((await self.client.refusal())[0], "connect_failed")
         self.assertEqual(len(self.app.connections), 1)

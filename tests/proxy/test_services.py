@@ -191,13 +191,15 @@ class ElsewhereTests(ServiceCase):
         [wire] = self.wires
         wire.transport.pauseProducing()  # nobody answers on it any more
         self.ready(self.meshed(app.address, via), self.endpoint(other))
-        talker = await self.connect(self.address, Talker(BINARY))
+        talker = await self.connect(self.address)
         while not self.client.count("meshtx_legs_reused_total"):
             await self.turn()
         self.cut()
+        while self.client.count("meshtx_legs_replayed_total") < 2:  # a new leg to the same is tried first
+            await self.turn()
+        talker.transport.write(BINARY)
         self.assertEqual(await talker.has(len(BINARY)), BINARY)
         self.assertEqual((app.got, other.got), (BINARY, BINARY))
-        self.assertEqual(self.client.count("meshtx_legs_replayed_total"), 2)
 
     async def test_who_failed_is_left_alone_by_the_next_connection(self) -> None:
         app = self.application()
