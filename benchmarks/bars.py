@@ -67,13 +67,16 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Most:
-    """A figure of ours is at most so much."""
+    """A figure of ours is at most so much.
+
+    :param most: nothing: the figure is only shown.
+    """
 
     number: int
     what: str
     pair: str
     figure: str
-    most: float
+    most: float | None
 
     def judge(self, record: Record) -> str | None:
         """See `IBar`."""
@@ -129,8 +132,10 @@ BARS: tuple[IBar, ...] = (
     Ratio(3, "CPU of bulk up, the floor", "bare", "bulk_up_cpu_s_per_gib", None, CARRYING),
     Most(4, "MiB of a proxy at start, opaque", "meshtx", "base_mib", 50),
     Most(4, "MiB of a proxy at start, HTTP observed", "meshtx-http", "base_mib", 50),
+    Most(4, "MiB of a proxy at start, the floor", "bare", "base_mib", None),
     Most(4, "KiB an idle connection, opaque", "meshtx", "idle_kib", 40),
     Most(4, "KiB an idle connection, HTTP observed", "meshtx-http", "idle_kib", 40),
+    Most(4, "KiB an idle connection, the floor", "bare", "idle_kib", None),
     Flat(4, "memory under churn", "rss_mib", 1.03),
     Flat(4, "descriptors under churn", "descriptors", 1.1),
     # As many as there are open connections at the moment: 25 to 50 a descriptor.
