@@ -19,7 +19,7 @@ KINDS = {
     "long": "hellos of 16 KiB and more, and in many records: mutual TLS up to the bound, the application's beyond",
     "foreign": "hellos of all forms, for others: the application sees the same bytes",
     "broken": "broken hellos, cut anywhere: the application sees the same bytes",
-    "broken off": "hellos that their clients broke off: closed",
+    "broken off": "hellos that their clients broke off: ended",
     "begun": "hellos that were begun only: closed at the deadline",
     "silent": "a silent connection: the application's after the deadline",
 }
@@ -44,13 +44,13 @@ def hellos() -> list[Bar]:
         street.town.remove()
     for line in (line for result in found.values() for line in result.wrong[:5]):
         print(line)
-    begun = found["begun"].tried
+    undecided = found["begun"].tried + found["broken off"].tried
     return [
         *(
             Bar(f"{result.tried - len(result.wrong)} of {result.tried} {KINDS[kind]}", not result.wrong)
             for kind, result in found.items()
         ),
-        Bar(f"refused as undecided: {counted:g}, as many as were begun only: {begun}", counted == begun),
+        Bar(f"refused as undecided: {counted:g}, as many as were begun only: {undecided}", counted == undecided),
         Bar(f"lines of the proxy's log that complain: {len(complaints)}", not complaints),
         unhurt(calm, beside),
     ]
