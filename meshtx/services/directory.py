@@ -38,7 +38,6 @@ from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.credentials import credentials_source
 from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.handshakes import FailedHandshakes
-from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 
 GRACE = 1.0
@@ -57,13 +56,11 @@ def makeService(options: ConfigOptions[DirectoryConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
 
-    reactor.callWhenRunning(outlive_hang_ups, reactor)
-
     def make_it() -> DirectoryProgram:
         raise_descriptor_limit(MAX_SESSIONS + _SPARE_DESCRIPTORS)
         return make(reactor, options.config, os.environ)
 
-    return or_end(DirectoryConfig.program, make_it)
+    return or_end(DirectoryConfig.program, reactor, make_it)
 
 
 def make(reactor: Any, config: DirectoryConfig, environ: Mapping[str, str]) -> DirectoryProgram:

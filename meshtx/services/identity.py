@@ -34,7 +34,6 @@ from meshtx.rpc.health import Health
 from meshtx.rpc.methods import CERTIFY
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
-from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.services.validation import make_validation
 from meshtx.watch import Followed, Reload
@@ -57,8 +56,7 @@ def makeService(options: ConfigOptions[IdentityConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
 
-    reactor.callWhenRunning(outlive_hang_ups, reactor)
-    return or_end(PROGRAM, lambda: make(reactor, options.config))
+    return or_end(PROGRAM, reactor, lambda: make(reactor, options.config))
 
 
 def make(reactor: Any, config: IdentityConfig) -> IdentityService:

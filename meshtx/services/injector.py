@@ -37,7 +37,6 @@ from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.metrics import Metrics
-from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 
 Options = options_class(InjectorConfig)
@@ -47,8 +46,7 @@ def makeService(options: ConfigOptions[InjectorConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
 
-    reactor.callWhenRunning(outlive_hang_ups, reactor)
-    return or_end(InjectorConfig.program, lambda: make(reactor, options.config, os.environ))
+    return or_end(InjectorConfig.program, reactor, lambda: make(reactor, options.config, os.environ))
 
 
 def make(reactor: Any, config: InjectorConfig, environ: Mapping[str, str]) -> InjectorProgram:

@@ -26,6 +26,7 @@ from meshtx.config_options import WRONG
 from meshtx.errors import ConfigError, MeshtxError, said_by_system
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, set_mark
+from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.wire.address import Address
 
 T = TypeVar("T")
@@ -132,8 +133,12 @@ def check_mark(mark: int | None) -> None:
         ) from error
 
 
-def or_end(program: str, make: Callable[[], T]) -> T:
-    """Return what is made; what the user can mend ends the program with one sentence."""
+def or_end(program: str, reactor: Any, make: Callable[[], T]) -> T:
+    """Return what is made, and outlive hang-ups with it; what the user can mend ends the program with one sentence.
+
+    :param reactor: that of the program. (Any: a reactor has no one type.)
+    """
+    reactor.callWhenRunning(outlive_hang_ups, reactor)
     try:
         return make()
     except ConfigError as error:

@@ -51,7 +51,6 @@ from meshtx.services.credentials import credentials_source
 from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
-from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import Listener, Listeners, check_free, check_mark, or_end
 from meshtx.watch import Followed
 from meshtx.wire.address import Address
@@ -76,10 +75,9 @@ def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
         for listener in service.listeners.wanted:
             check_free(listener.key, listener.address)
         reactor.callWhenRunning(spare_collections)
-        reactor.callWhenRunning(outlive_hang_ups, reactor)
         return service
 
-    return or_end(ProxyConfig.program, make)
+    return or_end(ProxyConfig.program, reactor, make)
 
 
 class ProxyService(MultiService):

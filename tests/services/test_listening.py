@@ -6,11 +6,13 @@ import sys
 
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import TestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.net.sockets import SocketOptions
 from meshtx.services import listening
+from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, check_mark, or_end
 from meshtx.wire.address import Address
 
@@ -18,6 +20,7 @@ from meshtx.wire.address import Address
 class ListenersTests(TestCase):
     def setUp(self) -> None:
         self.said = io.StringIO()
+        self.reactor = MemoryReactor()
         self.patch(sys, "__stderr__", self.said)
 
     def occupied(self) -> Address:
@@ -87,16 +90,17 @@ class ListenersTests(TestCase):
         def fail(error: Exception) -> None:
             raise error
 
-        self.assertEqual(or_end("program", lambda: "made"), "made")
+        self.assertEqual(or_end("program", self.reactor, lambda: "made"), "made")
+        self.assertEqual(self.reactor.whenRunningHooks, [(outlive_hang_ups, (self.reactor,), {})])
         for error, status in ((ConfigError("a", "is wrong", "mend it"), WRONG), (CredentialsError("expired"), FAILED)):
             with self.assertRaises(SystemExit) as ended:
-                or_end("program", lambda error=error: fail(error))
+                or_end("program", self.reactor, lambda error=error: fail(error))
             self.assertEqual(ended.exception.code, status)
         self.assertEqual(self.said.getvalue(), "program: a: is wrong; mend it\nprogram: expired\n")
         with self.assertRaises(ZeroDivisionError):
-            or_end("program", lambda: 1 // 0)
+            or_end("program", self.reactor, lambda: 1 // 0)
 
     def test_without_a_standard_error_the_status_has_to_do(self) -> None:
         self.patch(sys, "__stderr__", None)
         with self.assertRaises(SystemExit):
-            or_end("program", lambda: check_free("listen", self.occupied()))
+            or_end("program", self.reactor, lambda: check_free("listen", self.occupied()))
