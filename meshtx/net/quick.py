@@ -187,9 +187,6 @@ class QuickTransport(ResetUnlessWhole):
                 self._channel = self._last = None
                 protocol.connectionLost(reason)
 
-    def _look_later(self) -> None:
-        """Do nothing: the poller tells of a loss."""
-
     def _close(self, whole: bool) -> None:
         if whole:
             disarm(self.socket)

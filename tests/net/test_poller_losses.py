@@ -65,6 +65,15 @@ class LossTests(PollerCase):
             self.poller.doRead()
         self.assertEqual((half.log, self.poller.removeAll()), (["read", "asked"], []))
 
+    def test_an_event_that_tells_an_end_asks_for_no_loss_too(self) -> None:
+        half = self.descriptor(HalfCloseable)
+        half.reads = lambda: self.poller.await_loss(half)
+        half.broken = lambda: half.log.append("asked")
+        half.sock.shutdown(socket.SHUT_WR)
+        half.other.shutdown(socket.SHUT_WR)
+        self.poller.doRead()
+        self.assertEqual(half.log, ["read"])
+
     def test_an_end_of_what_is_written_is_the_whole(self) -> None:
         half = self.descriptor(HalfCloseable)
         self.poller.addWriter(half)
