@@ -49,6 +49,8 @@ UNUSED = 600.0
 SWEEP = 60.0
 """Seconds between two looks for such answers."""
 
+_UNKNOWN = Ranges()  # one for all: what is found out by these is kept with them
+
 TIMEOUT = 10.0
 """Seconds for the answer to one question: longer than a connection waits, for the next one may want it too."""
 
@@ -133,7 +135,7 @@ class RemoteDirectory(MultiService):
     @property
     def ranges(self) -> Ranges:
         """What the service says of nodes, pods and balancers."""
-        return self._facts.ranges if self._facts is not None else Ranges()
+        return self._facts.ranges if self._facts is not None else _UNKNOWN
 
     def find(self, destination: Address) -> Deferred[Target]:
         """Return a Deferred of the target behind an address.
