@@ -129,11 +129,13 @@ class TestMutants(SynchronousTestCase):
         killed, alive = self.folder / "killed.patch", self.folder / "alive.patch"
         killed.write_text(patch("    return 43"))
         alive.write_text(patch("    return 43", "check.T.test_nothing"))
-        for patches, status, last in (([killed], 0, "1 killed, 0 not"), ([killed, alive], 1, "1 killed, 1 not")):
+        for patches, status, last in (([killed], 0, "1 killed, 0 not"), ([alive, killed], 1, "1 killed, 1 not")):
             out = io.StringIO()
             with redirect_stdout(out):
                 self.assertEqual(main([str(path) for path in patches], self.root), status)
-            self.assertEqual(out.getvalue().splitlines()[-1], last)
+            lines = out.getvalue().splitlines()
+            self.assertEqual(lines[-1], last)
+        self.assertTrue(lines[-3].startswith("alive "), "what is to be mended is read last")
 
     def test_tests_that_fail_anyway_prove_nothing(self) -> None:
         path = self.folder / "one.patch"

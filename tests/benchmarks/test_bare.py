@@ -9,9 +9,10 @@ from threading import Condition, Thread
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.bars import BARS, Most, Ratio
-from benchmarks.peers.bare import ACCEPT, DATA, FIN, HEAD, OPEN, App, Half, Leg, Sealed
+from benchmarks.peers.bare import ACCEPT, DATA, FIN, HEAD, OPEN, SIZE, App, Half, Leg, Sealed
 from benchmarks.peers.roster import FLOOR
 from meshtx.net.contexts import Contexts
+from meshtx.net.records import RECORD
 from meshtx.pki.name import Name
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 
@@ -219,7 +220,9 @@ class TestLegs(Case):
         for each in (leg, plain):
             select.select([each], [], [], LONG)
         self.assertEqual(leg.recv_into(memoryview(bytearray(9)), 0, 0), 0)
-        self.until(lambda: not self.inbound.ends)
+        self.assertEqual(self.inbound.ends, {})
+        self.connect(self.outbound).sendall(b"x")
+        self.assertEqual(self.accept().recv(99), b"x")  # it goes on
 
     def test_a_server_that_is_somebody_else_gets_nothing(self) -> None:
         self.outbound.peer = WEB
@@ -227,6 +230,20 @@ class TestLegs(Case):
         client.sendall(b"x")
         self.assertEqual(client.recv(99), b"")
         self.assertEqual(len(self.inbound.ends), 0)
+
+
+class TestSealed(SynchronousTestCase):
+    def test_whole_records_are_received_at_once(self) -> None:
+        ends = socket.socketpair()
+        made: list[Sealed] = []
+        server = Thread(target=lambda: made.append(Sealed(ends[1], SERVER.server())), daemon=True)
+        server.start()
+        client = Sealed(ends[0], CLIENT.client(VOTING))
+        server.join(LONG)
+        client.sendall(memoryview(bytes(3 * RECORD + 1)))
+        self.assertEqual(made[0].recv_into(memoryview(bytearray(SIZE)), 0, 0), 3 * RECORD + 1)
+        for each in ends:
+            each.close()
 
 
 class TestFloor(SynchronousTestCase):

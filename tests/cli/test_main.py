@@ -44,6 +44,13 @@ def leaves(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tupl
         yield path, command
 
 
+def parameters() -> Iterator[tuple[str, click.Command, click.Parameter]]:
+    """Return what each command takes, behind the words that name it."""
+    for path, command in leaves(main.meshtx, ("meshtx",)):
+        for parameter in command.params:
+            yield " ".join((*path, parameter.opts[0])), command, parameter
+
+
 class Case(SynchronousTestCase):
     def run_line(self, *arguments: str) -> tuple[int, str, str]:
         """Return exit status, standard output and standard error."""
@@ -62,10 +69,9 @@ class Case(SynchronousTestCase):
 class HelpTests(Case):
     def test_an_option_is_told_in_words_for_users(self) -> None:
         odd = [
-            f"{' '.join(path)} {option.opts[0]} {shown}"
-            for path, command in leaves(main.meshtx, ("meshtx",))
-            for option in command.params
-            if (shown := option.make_metavar(click.Context(command))).startswith("_")
+            f"{where} {shown}"
+            for where, command, parameter in parameters()
+            if (shown := parameter.make_metavar(click.Context(command))).startswith("_")
         ]
         self.assertEqual(odd, [])
 
@@ -73,9 +79,8 @@ class HelpTests(Case):
 class PathTests(Case):
     def test_every_path_is_of_the_kind_that_refuses_an_empty_one(self) -> None:
         others = [
-            f"{' '.join(path)} {parameter.name}"
-            for path, command in leaves(main.meshtx, ("meshtx",))
-            for parameter in command.params
+            where
+            for where, _, parameter in parameters()
             if isinstance(parameter.type, click.Path) and not isinstance(parameter.type, PathType)
         ]
         self.assertEqual(others, [])
