@@ -138,7 +138,7 @@ BARS: tuple[IBar, ...] = (
     Most(4, "KiB an idle connection, the floor", "bare", "idle_kib", None),
     Flat(4, "memory under churn", "rss_mib", 1.03),
     Flat(4, "descriptors under churn", "descriptors", 1.1),
-    # As many as there are open connections at the moment: 25 to 50 a descriptor.
+    # An idle leg has its own, and there are now more of them and now fewer.
     Flat(4, "objects of Python under churn, a descriptor", "objects", 1.05, per="descriptors"),
     Ratio(5, "added latency p50 at half of the own maximum", "meshtx", "half_p50_us", 2, CARRYING),
     Ratio(5, "added latency p99 at half of the own maximum", "meshtx", "half_p99_us", 2, CARRYING),

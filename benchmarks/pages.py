@@ -53,7 +53,11 @@ def long(record: Record) -> str:
         parts += ["As work grows (in brackets: times `little`):", table.markdown(table.SCALE.cells(record.scale))]
     if record.churn.values:
         grown = table.markdown(table.churn_cells(record.churn))
-        parts += ["Under churn, from the second fifth of the time to the last:", grown, f"![churn]({PLOT.name})"]
+        parts += [
+            "At rest between spells of churn, the least of the second fifth of the time and of the last:",
+            grown,
+            f"![churn]({PLOT.name})",
+        ]
     return "\n\n".join([*parts, "```text\n" + "\n".join(judged(record)) + "\n```"])
 
 

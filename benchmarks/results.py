@@ -51,7 +51,7 @@ class Results:
     def growth(self, pair: str, figure: str, per: str = "") -> tuple[float, float] | None:
         """Return what a series that grew with time was at first, its start left out, and at last.
 
-        Both are medians of a fifth of it, so that a look at a bad moment does not count.
+        Both are the least of a fifth of it: what has been left behind is in each look, and what comes and goes is not.
 
         :param per: another figure, of which there must be as many; what is followed is how many times that it is.
         """
@@ -61,4 +61,4 @@ class Results:
         fifth = len(found) // 5
         if not fifth:
             return None
-        return statistics.median(found[fifth : 2 * fifth]), statistics.median(found[-fifth:])
+        return min(found[fifth : 2 * fifth]), min(found[-fifth:])

@@ -86,8 +86,8 @@ class TestResults(SynchronousTestCase):
         )
 
     def test_growth_leaves_the_start_out(self) -> None:
-        values: list[float] = [0, 1, 50, 51, 60, 61, 70, 71, 80, 81]
-        self.assertEqual(results(a={"rss": values}).growth("a", "rss"), (50.5, 80.5))
+        values: list[float] = [0, 1, 51, 50, 60, 61, 70, 71, 80, 81]
+        self.assertEqual(results(a={"rss": values}).growth("a", "rss"), (50, 80))
 
 
 class TestBars(SynchronousTestCase):
