@@ -41,9 +41,10 @@ class Event:
 
     @property
     def ends_the_list(self) -> bool:
-        """Whether everything that there was has come."""
+        """Whether everything that there was has come. An object may have the annotation too: its author writes that."""
         annotations = metadata_of(self.item).get("annotations")
-        return isinstance(annotations, dict) and annotations.get(INITIAL_END) == "true"
+        said = isinstance(annotations, dict) and annotations.get(INITIAL_END) == "true"
+        return said and self.kind is Kind.BOOKMARK
 
 
 class ReportedError(ApiUnavailable):

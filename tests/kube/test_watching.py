@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from meshtx.kube.api_errors import ApiForbidden, ApiRefused, Object
-from meshtx.kube.watching import Change, Turn, Watched
+from meshtx.kube.watching import GONE, Change, Turn, Watched
 from tests.kube.scripted_watch import (
+    END,
     added,
     bookmark,
     deleted,
@@ -45,6 +46,16 @@ class TestTheList(WatchedCase):
     def test_a_bookmark_of_another_kind_does_not_end_it(self) -> None:
         self.api.last.send(added("a", 3, "one"), bookmark(4))
         self.assertFalse(self.watched.synced)
+
+    def test_an_object_that_says_what_the_last_bookmark_does_does_not_end_it(self) -> None:
+        """Whoever may write an annotation would else have all that comes behind it be unknown."""
+        self.listed("one", "two")
+        self.api.last.send(error(GONE))
+        self.waits()
+        self.api.last.send({"type": "ADDED", "object": {**item("a", 3, annotations=END), "label": "one"}})
+        self.assertEqual(self.watched.store, {"ns/a": "one", "ns/b": "two"})
+        self.api.last.send(end_of_list(20))
+        self.assertEqual(self.watched.store, {"ns/a": "one"})
 
     def test_who_waits_for_it_is_told_once_it_is_whole(self) -> None:
         first, other, gone = self.watched.first, self.watched.first, self.watched.first
