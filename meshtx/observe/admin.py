@@ -53,7 +53,11 @@ class HasPlaces(Protocol):
 
 
 class SeatedChannel(HTTPChannel):
-    """A connection that has one of its site's places."""
+    """A connection that has one of its site's places, and whose requests come one after another.
+
+    Who sends the next one before the answer is cut off behind that: all that came in one read would be answered in one
+    turn of the reactor, thousands of requests in seconds, and the answers be held for whoever does not read them.
+    """
 
     site: HasPlaces
     transport: ITCPTransport
@@ -79,6 +83,13 @@ class SeatedChannel(HTTPChannel):
             return False
         return super().headerReceived(line)
 
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Take the next request, once one is answered; what has come by then is dropped, with all behind it."""
+        if self.clearLineBuffer() or extra:
+            self.persistent = False
+            self.loseConnection()
+        super().setLineMode()
+
     def working(self) -> None:
         """Keep the place until the peer speaks again: what it asked for takes its time."""
         if self._seat is not None:
@@ -92,21 +103,6 @@ class SeatedChannel(HTTPChannel):
         self._transferDecoder = None  # of a body that did not come whole: it leads back here
 
 
-class _AdminChannel(SeatedChannel):
-    """One that answers a request at a time: who sends the next one before the answer is told to come again.
-
-    All that came in one read would be answered in one turn of the reactor, thousands of requests in seconds, and the
-    answers be held for whoever does not read them.
-    """
-
-    def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Say whether another request may come; what has come already is dropped."""
-        if self.length == 0 and not self.clearLineBuffer():
-            return super().checkPersistence(request, version)
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return False
-
-
 class AdminSite(HTTPFactory):
     """Serves these pages; takes connections by `buildProtocol`, from a listener or behind TLS alike.
 
@@ -115,7 +111,7 @@ class AdminSite(HTTPFactory):
     :param shutdown: ends the program; without it there is no ``/shutdown``.
     """
 
-    protocol = _AdminChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
+    protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
     noisy = False
     failures = Logger()
 

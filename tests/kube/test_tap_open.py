@@ -286,6 +286,11 @@ class SiteTests(SynchronousTestCase):
         (seat,) = self.site.connections.seats
         self.assertNotIn(seat, self.site.connections.idle)
 
+    def test_of_many_requests_that_come_together_one_is_answered(self) -> None:
+        self.front.known = None
+        self.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        self.assertEqual((self.answered, self.transport.disconnecting), ([401], True))
+
     def test_stopped_the_site_ends_its_taps(self) -> None:
         self.request(WEB.path)
         self.site.stop()

@@ -80,10 +80,13 @@ class SiteCase(SynchronousTestCase):
     def ask(self, path: str, body: bytes = BODY, method: str = "POST", **headers: str) -> Transport:
         """Send a request on a new connection."""
         transport = self.connect()
+        self.send(transport, path, body, method, **headers)
+        return transport
+
+    def send(self, transport: Transport, path: str, body: bytes = BODY, method: str = "POST", **headers: str) -> None:
         lines = {"Host": "x", "Content_Length": str(len(body)), **headers}
         head = "".join(f"{name.replace('_', '-')}: {text}\r\n" for name, text in lines.items() if text)
         transport.channel.dataReceived(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
-        return transport
 
     def status(self, transport: Transport) -> int:
         return int(transport.value().split()[1])
@@ -172,6 +175,21 @@ class BoundTests(SiteCase):
         self.patch(self.site.connections, "_limit", 2)
         first, second, third = (self.connect() for _ in range(3))
         self.assertEqual([each.aborted for each in (first, second, third)], [True, False, False])
+
+    def test_one_connection_may_ask_again_and_again(self) -> None:
+        transport = self.connect()
+        for _ in range(3):
+            self.send(transport, "/pods")
+        self.assertEqual((transport.value().count(b"200 OK"), transport.disconnecting), (3, False))
+
+    def test_of_many_questions_that_come_together_one_is_answered(self) -> None:
+        """Else thousands would be, in one turn of the reactor, and their answers be held."""
+        together, before = self.ask("/pods", BODY * 2, Content_Length=str(len(BODY))), self.ask("/later")
+        self.send(before, "/pods")
+        self.waiting[0].callback(b"{}")
+        for transport in (together, before):
+            self.send(transport, "/pods")
+            self.assertEqual((transport.value().count(b"200 OK"), transport.disconnecting), (1, True))
 
     def test_a_silent_connection_ends(self) -> None:
         transport = self.connect()
