@@ -11,7 +11,6 @@ skipped or refused says why in words for its author. An injected pod is never in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -176,8 +175,9 @@ def _problem(pod: Json, namespace: str, values: Values) -> str | None:
 
 
 def _injected(pod: Json, values: Values, settings: Settings) -> Json:
-    pod = deepcopy(pod)
-    spec = pod.setdefault("spec", {})
+    """Return the pod with its proxy. What stays the same they have in common: a copy of all of it may be large."""
+    pod = dict(pod)
+    spec = _part(pod, "spec")
     native = _native(values, settings)
     init, proxy = init_container(values, settings), proxy_container(values, settings, native=native)
     _mark(pod, values, settings)
@@ -225,10 +225,9 @@ def _keep_default_container(pod: Json) -> None:
 
 
 def _part(thing: Json, key: str) -> Json:
-    """Return a part of an object, made where it is missing or null."""
-    if not thing.get(key):
-        thing[key] = {}
-    return thing[key]
+    """Return a part of an object that may be changed: a copy in its place, made where it is missing or null."""
+    part = thing[key] = dict(thing.get(key) or {})
+    return part
 
 
 def _containers(pod: Json) -> Iterator[Json]:

@@ -80,6 +80,11 @@ class NativeTests(Case):
             },
         )
 
+    def test_what_stays_the_same_is_not_copied(self) -> None:
+        """A million tolerations are 3 MB as they are written, and their copy would be the end of an injector."""
+        pod = a_pod(tolerations=[{}])
+        self.assertIs(self.inject(pod)["spec"]["tolerations"], pod["spec"]["tolerations"])
+
     def test_a_pod_with_nulls_where_parts_could_be(self) -> None:
         pod = {
             "metadata": {"labels": None, "annotations": None},
