@@ -1,11 +1,12 @@
 """The webhook's HTTP side: bounded bodies in, answers out, each path a function.
 
-    200  the review's answer          413  more than `MAX_BODY`
-    400  no review                    503  too much is being received already
+    200  the review's answer          413  more than `MAX_BODY`, or too much once it is read
+    400  no review                    503  too much is held already
     500  trouble of ours              404, 405
 
 Anything but 200 is no answer to the API server: its failurePolicy decides then. Bodies are kept in memory, for the
-program's root is read-only; one client may have at most `MAX_BODY` of it, all together `MAX_HELD`.
+program's root is read-only; one client may have at most `MAX_BODY` of it, and all together `MAX_HELD`, with what is
+read from bodies until it is answered (`read_size`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from io import BytesIO
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -33,7 +35,9 @@ from meshtx.rpc.connections import Connections
 MAX_BODY = 10 * 1024 * 1024
 """Bytes; etcd takes objects of 1.5 MB, and a review may have two of them, and more text around."""
 MAX_HELD = 64 * 1024 * 1024
-"""Bytes of all bodies that are being received."""
+"""Bytes of all bodies that are here, and of what is read from them: a quarter of what the program may have."""
+OBJECT, VALUE, CHARACTER = 160, 80, 4
+"""Bytes that each takes at most once it is read, with its part of what it is in: ``{},`` is 3 bytes, and then 73."""
 MAX_CONNECTIONS = 256
 """At once; one more, and the one that was silent longest is cut off."""
 IDLE = 120.0
@@ -135,13 +139,15 @@ class _Request(Request):
     def handleContentChunk(self, data: bytes) -> None:
         if self._ended:
             return
-        self._size += len(data)
-        self._site.held += len(data)
+        self._hold(len(data))
         if self._check(self._size):
             super().handleContentChunk(data)
 
     def process(self) -> None:
         self._site.receiving.pop(self, None)
+        if not self._ended:
+            self._hold(read_size(cast("BytesIO", self.content).getvalue()))
+            self._check(0)
         if self._ended:
             return
         if self._site.closing:
@@ -153,11 +159,15 @@ class _Request(Request):
         self.responseHeaders.removeHeader(b"Server")
         super().write(data)
 
+    def _hold(self, size: int) -> None:
+        self._size += size
+        self._site.held += size
+
     def _check(self, size: int) -> bool:
         """Say whether a body of this size may go on; refuse it if not."""
-        if size > MAX_BODY:
+        if size > MAX_BODY or self._size > MAX_HELD:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        elif self._site.held > MAX_HELD:
+        while self._site.held > MAX_HELD and not self._ended:
             self._make_room()
         return not self._ended
 
@@ -170,20 +180,30 @@ class _Request(Request):
             oldest._cut_off()
 
     def _cut_off(self) -> None:
-        self._ended = True
-        self._release(None)
+        self._end()
         cast("SeatedChannel", self.channel).transport.abortConnection()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        self._ended = True
+        self._end()
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         self.channel.write(head.encode("ascii"))
         self.channel.loseConnection()
+
+    def _end(self) -> None:
+        """Hold nothing of it from now on; whoever sent it may keep the connection for a while."""
+        self._ended = True
+        self._release(None)
+        self.content = BytesIO()
 
     def _release(self, _: object) -> None:
         self._site.receiving.pop(self, None)
         self._site.held -= self._size
         self._size = 0
+
+
+def read_size(body: bytes) -> int:
+    """Return the bytes that a JSON text takes at most once it is read, without reading it."""
+    return OBJECT * body.count(b"{") + VALUE * (body.count(b"[") + body.count(b",")) + CHARACTER * len(body)
 
 
 class _Hook(Resource):

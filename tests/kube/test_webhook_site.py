@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from base64 import b64decode
 from typing import Any
@@ -20,7 +21,7 @@ from meshtx.errors import MeshtxError
 from meshtx.kube import webhook_site
 from meshtx.kube.admission import Review, allowed
 from meshtx.kube.injector import Result
-from meshtx.kube.webhook_site import GRACE, IDLE, MAX_BODY, WebhookSite
+from meshtx.kube.webhook_site import GRACE, IDLE, MAX_BODY, WebhookSite, read_size
 from meshtx.observe.sparing import BURST, WINDOW
 
 REVIEW = {
@@ -34,6 +35,14 @@ REVIEW = {
     },
 }
 BODY = json.dumps(REVIEW).encode()
+HELD = len(BODY) + read_size(BODY)
+"""Bytes until it is answered."""
+
+
+def size_of(value: object) -> int:
+    """Return the bytes of a JSON value, but of keys, of which there is one of each."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sys.getsizeof(value) + sum(map(size_of, parts))
 
 
 class Transport(StringTransport):
@@ -149,7 +158,7 @@ class BoundTests(SiteCase):
         self.assertEqual(self.site.held, 0)
 
     def test_all_bodies_together_are_bounded_and_who_sends_longest_makes_room(self) -> None:
-        self.patch(webhook_site, "MAX_HELD", 3 * len(BODY))
+        self.patch(webhook_site, "MAX_HELD", 2 * len(BODY) + HELD)
         held = [self.ask("/pods", BODY[:-1], Content_Length=str(len(BODY))) for _ in range(3)]
         self.assertEqual(self.status(self.ask("/pods")), 200)
         self.assertEqual([each.aborted for each in held], [True, False, False])
@@ -158,13 +167,32 @@ class BoundTests(SiteCase):
         self.assertEqual(self.status(held[2]), 200)
 
     def test_where_nobody_else_is_sending_there_is_no_room(self) -> None:
-        self.patch(webhook_site, "MAX_HELD", len(BODY))
+        self.patch(webhook_site, "MAX_HELD", HELD)
         busy = self.ask("/later")
         refused = self.ask("/pods")
         self.assertEqual(self.status(refused), 503)
         for each in (refused, busy):
             each.abortConnection()
         self.assertEqual(self.status(self.ask("/pods")), 200)
+
+    def test_what_is_read_from_a_body_counts_until_it_is_answered(self) -> None:
+        busy = self.ask("/later")
+        self.assertEqual(self.site.held, HELD)
+        self.waiting[0].callback(b"{}")
+        self.assertEqual((self.status(busy), self.site.held), (200, 0))
+
+    def test_what_would_be_too_much_once_it_is_read_is_refused_unread(self) -> None:
+        """The connection stays until its client closes it, and takes no room meanwhile."""
+        body = b"[" + b"{}," * 1_000_000 + b"{}]"
+        refused = self.ask("/pods", body)
+        self.assertEqual((self.status(refused), self.results, self.site.held), (413, [], 0))
+
+    def test_what_is_read_takes_no_more_than_is_counted(self) -> None:
+        texts = ("aa", "\u0100", "\U0001f600", "\U0001f600" + "a" * 99)
+        values = [[[[[]]]], [{}], {}, {"a": {"a": {"a": {}}}}, {"a": 1}, 1.5, 99999, *texts]
+        for value in [*(json.dumps(each, ensure_ascii=False).encode() + b"," for each in values), b'"\\u0100",']:
+            body = b"[" + value * (20_000 // len(value)) + b"{}]"
+            self.assertLessEqual(size_of(json.loads(body)), read_size(body), value)
 
     def test_a_body_is_never_put_on_a_disk(self) -> None:
         self.patch(webhook_site, "MAX_BODY", 10_000_000)
