@@ -38,6 +38,9 @@ MAX_HELD = 64 * 1024 * 1024
 """Bytes of all bodies that are here, and of what is read from them: a quarter of what the program may have."""
 OBJECT, VALUE, CHARACTER = 160, 80, 4
 """Bytes that each takes at most once it is read, with its part of what it is in: ``{},`` is 3 bytes, and then 73."""
+MAX_ANSWER = 512 * 1024
+"""Bytes; the longest part is the trust anchors, of 120 KiB at most. A longer one says again what was asked, such as the
+name of a container, and is held for whoever does not read it."""
 MAX_CONNECTIONS = 256
 """At once; one more, and the one that was silent longest is cut off."""
 IDLE = 120.0
@@ -233,11 +236,13 @@ class _Hook(Resource):
 
     async def _answer(self, body: bytes) -> tuple[HTTPStatus, bytes]:
         try:
-            review = parse(body)
+            answer = await self._answers(parse(body))
+            if len(answer) > MAX_ANSWER:
+                raise MalformedReview(f"no question: its answer would have {len(answer)} bytes")
         except MalformedReview as error:
             self._answered(Result.MALFORMED)
             return HTTPStatus.BAD_REQUEST, f"{error}\n".encode()
-        return HTTPStatus.OK, await self._answers(review)
+        return HTTPStatus.OK, answer
 
     def _failed(self, failure: Failure, request: Request) -> None:
         """Give no answer: whether the object may be without us is the failurePolicy's to say."""

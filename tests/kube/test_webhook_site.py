@@ -21,7 +21,7 @@ from meshtx.errors import MeshtxError
 from meshtx.kube import webhook_site
 from meshtx.kube.admission import Review, allowed
 from meshtx.kube.injector import Result
-from meshtx.kube.webhook_site import GRACE, IDLE, MAX_BODY, WebhookSite, read_size
+from meshtx.kube.webhook_site import GRACE, IDLE, MAX_ANSWER, MAX_BODY, WebhookSite, read_size
 from meshtx.observe.sparing import BURST, WINDOW
 
 REVIEW = {
@@ -193,6 +193,11 @@ class BoundTests(SiteCase):
         for value in [*(json.dumps(each, ensure_ascii=False).encode() + b"," for each in values), b'"\\u0100",']:
             body = b"[" + value * (20_000 // len(value)) + b"{}]"
             self.assertLessEqual(size_of(json.loads(body)), read_size(body), value)
+
+    def test_a_long_answer_is_none(self) -> None:
+        """It would be held for whoever does not read it; only who asks makes it long."""
+        self.assertEqual(self.status(self.ask("/pods", BODY.replace(b'"u"', b'"%s"' % (b"u" * MAX_ANSWER)))), 400)
+        self.assertEqual(self.results, [Result.MALFORMED])
 
     def test_a_body_is_never_put_on_a_disk(self) -> None:
         self.patch(webhook_site, "MAX_BODY", 10_000_000)
