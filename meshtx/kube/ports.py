@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from itertools import islice
 
 from meshtx.net.redirect import OWN_PORTS, PortRange
 
@@ -18,7 +17,13 @@ DEFAULT_OPAQUE = "25,587,3306,4444,5432,6379,9300,11211"
 """Protocols in which nobody looks for HTTP; Linkerd's list."""
 
 MOST = 100
-"""Ranges of one list: an annotation has room for 40,000, and there may be many pods. What is beyond is passed over."""
+"""Entries of one list: an annotation has room for 130,000, and whoever may write it may do so again and again. What is
+beyond is passed over."""
+
+
+def entries(text: str) -> list[str]:
+    """Return the entries of a list that are read."""
+    return [part.strip() for part in text.split(",", MOST)[:MOST] if part.strip()]
 
 
 def parse_ports(text: str, named: Mapping[str, int] | None = None) -> Ports:
@@ -35,8 +40,8 @@ def parse_ports(text: str, named: Mapping[str, int] | None = None) -> Ports:
 
 def _parse(text: str, named: tuple[tuple[str, int], ...]) -> Ports:
     names = dict(named)
-    parsed = (_range(part.strip(), names) for part in text.split(","))
-    return tuple(islice(dict.fromkeys(each for each in parsed if each), MOST))
+    parsed = (_range(part, names) for part in entries(text))
+    return tuple(dict.fromkeys(each for each in parsed if each))
 
 
 _parse_once = lru_cache(maxsize=1024)(_parse)

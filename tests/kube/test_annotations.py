@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshtx.kube import annotations as marks
 from meshtx.kube.annotations import MOST_WARNINGS, amount
 from meshtx.kube.injection import Injected
 from meshtx.kube.ports import MOST, parse_ports
@@ -35,13 +36,20 @@ class AnnotationTests(Case):
 
     def test_of_many_mistakes_some_are_told_and_how_many_there_are_more(self) -> None:
         warnings = self.warnings(annotated(opaque_ports=",".join(f"port-{number}" for number in range(5000))))
-        self.assertEqual((len(warnings), warnings[-1]), (MOST_WARNINGS + 1, "and 4990 more such mistakes"))
+        self.assertEqual((len(warnings), warnings[-1]), (MOST_WARNINGS + 1, f"and {MOST - 9} more such mistakes"))
+
+    def test_the_nearest_word_is_looked_for_where_it_is_told(self) -> None:
+        """A pod may have 100,000 annotations when the injector is asked, which would take it a quarter of a minute."""
+        words: list[str] = []
+        self.patch(marks, "nearest", lambda word, _: words.append(word) or "did you mean ?")
+        warnings = self.warnings(annotated(**{f"unknown_{number}": "" for number in range(100)}))
+        self.assertEqual((len(words), warnings[-1]), (MOST_WARNINGS, "and 90 more such mistakes"))
 
     def test_a_list_is_read_as_far_as_the_directory_reads_it(self) -> None:
         ports = ",".join(map(str, range(1, 2 * MOST + 20, 2)))
         pod = annotated(skip_inbound_ports=ports)
         (warning,) = self.warnings(pod)
-        self.assertIn("110 ports and ranges; those after the first 100 are ignored", warning)
+        self.assertIn("ports and ranges after the first 100 are ignored", warning)
         outcome = self.outcome(pod)
         assert isinstance(outcome, Injected)
         (skipped,) = outcome.pod["spec"]["initContainers"][0]["args"][2:]
