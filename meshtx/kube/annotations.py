@@ -165,6 +165,8 @@ class _Reader:
     def __init__(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> None:
         self._own = _by_setting(own)
         self._inherited = _by_setting(inherited)
+        if self._own.get(POLICY, (POLICY, LISTED))[1] != LISTED:
+            self._inherited.pop(ALLOW, None)  # they go with the policy that the pod's own one beats
         self._values = {**self._inherited, **self._own}
         self.copied = {
             PREFIX + setting: text

@@ -83,6 +83,21 @@ class AnnotationTests(Case):
             },
         )
 
+    def test_a_pods_own_policy_beats_the_names_of_its_namespaces_too(self) -> None:
+        bot = "bot.shop.serviceaccount.identity.meshtx.cluster.local"
+        names = "config.meshtx.io/inbound-allow"
+        namespace = {"config.meshtx.io/inbound-policy": "listed", names: bot}
+        for own, copied in (
+            (annotated(inbound_policy="all-authenticated"), 0),
+            (annotated(inbound_policy="listed"), 1),
+        ):
+            injected = self.inject(own, namespace)
+            env = {each["name"]: each.get("value") for each in injected["spec"]["initContainers"][1]["env"]}
+            policy = own["metadata"]["annotations"]["config.meshtx.io/inbound-policy"]
+            self.assertEqual(env["MESHTX_PROXY_INBOUND_POLICY"], policy)
+            for found in (env.get("MESHTX_PROXY_INBOUND_ALLOW"), injected["metadata"]["annotations"].get(names)):
+                self.assertEqual(found, bot if copied else None)
+
     def test_resources_are_on_both_containers(self) -> None:
         pod = annotated(
             proxy_cpu_request="10m", proxy_cpu_limit="none", proxy_memory_request="48Mi", proxy_memory_limit="96Mi"
