@@ -26,6 +26,7 @@ from meshtx.kube.api_errors import (
     ApiError,
     ApiForbidden,
     ApiRefused,
+    ApiTooLong,
     ApiUnavailable,
     Object,
     Query,
@@ -36,7 +37,7 @@ from meshtx.kube.api_errors import (
 )
 from meshtx.kube.api_tls import server_tls
 from meshtx.kube.api_token import TokenSource
-from meshtx.kube.http_body import Body, Lines, Whole
+from meshtx.kube.http_body import Body, Lines, TooLong, Whole
 from meshtx.net.https import Borrowed, HttpsEndpoints
 
 __all__ = [
@@ -56,8 +57,9 @@ KEPT = 2
 """Connections that wait for the next request."""
 IDLE = 60
 """Seconds that a connection is kept for the next request: less than the API server keeps it, which is 90."""
-MAX_BODY = 32 * 1024 * 1024
-"""Bytes of an answer; 500 pods have 5 MB."""
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of an answer; 500 pods have 5 MB, and where they have more, fewer are asked for (`meshtx.kube.pages`). What is
+read from it may take ten times as much, and a program has 256 MiB."""
 MAX_LINE = 8 * 1024 * 1024
 """Bytes of one line of a stream; etcd takes objects of 1.5 MB."""
 _ANY_HOST = "kubernetes"
@@ -239,6 +241,8 @@ class KubeApi:
             return await waited
         except (CancelledError, ApiError):
             raise
+        except TooLong as error:
+            raise ApiTooLong(f"{what}: {error}") from error
         except Exception as error:
             if is_cancelled(error):
                 raise CancelledError from error

@@ -54,6 +54,10 @@ class ApiUnavailable(ApiError):
         self.retry_after = retry_after
 
 
+class ApiTooLong(ApiUnavailable):
+    """The answer is longer than is read: ask for less."""
+
+
 class ApiAnswered(ApiError):
     """The server said no.
 

@@ -18,6 +18,10 @@ class BodyError(PeerError):
     """The answer is too long, or has stopped coming."""
 
 
+class TooLong(BodyError):
+    """The answer, or one line of it, is too long."""
+
+
 class Body(Protocol):
     """Hands an answer's bytes on as they come.
 
@@ -104,11 +108,11 @@ class Whole:
     def receive(self, data: bytes) -> None:
         """Keep more of it.
 
-        :raises BodyError: it is longer than the bound.
+        :raises TooLong: it is longer than the bound.
         """
         self._length += len(data)
         if self._length > self._limit:
-            raise BodyError(f"the answer is longer than {self._limit} bytes")
+            raise TooLong(f"the answer is longer than {self._limit} bytes")
         self._parts.append(data)
 
     def take(self) -> bytes:
@@ -132,7 +136,7 @@ class Lines:
     def receive(self, data: bytes) -> None:
         """Hand on the lines that these bytes complete.
 
-        :raises BodyError: a line is longer than the bound.
+        :raises TooLong: a line is longer than the bound.
         """
         *ends, rest = data.split(b"\n")
         for end in ends:
@@ -154,6 +158,6 @@ class Lines:
     def _keep(self, part: bytes) -> None:
         self._length += len(part)
         if self._length > self._limit:
-            raise BodyError(f"a line is longer than {self._limit} bytes")
+            raise TooLong(f"a line is longer than {self._limit} bytes")
         if part:
             self._parts.append(part)

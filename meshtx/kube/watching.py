@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshtx.kube.api_errors import ApiError, ApiRefused, ApiUnavailable, Object, Query
+from meshtx.kube.pages import pages
 from meshtx.kube.watch_events import (
     Event,
     Key,
@@ -41,8 +42,6 @@ from meshtx.kube.watch_events import (
 )
 from meshtx.net.deadline import call_off
 
-PAGE = 500
-"""Objects in one answer of a list."""
 LIFE = (300.0, 600.0)
 """Seconds after which the server is to end a watch: at random between these, so that not all end together."""
 GRACE = 30.0
@@ -275,16 +274,12 @@ class Watched(Service, Generic[T]):
     async def _list(self) -> None:
         """Take the whole list in pages."""
         seen: set[Key] = set()
-        more: dict[str, str | int | bool] = {}
-        while True:
-            page = await self._api.get(self._path, limit=PAGE, **self._selector, **more)
+        version = ""
+        async for page in pages(self._api, self._path, **self._selector):
             for item in items_of(self._path, page):
                 self._put(item, seen)
-            metadata = metadata_of(page)
-            if not metadata.get("continue"):
-                break
-            more = {"continue": str(metadata["continue"])}
-        self._complete(seen, version_of(self._path, page))
+            version = version_of(self._path, page)
+        self._complete(seen, version)
 
     def _complete(self, seen: set[Key], version: str) -> None:
         """Remove what a whole list did not bring."""

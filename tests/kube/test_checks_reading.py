@@ -11,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.kube.api_errors import ApiForbidden, ApiRefused, ApiUnavailable
 from meshtx.kube.checks.outcomes import Failed, Passed, run
-from meshtx.kube.checks.reading import AT_ONCE, PAGE, Reader
+from meshtx.kube.checks.reading import AT_ONCE, Reader
 from meshtx.kube.checks.resources import RESOURCES
 from meshtx.kube.checks.snapshot import Found, Key, Snapshot, Unread, expected
 from meshtx.kube.checks.whole import BEFORE, look
 from meshtx.kube.manifests.shapes import ISSUER_SECRET
+from meshtx.kube.pages import PAGE
 from tests.kube.snapshots import NOW, Json
 
 

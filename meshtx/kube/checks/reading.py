@@ -15,12 +15,11 @@ from meshtx.kube.checks.install import needed_rights
 from meshtx.kube.checks.resources import RESOURCES, Resource
 from meshtx.kube.checks.snapshot import Absent, Found, Key, Read, Server, Snapshot, Unread, expected
 from meshtx.kube.injected_values import server_version
+from meshtx.kube.pages import pages
 from meshtx.kube.self_check import Rule, missing
 
 AT_ONCE = 6
 """Requests."""
-PAGE = 500
-"""Objects of one answer."""
 _PAGES_ANEW = 2
 """Tries of a list whose next page has expired."""
 _SELF_REVIEWS = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
@@ -130,15 +129,7 @@ class Reader:
         raise AssertionError("the last try returns or raises")
 
     async def _pages(self, path: str) -> list[Object]:
-        found: list[Object] = []
-        behind: dict[str, str] = {}
-        while True:
-            page = await self._api.get(path, limit=PAGE, **behind)
-            found += (_kept(each) for each in page.get("items") or ())
-            following = (page.get("metadata") or {}).get("continue")
-            if not following:
-                return found
-            behind = {"continue": following}
+        return [_kept(each) async for page in pages(self._api, path) for each in page.get("items") or ()]
 
     async def _is_allowed(self, rule: Rule) -> bool:
         return not await missing(self._api, [rule])
