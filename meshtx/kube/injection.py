@@ -35,6 +35,8 @@ INJECTOR = "meshtx/injector"
 _OTHERS = {"linkerd-proxy": "Linkerd", "istio-proxy": "Istio", "envoy-sidecar": "Consul"}
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _MIRROR = "kubernetes.io/config.mirror"
+_OS = "kubernetes.io/os"
+"""A label of nodes: pods for Windows need it to get there, and ``spec.os`` for nothing."""
 _PROXY_FIELD = f'k:{{"name":"{PROXY}"}}'
 """The proxy in a list of containers, as FieldsV1 names it."""
 
@@ -109,7 +111,7 @@ def skip_reason(pod: Json) -> Skip | None:
         (Skip.INJECTED, PROXY in names),
         (Skip.HOST_NETWORK, bool(spec.get("hostNetwork"))),
         (Skip.OTHER_MESH, not names.isdisjoint(_OTHERS)),
-        (Skip.WINDOWS, (spec.get("os") or {}).get("name") == "windows"),
+        (Skip.WINDOWS, "windows" in {(spec.get("os") or {}).get("name"), (spec.get("nodeSelector") or {}).get(_OS)}),
         (Skip.STATIC, _MIRROR in annotations_of(pod)),
     )
     return next((reason for reason, holds in checks if holds), None)

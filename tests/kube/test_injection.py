@@ -229,6 +229,7 @@ class SkippedTests(Case):
             (a_pod(containers=[{"name": "meshtx-proxy"}]), Skip.INJECTED),
             (a_pod(initContainers=[{"name": "linkerd-proxy"}]), Skip.OTHER_MESH),
             (a_pod(os={"name": "windows"}), Skip.WINDOWS),
+            (a_pod(nodeSelector={"kubernetes.io/os": "windows"}), Skip.WINDOWS),
             ({**a_pod(), "metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}}, Skip.STATIC),
         ):
             self.assertEqual(self.outcome(pod), Skipped(reason, (f"not meshed by meshtx: {reason.value}",)))
