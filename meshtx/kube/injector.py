@@ -35,6 +35,9 @@ POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 PATH = "/api/v1/namespaces"
 
+LONGEST = 253 + 1 + 63
+"""Characters of a part of a reference: an API group, a slash, and a version; a name has 253 at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
@@ -190,6 +193,11 @@ def _owner(review: Review) -> Involved | None:
     for each in references:
         if each.get("controller"):
             version, kind, name, uid = (each.get(key, "") for key in ("apiVersion", "kind", "name", "uid"))
-            if all(isinstance(text, str) for text in (version, kind, name, uid)):  # it may come from anybody
+            if all(map(_may_be, (version, kind, name, uid))):
                 return Involved(version, kind, review.namespace, name, uid)
     return None
+
+
+def _may_be(text: object) -> bool:
+    """Say whether it may be a part of a reference: it may come from anybody, and is kept with what was told of it."""
+    return isinstance(text, str) and len(text) <= LONGEST

@@ -16,7 +16,7 @@ from meshtx.kube.admission import Review
 from meshtx.kube.api_errors import ApiUnavailable, Object
 from meshtx.kube.events import Involved, Type
 from meshtx.kube.injected_values import MAX_ANCHORS, InjectedValues
-from meshtx.kube.injector import Injector, Marks, Result
+from meshtx.kube.injector import LONGEST, Injector, Marks, Result
 from meshtx.kube.sidecar import Values
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import make_root
@@ -110,6 +110,14 @@ class InjectorTests(Case):
         for odd in ({"uid": []}, {"kind": None}, {"apiVersion": {}}, {"name": 7}):
             thing = self.owned()
             thing["metadata"]["ownerReferences"][1].update(odd)
+            self.assertEqual(self.pod(thing)["warnings"], [HOST_NETWORK])
+        self.assertEqual(self.events.told, [])
+
+    def test_a_controller_whose_name_is_longer_than_any_is_told_nothing(self) -> None:
+        """What was told is kept, to be counted: a hundred names of 9 MB would be more than there is room for."""
+        for part in ("apiVersion", "kind", "name", "uid"):
+            thing = self.owned()
+            thing["metadata"]["ownerReferences"][1][part] = "x" * (LONGEST + 1)
             self.assertEqual(self.pod(thing)["warnings"], [HOST_NETWORK])
         self.assertEqual(self.events.told, [])
 
