@@ -22,10 +22,10 @@ Json = Mapping[str, Any]
 """An object as the API has it (`Any`: JSON)."""
 
 MOST_HOST_PORTS = 1000
-"""Ports of its node that a pod may have here: its author may name tens of thousands, and each is kept."""
+"""Ports of its node that are read of a pod: its author may name tens of thousands, and each is kept."""
 
 MOST_OTHERS = 100
-"""External addresses of a Service that are kept: its author may name 100,000, and each costs as much as a pod's."""
+"""External addresses of a Service that are read: its author may name 100,000, and each costs as much as a pod's."""
 
 _FROM_OUTSIDE = {"LoadBalancer", "NodePort"}
 
@@ -163,7 +163,7 @@ class Service:
             namespace=sys.intern(metadata["namespace"]),
             name=metadata["name"],
             cluster_ips=_ips(spec.get("clusterIPs") or [spec.get("clusterIP")]),
-            others=_ips([*balancers, *(spec.get("externalIPs") or ())])[:MOST_OTHERS],
+            others=_ips([*balancers, *(spec.get("externalIPs") or ())][:MOST_OTHERS]),
             ports=tuple(
                 ServicePort(port.get("name") or "", port["port"], _port(port.get("targetPort")))
                 for port in spec.get("ports") or ()
@@ -300,12 +300,12 @@ def _host_ports(containers: Iterable[Json], status: Json) -> tuple[HostPort, ...
     """Return the node's ports that lead to a pod; an address that the node does not have leads nowhere."""
     every = _ips([each.get("ip") for each in status.get("hostIPs") or ()] or [status.get("hostIP")])
     ports = []
-    for port in _container_ports(containers):
+    for port in [port for port in _container_ports(containers) if port.get("hostPort")][:MOST_HOST_PORTS]:
         wanted = _ips([port.get("hostIP")])
         ips = every if not wanted or wanted[0].is_unspecified else tuple(each for each in every if each in wanted)
-        if port.get("hostPort") and ips:
+        if ips:
             ports.append(HostPort(ips, port["hostPort"], port["containerPort"]))
-    return tuple(ports[:MOST_HOST_PORTS])
+    return tuple(ports)
 
 
 def _endpoint(json: Json, namespace: str) -> Endpoint:

@@ -103,6 +103,13 @@ class PodTests(SynchronousTestCase):
         spec = {**POD["spec"], "containers": [{"name": "app", "ports": ports}]}
         self.assertEqual(len(Pod.read(changed(POD, spec=spec)).host_ports), MOST_HOST_PORTS)
 
+    def test_those_beyond_are_not_looked_at(self) -> None:
+        """Else whoever changes such a pod again and again keeps the directory from everything else."""
+        nowhere = [{"containerPort": 1, "hostPort": 1, "hostIP": "10.200.0.5"}] * MOST_HOST_PORTS
+        ports = [*nowhere, {"containerPort": 2, "hostPort": 2}]
+        spec = {**POD["spec"], "containers": [{"name": "app", "ports": ports}]}
+        self.assertEqual(Pod.read(changed(POD, spec=spec)).host_ports, ())
+
     def test_one_of_which_nothing_is_known_yet(self) -> None:
         pod = Pod.read({"metadata": {"name": "web-1", "namespace": "shop"}})
         self.assertEqual(
@@ -191,8 +198,14 @@ class ServiceTests(SynchronousTestCase):
 
     def test_of_external_addresses_some_are_kept(self) -> None:
         many = [f"198.51.{number // 256}.{number % 256}" for number in range(5000)]
-        json = {**SERVICE, "spec": {**SERVICE["spec"], "externalIPs": many}}
+        json = {**SERVICE, "spec": {**SERVICE["spec"], "externalIPs": many}, "status": {}}
         self.assertEqual(len(Service.read(json).others), MOST_OTHERS)
+
+    def test_those_beyond_are_not_looked_at(self) -> None:
+        """To read 80,000 of them takes a sixth of a second, at each change of their Service."""
+        many = ["198.51.100.1"] * MOST_OTHERS + ["198.51.100.2"]
+        json = {**SERVICE, "spec": {**SERVICE["spec"], "externalIPs": many}, "status": {}}
+        self.assertEqual(Service.read(json).others, ips("198.51.100.1"))
 
     def test_a_headless_one_and_another_name_have_no_address(self) -> None:
         for spec in ({"clusterIP": "None", "clusterIPs": ["None"]}, {"clusterIPs": None, "clusterIP": None}):
