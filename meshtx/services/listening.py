@@ -27,6 +27,7 @@ from meshtx.errors import ConfigError, MeshtxError, said_by_system
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, set_mark
 from meshtx.services.hang_up import outlive_hang_ups
+from meshtx.services.set_clock import outlive_set_clocks
 from meshtx.wire.address import Address
 
 T = TypeVar("T")
@@ -134,10 +135,11 @@ def check_mark(mark: int | None) -> None:
 
 
 def or_end(program: str, reactor: Any, make: Callable[[], T]) -> T:
-    """Return what is made, and outlive hang-ups with it; what the user can mend ends the program with one sentence.
+    """Return what is made, which outlives hang-ups and set clocks; what users can mend ends it with one sentence.
 
     :param reactor: that of the program. (Any: a reactor has no one type.)
     """
+    outlive_set_clocks(reactor)  # before anybody keeps what tells the time
     reactor.callWhenRunning(outlive_hang_ups, reactor)
     try:
         return make()
