@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -94,12 +94,16 @@ class OwnCertificate(CredentialsService):
         self._attempt += 1
 
     def _look(self) -> None:
-        if self._wall() >= self._due:
+        if self._wall() >= self._due or self._begins_later():
             self.renew()
         self._timer = self._clock.callLater(min(max(self._due - self._wall(), 0.0), LONGEST_SLEEP), self._look)
 
+    def _begins_later(self) -> bool:
+        """Say whether the clock was set back to before the present certificate, so that peers refuse it."""
+        return self.credentials is not None and self._now() < self.credentials.not_before
+
     def _issue(self, loaded: Loaded) -> Credentials:
-        key, now = new_key(), datetime.fromtimestamp(self._wall(), UTC)
+        key, now = new_key(), self._now()
         loaded.check(now)
         chain = Authority(loaded.issuer, self._lifetime).issue(
             parse_csr(make_csr(key, self.identity)), self.identity, now

@@ -25,8 +25,12 @@ def authority(lifetime: timedelta = timedelta(days=90)) -> Loaded:
 
 
 class OwnCertificateTests(SynchronousTestCase):
-    def make(self, loaded: Loaded) -> OwnCertificate:
-        self.loaded = loaded
+    def make(self, loaded: Loaded, ahead: float = 0.0) -> OwnCertificate:
+        """Start it.
+
+        :param ahead: seconds of the wall clock, until somebody sets it right.
+        """
+        self.loaded, self.ahead = loaded, ahead
         self.clock = Clock()
         self.published: list[datetime | None] = []
         own = OwnCertificate(
@@ -34,7 +38,7 @@ class OwnCertificateTests(SynchronousTestCase):
             lambda: self.loaded,
             self.clock,
             lifetime=timedelta(hours=1),
-            wall=lambda: START.timestamp() + self.clock.seconds(),
+            wall=lambda: START.timestamp() + self.ahead + self.clock.seconds(),
             jitter=lambda: 0.5,
         )
         own.subscribe(lambda: self.published.append(own.credentials and own.credentials.not_after))
@@ -68,6 +72,16 @@ class OwnCertificateTests(SynchronousTestCase):
         self.make(authority())
         self.clock.rightNow += 7200
         self.clock.advance(0)
+        self.assertEqual(len(self.published), 1)
+
+    def test_a_clock_that_was_ahead_is_noticed_within_a_minute_of_being_set_right(self) -> None:
+        """Else nobody could get a certificate before the clock is where it was: peers do not believe one from later."""
+        own = self.make(authority(), ahead=7200)
+        self.ahead = 0
+        self.advance(60)
+        assert own.credentials is not None
+        own.credentials.check(NAME, own.trust, START + timedelta(seconds=60))
+        self.advance(600)
         self.assertEqual(len(self.published), 1)
 
     def test_another_issuer_is_used_at_once(self) -> None:
