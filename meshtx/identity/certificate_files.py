@@ -54,6 +54,7 @@ class CertificateFiles(CredentialsService):
         except CredentialsError as error:
             raise ConfigError("certificate", str(error), "mend the file and start again") from error
         super().__init__(anchors, wall)
+        self._taken: _Pair | None = None
         self._watch = FileWatch(
             f"certificate in {certificate}",
             read=self._read,
@@ -89,11 +90,18 @@ class CertificateFiles(CredentialsService):
         return credentials, trust
 
     def _take(self, pair: _Pair) -> None:
+        self._taken = pair
         self._publish(*pair)
 
     def _looked(self) -> None:
-        """Withdraw what no peer takes any more; new files bring the next."""
+        """Withdraw what no peer takes any more, until there are new files, or a clock that was wrong is set right."""
         self.problem = self._watch.reload_error
-        if self.credentials is not None and self._now() > self.credentials.not_after:
-            self.log.error("certificate of {name} has expired", name=self.credentials.name)
-            self._publish(None, self.trust)
+        if self._taken is None:
+            return
+        credentials, trust = self._taken
+        expired = self._now() > credentials.not_after
+        if expired and self.credentials is not None:
+            self.log.error("certificate of {name} has expired", name=credentials.name)
+            self._publish(None, trust)
+        elif not expired and self.credentials is None:
+            self._publish(credentials, trust)

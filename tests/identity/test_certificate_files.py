@@ -106,6 +106,17 @@ class CertificateFilesTests(SynchronousTestCase):
         self.assertEqual(self.serials(*self.changes), self.serials(None, second))
         self.assertIsNone(source.ready_reason())
 
+    def test_those_that_a_wrong_clock_took_for_expired_are_used_again_once_it_is_right(self) -> None:
+        """The files are the same, and there may be no others for months."""
+        source = self.start()
+        self.now += 2 * DAY
+        self.clock.advance(INTERVAL)
+        self.assertIsNone(source.credentials)
+        self.now -= 2 * DAY
+        self.clock.pump([INTERVAL] * 3)
+        self.assertEqual(self.serials(*self.changes), self.serials(None, self.first))
+        self.assertIsNone(source.ready_reason())
+
     def test_expired_ones_at_the_start_are_waited_out(self) -> None:
         self.now += 2 * DAY
         with capturedLogs() as events:
