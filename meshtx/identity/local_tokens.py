@@ -107,7 +107,8 @@ class LocalValidator:
                 continue
             except UnsupportedAlgorithmError as error:
                 raise TokenRejected("the token is not signed with ES256") from error
-            except (JoseError, ValueError, RecursionError) as error:  # RecursionError: a header of 10,000 brackets
+            except (JoseError, ValueError, TypeError, RecursionError) as error:
+                # TypeError: a header whose 'crit' is no list; RecursionError: one of 10,000 brackets
                 raise TokenMalformed("the token is no signed JWT") from error
         raise TokenRejected("the token is not signed by this mesh's token key")
 

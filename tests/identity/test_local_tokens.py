@@ -149,6 +149,12 @@ class ValidateTests(SynchronousTestCase):
         ):
             self.assertEqual(self.malformed(token), "the token is no signed JWT", token)
 
+    def test_a_header_with_odd_critical_parameters_is_malformed_and_not_a_crash(self) -> None:
+        """RFC 7515, section 4.1.11. Who has no token at all can send one."""
+        for critical in (None, 1, "b64", {}, [[]], [{}], [1], ["unknown"]):
+            token = f"{part({'alg': 'ES256', 'crit': critical})}.{part(CLAIMS)}.AAAA"
+            self.assertEqual(self.malformed(token.encode()), "the token is no signed JWT", critical)
+
     def test_a_header_of_brackets_is_malformed_and_not_a_crash(self) -> None:
         header = base64.urlsafe_b64encode(b"[" * 12_000).rstrip(b"=")
         self.assertEqual(self.malformed(header + b".e30.AAAA"), "the token is no signed JWT")
