@@ -149,6 +149,15 @@ class Refused(ServiceCase):
                 self.refused(CertifyRequest())
         self.assertEqual((len(events), len(self.answered)), (BURST, BURST + 5))
 
+    def test_an_expired_issuer_and_a_failing_validator_do_not_fill_the_log_either(self) -> None:
+        """Neither asks for a good token: whoever reaches the port can have the lines written."""
+        for verdict, now in ((lambda _: WEB, NOW + timedelta(days=100)), (raising(KeyError()), NOW)):
+            self.service(verdict, now)
+            with capturedLogs() as events:
+                for _ in range(BURST + 5):
+                    self.refused(request())
+            self.assertEqual(len(events), 2 * BURST)  # what is wrong here, and who was refused for it
+
     def test_each_missing_field(self) -> None:
         self.service()
         for field in ("identity", "token", "certificate_signing_request"):
