@@ -20,6 +20,7 @@ from meshtx.pki.peer_name import PeerNameError, matches, peer_name
 from meshtx.pki.pem import read_certificate, read_certificates
 
 _ROLES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+_ONE_ROLE = "extended key usage must allow both serverAuth and clientAuth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ class Credentials:
             matches(self.chain[0], expected)
         except PeerNameError as error:
             raise CredentialsError(f"certificate: {error}") from error
-        verify_chain(self.chain[0], self.chain[1:], trust, now)
+        for each in verify_chain(self.chain[0], self.chain[1:], trust, now):
+            if not _serves_both_roles(each):  # a handshake asks it of those above the leaf too, anchors included
+                subject = each.subject.rfc4514_string()
+                raise CredentialsError(f"certificate: {_ONE_ROLE}; that of {subject} does not")
 
     def chain_pem(self) -> bytes:
         """Return the chain as text, leaf first."""
@@ -94,7 +98,7 @@ def _make(key: EllipticCurvePrivateKey, chain: Sequence[x509.Certificate], what:
     except PeerNameError as error:
         raise CredentialsError(f"{what}: {error}") from error
     if not _serves_both_roles(leaf):
-        raise CredentialsError(f"{what}: extended key usage must allow both serverAuth and clientAuth")
+        raise CredentialsError(f"{what}: {_ONE_ROLE}")
     sent = (leaf, *(certificate for certificate in chain[1:] if not is_self_signed(certificate)))
     return Credentials(
         key,
@@ -105,10 +109,13 @@ def _make(key: EllipticCurvePrivateKey, chain: Sequence[x509.Certificate], what:
     )
 
 
-def _serves_both_roles(leaf: x509.Certificate) -> bool:
-    """A workload is server and client with the same leaf; OpenSSL refuses a leaf in a role that it lacks."""
+def _serves_both_roles(certificate: x509.Certificate) -> bool:
+    """A workload is server and client with the same leaf; OpenSSL refuses a path in a role that one on it lacks.
+
+    The usage for any purpose (anyExtendedKeyUsage) is neither role to it.
+    """
     try:
-        usage = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         return True
-    return usage >= _ROLES or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage
+    return set(usage) >= _ROLES

@@ -11,6 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import CredentialsError
+from meshtx.net.contexts import Contexts
+from meshtx.net.rehearsal import rehearse
 from meshtx.pki.authority import Authority
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
@@ -103,7 +105,32 @@ class FromPemTests(SynchronousTestCase):
         server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
         self.assertEqual([self.taken([server]), self.taken([client])], [False, False])
         self.assertEqual([self.taken([server, client]), self.taken([])], [True, True])
-        self.assertTrue(self.taken([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]))
+        any_purpose = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
+        self.assertEqual([self.taken([any_purpose]), self.taken([server, client, any_purpose])], [False, True])
+
+    def test_an_authority_for_one_role_only_is_refused_wherever_it_is_on_the_path(self) -> None:
+        """So are its leaves in a handshake, by whoever is asked to believe them."""
+        server, client = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+        for usages, good in (
+            ([server], False),
+            ([ExtendedKeyUsageOID.CODE_SIGNING], False),
+            ([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE], False),
+            ([server, client], True),
+        ):
+            more = [x509.ExtendedKeyUsage(usages)]
+            root = make_ca(more=more)
+            for trust, made in (
+                (self.ca.trust, make_leaf(make_ca("between", issuer=self.ca, more=more))),
+                (root.trust, make_leaf(root)),
+            ):
+                taken = True
+                try:
+                    made.check(made.name, trust, now())
+                except CredentialsError as error:
+                    self.assertIn("must allow both serverAuth and clientAuth; that of CN=", str(error))
+                    taken = False
+                shaken = rehearse(Contexts(made, trust), made.name, ()) is None
+                self.assertEqual((taken, shaken), (good, good), (usages, made.chain))
 
     def taken(self, eku: list[ObjectIdentifier]) -> bool:
         made = make_leaf(self.ca, eku=eku)
