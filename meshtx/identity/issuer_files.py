@@ -3,7 +3,8 @@
     kubernetes.io/tls    tls.crt  tls.key  ca.crt        (cert-manager's, and that of ``meshtx ca``)
     linkerd.io/tls       crt.pem  key.pem  ca.crt        (ca.crt may be elsewhere: name the file)
 
-A new issuer that does not verify against its anchors now is not used: the old one stays.
+A new issuer that does not verify against its anchors now is not used: the old one stays. Nor is one whose certificates
+do not, as it is with name constraints that leave out the mesh: it is tried.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from twisted.application.service import MultiService
@@ -19,8 +20,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshtx.errors import ConfigError
 from meshtx.files import read_file
+from meshtx.pki.authority import LIFETIME, Authority
 from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.credentials import Credentials
+from meshtx.pki.csr import make_csr, parse_csr
 from meshtx.pki.issuer import Issuer
+from meshtx.pki.keys import new_key
+from meshtx.pki.name import Name
 from meshtx.watch import Contents, FileWatch, Reload
 
 LAYOUTS = (("tls.crt", "tls.key"), ("crt.pem", "key.pem"))
@@ -42,10 +48,21 @@ class Loaded:
         """
         self.issuer.check(self.trust, now)
 
+    def issue(self, name: Name, now: datetime, lifetime: timedelta = LIFETIME) -> Credentials:
+        """Issue a certificate for a key of ours, and judge it as a peer would.
+
+        :raises MeshtxError: that cannot be done, or no peer would believe it.
+        """
+        self.check(now)
+        key = new_key()
+        chain = Authority(self.issuer, lifetime).issue(parse_csr(make_csr(key, name)), name, now)
+        return Credentials.from_chain(key, chain.ders(), name, self.trust, now)
+
 
 class IssuerFiles(MultiService):
     """Holds the present issuer; loads it when made, and again when the files change.
 
+    :param name: of the mesh, to try an issuer with.
     :param trust_file: the trust anchors, where they are not in the folder.
     :param wall: seconds since the epoch.
     :param changed: called after each new issuer, not for the first.
@@ -58,6 +75,7 @@ class IssuerFiles(MultiService):
         folder: Path,
         clock: IReactorTime,
         *,
+        name: Name,
         trust_file: Path | None = None,
         wall: Callable[[], float] = time.time,
         changed: Callable[[], None] = lambda: None,
@@ -65,6 +83,7 @@ class IssuerFiles(MultiService):
     ) -> None:
         super().__init__()
         self._folder = folder
+        self._name = name
         self._trust_file = trust_file or folder / ANCHORS
         self._wall = wall
         self._changed = changed
@@ -92,7 +111,9 @@ class IssuerFiles(MultiService):
         (certificate, certificate_pem), (_, key_pem), (anchors, anchors_pem) = contents.items()
         trust = TrustBundle.from_pem(anchors_pem, str(anchors))
         now = datetime.fromtimestamp(self._wall(), UTC)
-        return Loaded(Issuer.from_pem(certificate_pem, key_pem, trust, now, str(certificate)), trust)
+        loaded = Loaded(Issuer.from_pem(certificate_pem, key_pem, trust, now, str(certificate)), trust)
+        loaded.issue(self._name, now)
+        return loaded
 
     def _take(self, loaded: Loaded) -> None:
         self.loaded = loaded

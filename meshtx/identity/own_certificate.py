@@ -16,10 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from meshtx.errors import MeshtxError
 from meshtx.identity.issuer_files import Loaded
 from meshtx.identity.source import CredentialsService
-from meshtx.pki.authority import LIFETIME, Authority
+from meshtx.pki.authority import LIFETIME
 from meshtx.pki.credentials import Credentials
-from meshtx.pki.csr import make_csr, parse_csr
-from meshtx.pki.keys import new_key
 from meshtx.pki.name import Name
 from meshtx.pki.renewal import renew_at, retry_at
 
@@ -103,12 +101,7 @@ class OwnCertificate(CredentialsService):
         return self.credentials is not None and self._now() < self.credentials.not_before
 
     def _issue(self, loaded: Loaded) -> Credentials:
-        key, now = new_key(), self._now()
-        loaded.check(now)
-        chain = Authority(loaded.issuer, self._lifetime).issue(
-            parse_csr(make_csr(key, self.identity)), self.identity, now
-        )
-        return Credentials.from_chain(key, chain.ders(), self.identity, loaded.trust, now)
+        return loaded.issue(self.identity, self._now(), self._lifetime)
 
     def _renewal(self) -> float:
         now = self._wall()

@@ -187,7 +187,14 @@ def _issuer(
 ) -> IssuerFiles:
     if config.issuer is None:
         raise ConfigError("issuer", "not set", "name the folder that 'meshtx ca issuer' has made")
-    return IssuerFiles(config.issuer, reactor, trust_file=config.trust_anchors_file, changed=changed, reloaded=reloaded)
+    return IssuerFiles(
+        config.issuer,
+        reactor,
+        name=config.own_name,
+        trust_file=config.trust_anchors_file,
+        changed=changed,
+        reloaded=reloaded,
+    )
 
 
 def _events(config: IdentityConfig, api: KubeApi | None) -> EventRecorder | None:

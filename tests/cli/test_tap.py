@@ -342,7 +342,7 @@ class TapByTokenTests(TapCommandCase):
     def setUp(self) -> None:
         super().setUp()
         self.made = ca_folder.init(self.folder / "ca", SCOPE, datetime.now(UTC))
-        self.issuer = IssuerFiles(self.made.issuer, reactor)
+        self.issuer = IssuerFiles(self.made.issuer, reactor, name=IDENTITY)
         own = OwnCertificate(IDENTITY, lambda: self.issuer.loaded, reactor).credentials
         contexts = Contexts(own, self.issuer.loaded.trust)
         validator = LocalValidator.from_pem((self.folder / "ca" / ca_folder.TOKEN_PUBLIC).read_bytes())

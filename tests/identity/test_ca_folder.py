@@ -60,7 +60,7 @@ class InitTests(Case):
 
     def test_the_identity_service_takes_the_issuer_and_workloads_the_bundle(self) -> None:
         ca_folder.init(self.folder, SCOPE, NOW)
-        loaded = IssuerFiles(self.folder / "issuer", Clock(), wall=lambda: START).loaded
+        loaded = IssuerFiles(self.folder / "issuer", Clock(), name=WEB, wall=lambda: START).loaded
         self.assertEqual(loaded.trust, TrustBundle.from_pem((self.folder / "ca-bundle.crt").read_bytes()))
         self.assertEqual(
             [each.subject.rfc4514_string() for each in loaded.issuer.chain],
@@ -106,7 +106,9 @@ class IssuerTests(Case):
     def test_a_running_identity_service_takes_the_next_issuer_up(self) -> None:
         ca_folder.init(self.folder, SCOPE, NOW)
         clock, changes = Clock(), [0]
-        files = IssuerFiles(self.folder / "issuer", clock, wall=lambda: START, changed=lambda: changes.append(1))
+        files = IssuerFiles(
+            self.folder / "issuer", clock, name=WEB, wall=lambda: START, changed=lambda: changes.append(1)
+        )
         files.startService()
         self.addCleanup(files.stopService)
         before = files.loaded.issuer

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,10 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.files import write_folder
 from meshtx.identity.issuer_files import IssuerFiles
-from meshtx.pki.issuer import Issuer
+from meshtx.pki.issuer import Issuer, start_certificate
+from meshtx.pki.keys import new_key
 from meshtx.watch import INTERVAL, Reload
 from tests.identity.made import START, Mesh, issuer_pems
-from tests.pki.made import NOW
+from tests.pki.made import NOW, WEB
 
 DAY = timedelta(days=1)
 
@@ -40,6 +43,7 @@ class IssuerFilesTests(SynchronousTestCase):
         files = IssuerFiles(
             self.folder,
             self.clock,
+            name=WEB,
             trust_file=trust_file,
             wall=lambda: self.now,
             changed=lambda: self.changes.append(files.loaded.issuer),
@@ -113,6 +117,29 @@ class IssuerFilesTests(SynchronousTestCase):
             self.assertIs(files.loaded, before)
         self.assertEqual((self.changes, self.reloads), ([], [Reload.REJECTED] * 4))
 
+    def test_one_whose_certificates_nobody_would_believe_keeps_the_old(self) -> None:
+        self.write(self.mesh.issuer)
+        files = self.start()
+        before = files.loaded
+        for subtree, problem in (("example.org", "permitted subtree violation"), ("cluster.local", "")):
+            self.write(self.constrained(subtree))
+            said = self.said_at_next_look()
+            self.assertIn(problem or "loaded again", said)
+            self.assertEqual(files.loaded is before, bool(problem))
+        self.assertEqual(self.reloads, [Reload.REJECTED, Reload.OK])
+
+    def constrained(self, subtree: str) -> Issuer:
+        """Return an issuer below the mesh's root for names below one, which is good otherwise."""
+        key = new_key()
+        certificate = (
+            start_certificate(self.mesh.issuer.certificate.subject, self.mesh.root.subject, NOW, NOW + DAY)
+            .public_key(key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.NameConstraints([x509.DNSName(subtree)], None), critical=True)
+            .sign(self.mesh.root_key, SHA256())
+        )
+        return Issuer(key, (certificate,))
+
     def test_half_a_change_is_waited_out(self) -> None:
         self.write(self.mesh.issuer)
         self.start()
@@ -141,7 +168,9 @@ class IssuerFilesTests(SynchronousTestCase):
 
     def test_at_the_start_each_problem_is_one_sentence(self) -> None:
         def problem() -> str:
-            return str(self.assertRaises(ConfigError, IssuerFiles, self.folder, self.clock, wall=lambda: self.now))
+            return str(
+                self.assertRaises(ConfigError, IssuerFiles, self.folder, self.clock, name=WEB, wall=lambda: self.now)
+            )
 
         self.assertEqual(
             problem(),
