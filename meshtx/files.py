@@ -95,10 +95,14 @@ def _swap(folder: Path, files: Mapping[str, bytes], private: Collection[str]) ->
     before = _generation(data)
     generation = folder / f"..{secrets.token_hex(8)}"
     generation.mkdir(mode=0o700)
-    for name, content in files.items():
-        _create(generation / name, content, private=name in private)
-    _sync_folder(generation)
-    _link(data, generation.name)
+    try:
+        for name, content in files.items():
+            _create(generation / name, content, private=name in private)
+        _sync_folder(generation)
+        _link(data, generation.name)
+    except OSError:
+        shutil.rmtree(generation, ignore_errors=True)  # a key is in it, and where there is no room it takes some
+        raise
     for name in files:
         if not (folder / name).is_symlink():
             _link(folder / name, f"{DATA}/{name}")
@@ -128,7 +132,10 @@ def _create(path: Path, data: bytes, *, private: bool) -> None:
 def _link(path: Path, target: str) -> None:
     temporary = path.with_name(f"..{path.name}.{secrets.token_hex(4)}")
     temporary.symlink_to(target)
-    temporary.replace(path)
+    try:
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

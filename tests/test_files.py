@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -126,6 +128,25 @@ class WriteFolderTests(SynchronousTestCase):
         self.write("two")
         names = [each.name for each in self.folder.iterdir()]
         self.assertEqual(len(names), 4, names)
+
+    def test_what_cannot_be_written_leaves_nothing_behind_and_the_old_in_use(self) -> None:
+        """Each try would leave a key, and where there is no room take some of what is left."""
+        self.write("one")
+        before = sorted(each.name for each in self.folder.iterdir())
+
+        def full(_handle: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with patch("os.fsync", full):
+            error = self.assertRaises(ConfigError, self.write, "two")
+        self.assertEqual(error.problem, "no space left on device")
+        self.assertEqual(sorted(each.name for each in self.folder.iterdir()), before)
+        self.assertEqual(self.contents(), ["one", "ONE"])
+
+    def test_a_folder_in_the_place_of_the_link_leaves_nothing_behind(self) -> None:
+        (self.folder / "..data").mkdir(parents=True)
+        self.assertEqual(self.assertRaises(ConfigError, self.write, "one").problem, "is a directory")
+        self.assertEqual([each.name for each in self.folder.iterdir()], ["..data"])
 
     def test_what_others_have_linked_to_is_not_removed(self) -> None:
         """In a folder that others write to, such as /dev/shm, the link may be anybody's."""
