@@ -164,7 +164,10 @@ def _clear(table: str) -> list[str]:
 
 
 def _body(rules: RedirectRules) -> Iterator[str]:
-    yield from _set("skip_in", "inet_service", sorted({*rules.own_ports, *rules.skip_inbound}))
+    # A peer's connection to the proxy itself must not be redirected to where it goes already: that would turn it to the
+    # first address of this machine, and one that meant another would look as if it had been meant for the workload.
+    inbound = PortRange(rules.inbound_port, rules.inbound_port)
+    yield from _set("skip_in", "inet_service", sorted({inbound, *rules.own_ports, *rules.skip_inbound}))
     yield from _set("skip_out", "inet_service", sorted({*rules.skip_outbound}))
     yield from _network_sets("skip_src", rules.skip_sources)
     yield from _network_sets("skip_dst", rules.skip_destinations)

@@ -117,6 +117,21 @@ class TrafficTests(SynchronousTestCase):
             ["4143 10.99.1.2:4143 False", "4143 [fd99:1::2]:4143 False"],
         )
 
+    def test_nor_is_one_to_it_by_another_address_of_the_machine(self) -> None:
+        for address, way in (("10.99.9.9", "10.99.1.2"), ("fd99:9::9", "fd99:1::2")):
+            self.pod.run("ip", "address", "add", address, "dev", "lo")
+            self.outside.run("ip", "route", "add", address, "via", way)
+        load(self.pod, RedirectRules(uid=UID))
+        self.assertEqual(
+            ask(self.outside, "10.99.9.9:4143", "[fd99:9::9]:4143", "10.99.9.9:8080", "[fd99:9::9]:8080"),
+            [
+                "4143 10.99.9.9:4143 False",
+                "4143 [fd99:9::9]:4143 False",
+                "4143 10.99.9.9:8080 True",
+                "4143 [fd99:9::9]:8080 True",
+            ],
+        )
+
     def test_without_rules_there_is_no_original_destination(self) -> None:
         fresh = self.lab.namespace("fresh")
         fresh.start(LISTENER, "8080")
