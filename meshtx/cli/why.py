@@ -43,14 +43,14 @@ def command(destination: str, directory_file: Path, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(facts))
         return
-    click.echo(" ".join(f"{key}={value}" for key, value in facts.items() if value))
+    click.echo(" ".join(f"{key}={'true' if value is True else value}" for key, value in facts.items() if value))
     hint = HINTS.get(target.security.reason) if not isinstance(target.security, Meshed) else None
     if hint:
         click.echo("  " + hint.format(file=directory_file, ip=address.ip, port=address.port))
 
 
-def _facts(target: Target) -> dict[str, str]:
-    facts = {"dst": str(target.address), "authority": target.authority, "opaque": "true" if target.opaque else ""}
+def _facts(target: Target) -> dict[str, str | bool | None]:
+    facts = {"dst": str(target.address), "authority": target.authority or None, "opaque": target.opaque}
     match target.security:
         case Meshed(name, via):
             return {**facts, "tls": "true", "peer": str(name), "via": str(via)}

@@ -17,6 +17,7 @@ skip_outbound_ports = [25]
 addresses = ["10.1.0.2"]
 identity = "web.shop.serviceaccount.identity.meshtx.cluster.local"
 authority = "web.shop"
+opaque_ports = [5432]
 """
 
 
@@ -48,8 +49,23 @@ class WhyTests(SynchronousTestCase):
     def test_a_skipped_port_is_told(self) -> None:
         self.assertIn("tls=port_skipped", self.why("10.1.0.2:25"))
 
+    def test_an_opaque_port_is_told(self) -> None:
+        self.assertIn(" opaque=true tls=true ", self.why("10.1.0.2:5432"))
+
     def test_programs_get_json(self) -> None:
-        self.assertEqual(json.loads(self.why("10.1.0.2:80", "-o", "json"))["tls"], "true")
+        web = {
+            "authority": "web.shop",
+            "tls": "true",
+            "peer": "web.shop.serviceaccount.identity.meshtx.cluster.local",
+            "via": "10.1.0.2:4143",
+        }
+        for destination, facts in (
+            ("10.1.0.2:80", {**web, "opaque": False}),
+            ("10.1.0.2:5432", {**web, "opaque": True}),
+            ("10.1.0.9:80", {"authority": None, "opaque": False, "tls": "not_provided_by_service_discovery"}),
+        ):
+            said = json.loads(self.why(destination, "-o", "json"))
+            self.assertEqual(said, {"dst": destination, **facts})
 
     def test_what_is_no_address_is_a_usage_error(self) -> None:
         self.assertIn("is not ADDRESS:PORT", self.why("web"))
