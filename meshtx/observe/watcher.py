@@ -6,7 +6,8 @@
 
 Nothing here holds a byte back: these are copies. What is kept for a late decision is bounded:
 fewer than 64 bytes of the client beside its last chunk, 16 KiB of a server that speaks first.
-A detector or observer that raises is let go of; the connection goes on.
+A detector or observer that raises is let go of, be it `SystemExit` or asyncio's `CancelledError`, which are no
+`Exception`; the connection goes on.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class Watcher:
                 self.seen(seen)
             if observer.detached:
                 self.detach(Detached.GAVE_UP)
-        except Exception as error:  # noqa: BLE001 - a plugin's code, or what came out of it
+        except BaseException as error:  # noqa: BLE001 - a plugin's code, or what came out of it
             self._raised(error)
 
     def server_data(self, data: bytes) -> None:
@@ -122,7 +123,7 @@ class Watcher:
                 self.seen(seen)
             if observer.detached:
                 self.detach(Detached.GAVE_UP)
-        except Exception as error:  # noqa: BLE001 - likewise
+        except BaseException as error:  # noqa: BLE001 - likewise
             self._raised(error)
 
     def ended(self, *, orderly: bool) -> None:
@@ -135,7 +136,7 @@ class Watcher:
                     self.seen(seen)
                 if observer.detached:
                     self.detach(Detached.GAVE_UP)
-            except Exception as error:  # noqa: BLE001 - likewise
+            except BaseException as error:  # noqa: BLE001 - likewise
                 self._raised(error)
         self.detach(Detached.NOT_RECOGNISED)
 
@@ -178,7 +179,7 @@ class Watcher:
     def _ask(self, detector: IDetector, first: bytes) -> Detection:
         try:
             return Detection(detector.detect(first))  # what is none, such as True, is a mistake to be told
-        except Exception:  # noqa: BLE001 - a plugin's code: whatever it raises ends its part
+        except BaseException:  # noqa: BLE001 - a plugin's code: whatever it raises ends its part
             self._failed(detector.name)
             return Detection.NO
 
@@ -188,7 +189,7 @@ class Watcher:
             self.observer = detector.observer(self._watched.flow)
             if self.observer is None:  # the detectors would be asked again, without end
                 raise TypeError(f"{detector.name}: observer() returned None")
-        except Exception:  # noqa: BLE001 - a plugin's code
+        except BaseException:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)
             return
@@ -198,7 +199,7 @@ class Watcher:
         if server:
             self.server_data(server)
 
-    def _raised(self, error: Exception) -> None:
+    def _raised(self, error: BaseException) -> None:
         if isinstance(error, LimitReached):
             self.detach(Detached.LIMIT)
         else:

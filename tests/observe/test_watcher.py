@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
+from typing import NoReturn
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -94,6 +95,25 @@ class WatcherTests(SynchronousTestCase):
         self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", ZeroDivisionError)])
         self.assertEqual(self.ends, [("line", Detached.FAILED)])
         self.assertEqual(self.seen, [a_request(path="/a")])
+
+    def test_whatever_one_raises_stays_with_it(self) -> None:
+        def quitting(*_: object) -> NoReturn:
+            raise SystemExit
+
+        for part in ("client_data", "server_data", "ended"):
+            watcher = self.watch()
+            watcher.client_data(b"?/a")
+            setattr(self.detectors[0].made[0], part, quitting)
+            watcher.client_data(b"?/b")
+            watcher.server_data(b"!200")
+            watcher.ended(orderly=True)
+            self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", SystemExit)], part)
+            self.assertEqual(self.ends, [("line", Detached.FAILED)])
+        for part in ("detect", "observer"):
+            watcher = self.watch()
+            setattr(self.detectors[0], part, quitting)
+            watcher.client_data(b"?/a")
+            self.assertEqual([(name, type(error)) for name, error in self.failed], [("line", SystemExit)], part)
 
     def test_a_detector_that_raises_leaves_the_others_their_chance(self) -> None:
         def broken(_first: bytes) -> Detection:
