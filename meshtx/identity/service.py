@@ -162,9 +162,9 @@ class CertifyService:
             raise RpcError(Status.UNAVAILABLE, str(error)) from error
         except TimeoutError as error:
             raise RpcError(Status.UNAVAILABLE, f"the token was not judged within {TIMEOUT:g} s") from error
-        except CancelledError:  # the caller is gone
+        except (CancelledError, GeneratorExit):  # the caller is gone
             raise
-        except Exception as error:  # noqa: BLE001  # a plugin's border: whatever it raises rejects
+        except BaseException as error:  # noqa: BLE001  # a plugin's border: whatever it raises rejects
             self._report(error)
             raise RpcError(Status.INTERNAL, "the token's validator failed") from None
         return name
@@ -172,7 +172,7 @@ class CertifyService:
     def _validate(self, token: bytes) -> object:
         return maybeDeferred(self._validator.validate, token, self._scope, self._wall())
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: BaseException) -> None:
         """Say where it failed, not what it says."""
         if self._sparing.left_out("validator", self._wall()) is None:
             return

@@ -70,7 +70,7 @@ def csr(key: Any, *names: x509.GeneralName, common_name: str = "") -> bytes:
     return builder.sign(key, SHA256()).public_bytes(Encoding.DER)
 
 
-def raising(error: Exception) -> Callable[[bytes], Any]:
+def raising(error: BaseException) -> Callable[[bytes], Any]:
     def verdict(_: bytes) -> Any:
         raise error
 
@@ -245,7 +245,7 @@ class Refused(ServiceCase):
 
 class FailingValidators(ServiceCase):
     def test_whatever_one_raises_rejects_and_is_not_quoted(self) -> None:
-        for error in (KeyError(TOKEN), ValueError(TOKEN.decode()), RpcError(Status.OK, "haha")):
+        for error in (KeyError(TOKEN), ValueError(TOKEN.decode()), RpcError(Status.OK, "haha"), SystemExit(TOKEN)):
             self.service(raising(error))
             with capturedLogs() as events:
                 got = self.refused(request())
