@@ -31,6 +31,7 @@ from meshtx.errors import CredentialsError
 from meshtx.identity.issuer_files import Loaded
 from meshtx.identity.validator import TokenMalformed, TokenRejected, ValidatorUnavailable
 from meshtx.interfaces import ITokenValidator
+from meshtx.observe.printable import printable
 from meshtx.observe.sparing import Sparing
 from meshtx.pki.authority import LIFETIME, Authority, AuthorityError, IssuedChain
 from meshtx.pki.csr import CsrMalformed, CsrNotAllowed, CsrRequest, parse_csr
@@ -104,7 +105,7 @@ class CertifyService:
                     "no certificate for {identity!r}: {status}: {reason}",
                     identity=request.identity[:253],
                     status=error.status.name,
-                    reason=_without(request.token, error.message),
+                    reason=printable(_without(request.token, error.message)),
                 )
             raise
         self._answered(Status.OK)

@@ -234,12 +234,12 @@ class Refused(ServiceCase):
         self.assertEqual(self.refused(request()), (Status.INTERNAL, "the certificate cannot be issued"))
 
     def test_is_one_line_in_the_log_and_no_token(self) -> None:
-        self.service(raising(TokenRejected(f"the token {TOKEN.decode()} is bad")))
+        self.service(raising(TokenRejected(f"the token {TOKEN.decode()} is bad:\n\x1b[2K")))
         with capturedLogs() as events:
             self.refused(request())
         self.assertEqual(
             [formatEvent(event) for event in events],
-            [f"no certificate for '{WEB}': FAILED_PRECONDITION: the token (the token) is bad"],
+            [f"no certificate for '{WEB}': FAILED_PRECONDITION: the token (the token) is bad:\\x0a\\x1b[2K"],
         )
 
 
