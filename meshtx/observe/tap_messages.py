@@ -36,8 +36,8 @@ class Encoder:
         """Return the message of an event.
 
         :param headers: include those of requests and answers.
-        :raises TypeError: an observer reported what is no value of its kind.
-        :raises ValueError: or one that is out of its range.
+        :raises Exception: an observer reported what is no value of its kind, or one that is out of its range; which
+            exception depends on what it is instead.
         """
         if isinstance(event, Lost):
             return tap_pb2.TapEvent(lost=tap_pb2.Lost(count=event.count)).SerializeToString()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.observe.flow import ResponseEnd
 from meshtx.observe.metrics import Metrics
 from meshtx.observe.sparing import BURST
-from meshtx.observe.tap import BATCH, Finished, FlowOpened, TapEvent, TapHub
+from meshtx.observe.tap import BATCH, GATHER, Finished, FlowOpened, TapEvent, TapHub
 from meshtx.observe.tap_match import TapMatch
 from meshtx.observe.tap_rpc import TapService
 from meshtx.pki.name import Name
@@ -152,9 +153,19 @@ class TapServiceTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(running, RpcError).value.status, Status.UNAVAILABLE)
 
     def test_an_event_that_no_message_can_hold_is_left_out_and_logged(self) -> None:
+        odd = replace(a_request(), headers=(("content-length", 7),))
+        for what in (Finished(ResponseEnd(0, -1), 0.0, 0.0), replace(a_request(), method=None), odd):
+            self.observe(request=tap_pb2.ObserveRequest(headers=True))
+            self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), what))
+            self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), FlowOpened()))
+            self.clock.advance(GATHER)
+            self.assertEqual([each.WhichOneof("event") for each in self.call.sent], [None, "flow_opened"])
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
+            self.hub.subscriptions[0].close()
+
+    def test_events_that_no_message_can_hold_do_not_fill_the_log(self) -> None:
         self.observe()
-        self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), Finished(ResponseEnd(0, -1), 0.0, 0.0)))
-        self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), FlowOpened()))
+        for _ in range(BURST + 5):
+            self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), Finished(ResponseEnd(0, -1), 0.0, 0.0)))
         self.clock.advance(0)
-        self.assertEqual([each.WhichOneof("event") for each in self.call.sent], [None, "flow_opened"])
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), BURST)
