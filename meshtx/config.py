@@ -38,6 +38,7 @@ from meshtx.config_values import (
 )
 from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError
+from meshtx.net.dial import LONGEST
 from meshtx.net.poller import Transports
 from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer, PortRange
@@ -141,7 +142,7 @@ class ProxyConfig(CredentialsConfig):
         " descriptor and some 8 KB.",
     )
     handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
-    connect_timeout: float = setting(SECONDS, "3s", "Longest wait for a connection to be made; 8s at most.")
+    connect_timeout: float = setting(SECONDS, "3s", f"Longest wait for a connection to be made; {LONGEST:g}s at most.")
     tcp_user_timeout: float = setting(
         SECONDS,
         "30s",
@@ -159,6 +160,12 @@ class ProxyConfig(CredentialsConfig):
         """Judge the values together."""
         check_credentials(self)
         _check_listeners(self)
+        if self.connect_timeout > LONGEST:
+            raise ConfigError(
+                "connect_timeout",
+                f"longer than {LONGEST:g}s, behind which no SYN goes out before the fifteenth second",
+                f"write {LONGEST:g}s or less",
+            )
         if self.inbound_allow and self.inbound_policy is not Mode.LISTED:
             raise ConfigError(
                 "inbound_allow",

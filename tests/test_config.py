@@ -13,6 +13,7 @@ from meshtx.config import (
     settings,
 )
 from meshtx.errors import ConfigError
+from meshtx.net.dial import LONGEST
 from meshtx.pki.name import Name
 from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
@@ -206,8 +207,8 @@ class TestValues(ConfigCase):
 
     def test_durations(self) -> None:
         for text, seconds in (("90s", 90), ("1h30m", 5400), ("2d", 172800), ("0.5s", 0.5), ("15", 15), ("1.5", 1.5)):
-            config = load(ProxyConfig, self.proxy(connect_timeout=text), {})
-            self.assertEqual(config.connect_timeout, seconds, text)
+            config = load(ProxyConfig, self.proxy(drain_timeout=text), {})
+            self.assertEqual(config.drain_timeout, seconds, text)
 
     def test_words_for_yes_and_no(self) -> None:
         for text, meant in (("true", True), ("Yes", True), ("on", True), ("1", True), ("false", False), ("NO", False)):
@@ -356,6 +357,16 @@ class TestTogether(ConfigCase):
     def test_clients_must_know_the_port_of_an_inbound_forward(self) -> None:
         forward = self.proxy(inbound_forward="10.0.0.1:0=127.0.0.1:80")
         self.assertMistake(ProxyConfig, forward, "inbound_forward", "port 0 is none that clients know")
+
+    def test_a_connection_is_waited_for_as_long_as_dials_last(self) -> None:
+        self.assertEqual(load(ProxyConfig, self.proxy(connect_timeout="8s"), {}).connect_timeout, LONGEST)
+        hint = self.assertMistake(
+            ProxyConfig,
+            self.proxy(connect_timeout="8.5s"),
+            "connect_timeout",
+            "longer than 8s, behind which no SYN goes out before the fifteenth second",
+        )
+        self.assertEqual(hint, "write 8s or less")
 
     def test_an_identity_service_needs_an_issuer_and_the_key_of_its_validator(self) -> None:
         for key in ("issuer", "token_key_file"):

@@ -40,7 +40,7 @@ HEDGES = (0.2, 0.45)
 lost, one connection in a hundred waits for the second of them, one in a thousand longer."""
 
 LONGEST = 8.0
-"""Seconds after which every dial gives up: the kernel has sent its third retry after 7, the next would go at 15."""
+"""Seconds that a dial may be given: the kernel has sent its third retry after 7, the next would go at 15."""
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """No way there: no route, the router or a neighbour says so, or this host lacks the address family."""
@@ -83,7 +83,7 @@ class Dialler:
     """Connects protocols to addresses.
 
     :param reactor: `IReactorFDSet` and `IReactorTime`. (Any: a reactor has no one type.)
-    :param timeout: seconds for a connection to come about, `LONGEST` at most.
+    :param timeout: seconds for a connection to come about; more than `LONGEST` would bring little.
     :param hedges: seconds after the first attempt, ascending, at which another is made. None for dials that no
         network lies behind: on the way to this host's own workload a SYN is lost only if its backlog is full, and
         more of them would be the last thing that it needs.
@@ -101,8 +101,7 @@ class Dialler:
         hedged: Callable[[HedgeOutcome], None] = lambda _: None,
         retransmitted: Callable[[int], None] = lambda _: None,
     ) -> None:
-        patience = min(timeout, LONGEST)
-        moments = (*(moment for moment in hedges if moment < patience), patience)
+        moments = (*(moment for moment in hedges if moment < timeout), timeout)
         self._terms = _Terms(reactor, options, moments, hedged, retransmitted)
 
     def dial(self, address: Address, protocol: IProtocol) -> Deferred[IProtocol]:
