@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
-from meshtx.config_values import Kind
+from meshtx.config_values import TOML_FILE, Kind
 from meshtx.errors import ConfigError, nearest, said_by_system
 from meshtx.files import read_text
 
@@ -99,17 +99,14 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
     """
     known = {each.key: each for each in settings(config)}
     variable = config.prefix + "CONFIG"
-    named = environ.get(variable)
-    if file is None and named is not None:
-        if not named:  # of an unset shell variable: what the file restricts would be open
-            raise ConfigError(variable, "the path is empty", "name a TOML file, or unset it")
-        file = Path(named)
+    if file is None and variable in environ:
+        file = parsed(TOML_FILE, variable, environ[variable])
     written = {
         **(_from_file(file, known) if file else {}),
         **_from_environment(config, environ, known),
         **{key: (known[key].flag, text) for key, text in flags.items()},
     }
-    values = {key: _value(known[key], place, text) for key, (place, text) in written.items()}
+    values = {key: _value(known[key].kind, place, text) for key, (place, text) in written.items()}
     loaded = config(**values)
     loaded.check()
     return loaded
@@ -161,12 +158,19 @@ def _not_ours(config: type[ProgramConfig], variable: str, environ: Mapping[str, 
     return variable == f"{config.prefix}CONFIG" or (link is not None and f"{link[1]}SERVICE_HOST" in environ)
 
 
-def _value(each: Setting, place: str, text: str) -> object:
-    kind = each.kind
+def parsed(kind: Kind[T], place: str, text: str) -> T:
+    """Return a value that is written there.
+
+    :raises ConfigError: it is none of that kind.
+    """
     try:
-        value = kind.parse(text)
+        return kind.parse(text)
     except ValueError as error:
         raise ConfigError(place, str(error), f"write {kind.form}, such as {kind.example}") from None
+
+
+def _value(kind: Kind[Any], place: str, text: str) -> object:
+    value = parsed(kind, place, text)
     if kind.reads:
         _must_be_readable(place, cast("Path", value))
     return value

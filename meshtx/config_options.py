@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from twisted.python import usage
 
 from meshtx import __version__
-from meshtx.config_load import ProgramConfig, Setting, load, settings
+from meshtx.config_load import ProgramConfig, Setting, load, parsed, settings
+from meshtx.config_values import TOML_FILE
 from meshtx.errors import ConfigError, nearest
 
 C = TypeVar("C", bound=ProgramConfig)
@@ -38,9 +39,7 @@ class ConfigOptions(usage.Options, Generic[C]):
 
     def opt_config(self, path: str) -> None:
         """Read this TOML file."""
-        if not path:
-            raise usage.UsageError("--config: the path is empty; name a TOML file")
-        self._file = Path(path)
+        self._file = parsed(TOML_FILE, "--config", path)
 
     def opt_version(self) -> None:
         """Display the version and exit."""
@@ -56,7 +55,7 @@ class ConfigOptions(usage.Options, Generic[C]):
         """Parse the command line."""
         try:
             super().parseOptions(options)
-        except usage.UsageError as error:
+        except (usage.UsageError, ConfigError) as error:
             hint = self._hint(error.__context__.opt) if isinstance(error.__context__, GetoptError) else ""
             print(f"{self.program_config.program}: {error}{hint}", file=sys.stderr)  # noqa: T201  # as usage.Options does
             raise SystemExit(WRONG) from None
@@ -67,10 +66,7 @@ class ConfigOptions(usage.Options, Generic[C]):
 
     def postOptions(self) -> None:
         """Merge flags, environment and file."""
-        try:
-            self.config = load(self.program_config, self.flags, self.environ, self._file)  # type: ignore[assignment]  # C is a subclass's
-        except ConfigError as error:
-            raise usage.UsageError(str(error)) from None
+        self.config = load(self.program_config, self.flags, self.environ, self._file)  # type: ignore[assignment]  # C is a subclass's
 
 
 def options_class(config: type[C]) -> type[ConfigOptions[C]]:

@@ -181,11 +181,15 @@ def _count(text: str) -> int:
 
 
 def _path(text: str) -> Path:
-    if not text:
+    if not text:  # of an unset shell variable: no name for the folder that one is in
         raise ValueError("the path is empty")
     if "\0" in text:
         raise ValueError("the path holds a NUL")
-    return Path(text).absolute()  # twistd changes its folder when it becomes a daemon
+    return Path(text)
+
+
+def _lasting_path(text: str) -> Path:
+    return _path(text).absolute()  # twistd changes its folder when it becomes a daemon
 
 
 def _word(text: str) -> str:
@@ -234,9 +238,11 @@ NAMESPACE = Kind("NAMESPACE", "meshtx", _word)
 TRUST_DOMAIN = Kind("DOMAIN", "cluster.local", _word)
 DOMAIN = Kind("DOMAIN", "cluster.local", domain)
 PEM = Kind("PEM", "-----BEGIN CERTIFICATE-----...", _pem)
-FILE = Kind("FILE", "/etc/meshtx/ca.crt", _path, reads=True)
-FOLDER = Kind("FOLDER", "/etc/meshtx/issuer", _path, reads=True)
-NEW_FOLDER = Kind("FOLDER", "mesh", _path)
+PATH = Kind("PATH", "mesh", _path)
+TOML_FILE = Kind("FILE", "/etc/meshtx/meshtx.toml", _path)
+FILE = Kind("FILE", "/etc/meshtx/ca.crt", _lasting_path, reads=True)
+FOLDER = Kind("FOLDER", "/etc/meshtx/issuer", _lasting_path, reads=True)
+NEW_FOLDER = Kind("FOLDER", "mesh", _lasting_path)
 DURATION = Kind("DURATION", "24h", _some_time)
 SECONDS = Kind("DURATION", "90s", lambda text: _some_time(text).total_seconds())
 MARK = Kind("NUMBER", "0x4143", _mark)

@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from meshtx.config import ConfigOptions, IdentityConfig, ProxyConfig, load, options_class, settings
 from meshtx.config_load import ProgramConfig
+from meshtx.errors import ConfigError
 from meshtx.pki.name import Name
 from tests.config_case import BOT, WEB, ConfigCase
 
@@ -88,7 +89,10 @@ class TestOptions(ConfigCase):
 
     def test_an_empty_file_name_is_a_mistake(self) -> None:
         said = self.mistake(ProxyConfig, *self.arguments(self.proxy()), "--config=")
-        self.assertEqual(said, "meshproxy: --config: the path is empty; name a TOML file\n")
+        problem = "the path is empty; write FILE, such as /etc/meshtx/meshtx.toml"
+        self.assertEqual(said, f"meshproxy: --config: {problem}\n")
+        error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {"MESHTX_PROXY_CONFIG": ""})
+        self.assertEqual(str(error), f"MESHTX_PROXY_CONFIG: {problem}")
 
     def test_what_belongs_to_no_option_is_named(self) -> None:
         self.assertEqual(

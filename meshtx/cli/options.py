@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from meshtx.config_values import DURATION as DURATION_KIND
+from meshtx.config_values import PATH as PATH_KIND
 from meshtx.config_values import Kind
 
 
@@ -31,17 +31,17 @@ class KindType(click.ParamType[Any]):
 
 
 class PathType(click.Path):
-    """A path; an empty one, of a variable that nobody has set, is no name for the folder that one is in."""
+    """A path as the configuration takes it, that a shell can complete."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # click's
         """Read text."""
-        if value == "":
-            self.fail("the path is empty", param, ctx)
-        return super().convert(value, param, ctx)
+        return _PATH.convert(value, param, ctx)
 
+
+_PATH = KindType(PATH_KIND)
 
 DURATION = KindType(DURATION_KIND)
-PATH = PathType(path_type=Path)
+PATH = PathType()
 
 OUTPUT = click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="The form of the answer."

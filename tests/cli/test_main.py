@@ -91,10 +91,8 @@ class PathTests(Case):
             (("token", "create", "shop/web", "--ca", "mesh", "--out="), "'--out'"),
         ):
             command = f"meshtx {arguments[0]} {arguments[1]}"
-            self.assertEqual(
-                self.run_line(*arguments),
-                (2, "", f"{command}: Invalid value for {name}: the path is empty; see '{command} --help'\n"),
-            )
+            problem = f"Invalid value for {name}: the path is empty; write it like 'mesh'"
+            self.assertEqual(self.run_line(*arguments), (2, "", f"{command}: {problem}; see '{command} --help'\n"))
 
 
 class FindTests(Case):
