@@ -52,17 +52,25 @@ class _Sparing:
 
 
 class _Listening(socket.socket):
-    """A listening socket, without the ten calls by which Python's own asks itself what it is at each `accept`."""
+    """A listening socket that remembers what it is: Python's `accept` asks for each connection, and would look it up.
+
+    That is a fifth of the call: 3.7 us instead of 4.5. By way of Python's private `_accept` it would be 3.5.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
-        self._kind = int(sock.family), int(sock.type), sock.proto
-        super().__init__(*self._kind, fileno=sock.detach())
+        self._family, self._type = sock.family, sock.type
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self.setblocking(False)
 
-    def accept(self) -> tuple[socket.socket, Any]:  # Any: addresses differ by family
-        """Return a connection, and where it comes from."""
-        fd, address = self._accept()  # type: ignore[attr-defined]  # of the class below, where it is C
-        return socket.socket(*self._kind, fileno=fd), address
+    @property
+    def family(self) -> socket.AddressFamily:
+        """What it was made with."""
+        return self._family
+
+    @property
+    def type(self) -> socket.SocketKind:
+        """What it was made with."""
+        return self._type
 
 
 class Port(tcp.Port):

@@ -104,6 +104,11 @@ class ListenTests(TestCase):
         await port.stopListening()
         self.listen(f"127.0.0.1:{number}")
 
+    async def test_accepting_is_pythons_own(self) -> None:
+        listener = self.listen("127.0.0.1:0").socket
+        self.assertIs(type(listener).accept, socket.socket.accept)
+        self.assertEqual((listener.family, listener.type), (socket.AF_INET, socket.SOCK_STREAM))
+
     async def test_the_listener_is_marked_before_it_binds(self) -> None:
         if os.geteuid() != 0:
             raise SkipTest("needs root, to mark a socket")
