@@ -25,6 +25,8 @@ try:
     ssl_get_error: Any = _lib.SSL_get_error
     bio_read: Any = _lib.BIO_read
     bio_write: Any = _lib.BIO_write
+    _clear_mode: Any = _lib.SSL_clear_mode
+    _AUTO_RETRY: int = _lib.SSL_MODE_AUTO_RETRY
     WANT_READ: int = _lib.SSL_ERROR_WANT_READ
     WANT_WRITE: int = _lib.SSL_ERROR_WANT_WRITE
 
@@ -59,15 +61,14 @@ def set_groups(context: SSL.Context, groups: bytes) -> bool:
     return done
 
 
-def read_stepwise(connection: SSL.Connection) -> None:
+def read_stepwise(ssl: Any) -> None:  # Any: OpenSSL's own, as in `Handles`
     """Have reads return behind each record that has no bytes of the application: who sends such ones without an end,
     as key updates are, would else never let one return.
 
     For a connection on a socket, of which OpenSSL reads a record at a time: what it leaves there wakes its reader.
-
-    :raises AttributeError: another pyOpenSSL than the one measured.
+    pyOpenSSL has every connection do the contrary, whatever the mode of its context.
     """
-    _lib.SSL_clear_mode(handles(connection).ssl, _lib.SSL_MODE_AUTO_RETRY)
+    _clear_mode(ssl, _AUTO_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +93,15 @@ def handles(connection: SSL.Connection) -> Handles:
     """
     private: Any = connection  # hence unknown to its type
     return Handles(private._ssl, private._into_ssl, private._from_ssl, private._raise_ssl_error)
+
+
+def _has_handles() -> bool:
+    """Say whether connections have them: with one pyOpenSSL all do, or none."""
+    try:
+        handles(SSL.Connection(SSL.Context(SSL.TLS_METHOD)))
+    except AttributeError:
+        return False
+    return True
+
+
+AVAILABLE = AVAILABLE and _has_handles()

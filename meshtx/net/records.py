@@ -159,8 +159,6 @@ class FastRecords(PublicRecords):
 
     It touches three private handles of the connection and five functions of OpenSSL. Every unusual
     result goes back to the public call, which raises the right error and empties OpenSSL's error queue.
-
-    :raises AttributeError: the connection has no such handles.
     """
 
     def __init__(self, connection: SSL.Connection) -> None:
@@ -212,9 +210,4 @@ class FastRecords(PublicRecords):
 
 def records(connection: SSL.Connection) -> RecordLayer:
     """Return the fastest record layer that this pyOpenSSL allows."""
-    if openssl.AVAILABLE:
-        try:
-            return FastRecords(connection)
-        except AttributeError:
-            return PublicRecords(connection)
-    return PublicRecords(connection)
+    return FastRecords(connection) if openssl.AVAILABLE else PublicRecords(connection)

@@ -4,7 +4,9 @@
     kernel ◀── SSL_write ◀── QuickTransport.write ◀── TlsTransport     `send`, in place of `seal`
 
 A `RecordLayer` whose `seal` and `open` leave the bytes alone, and the `Channel` of its transport. It has to have the
-socket from the first byte on. Two implementations, as in `meshtx.net.records`.
+socket from the first byte on, and OpenSSL's own functions: by pyOpenSSL's public calls a read on a socket does not end
+before the application has a byte, and a peer that sends nothing but key updates would keep everybody else waiting.
+Where a private name is missing, memory BIOs do it (`meshtx.net.records`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ class TakesHeads(Protocol):
 
 
 class SocketRecords:
-    """By pyOpenSSL's public calls.
+    """On the socket of a transport.
+
+    An unusual result is judged by pyOpenSSL, as its public call would: calling that again would find another error,
+    or none, for the socket tells each only once.
 
     :param connection: one of `Contexts` on which nothing has happened.
     :param transport: gives up its socket: nothing has been read from it.
@@ -45,7 +50,10 @@ class SocketRecords:
         self.connection = on_socket(connection, transport.getHandle())
         self.transport = transport
         self._check = peer_check(connection)
+        self._ssl = openssl.handles(self.connection).ssl
+        openssl.read_stepwise(self._ssl)
         self._shaken = False
+        self._late: SSL.Error | None = None
         self.ended: Close | TlsError | None = None
 
     # The record layer.
@@ -72,11 +80,10 @@ class SocketRecords:
 
         :raises SSL.Error: it failed, or the socket takes no more.
         """
-        try:
-            self.connection.do_handshake()
-        except SSL.WantReadError:
-            return False
-        return True
+        done: int = openssl.ssl_do_handshake(self._ssl)
+        if done != 1 and openssl.ssl_get_error(self._ssl, done) != openssl.WANT_READ:
+            self._judge(done)
+        return done == 1
 
     def _go_on(self) -> bool:
         self.transport.protocol.dataReceived(b"")
@@ -112,75 +119,12 @@ class SocketRecords:
     # The channel.
 
     def read(self) -> bytes | None:
-        """Return plain bytes, none in the handshake; ``None`` if TCP has ended."""
-        if self.ended is not None:
-            return self._read_on()
-        if not self._shaken:
-            return b""
-        try:
-            return self.connection.recv(RECORD)
-        except SSL.Error as error:
-            return self._nothing(error)
+        """Return plain bytes, none in the handshake; ``None`` if TCP has ended.
 
-    def _nothing(self, error: SSL.Error) -> bytes | None:
-        """Take why there are no bytes."""
-        match error:
-            case SSL.WantReadError():
-                pass
-            case SSL.ZeroReturnError():
-                self.ended = Close.NOTIFIED
-            case SSL.WantWriteError():
-                self.ended = TlsError(TlsFailure.OTHER, "the peer asks for key updates and does not read")
-            case SSL.SysCallError() if error.args[0] == EOF:
-                return None
-            case SSL.SysCallError():
-                raise ConnectionError(*error.args) from error
-            case _:
-                self.ended = translate(error)
-        return b""
-
-    def _read_on(self) -> bytes | None:
-        """Drop what comes behind the end of TLS, and see that of TCP."""
-        return b"" if self.transport.getHandle().recv(SIZE) else None
-
-    def send(self, data: bytes | memoryview) -> int:
-        """Seal and send record by record, as far as the socket takes them."""
-        sent = 0
-        while sent < len(data):
-            try:
-                sent += self.connection.send(data[sent : sent + RECORD])
-            except SSL.WantWriteError:
-                break
-            except SSL.Error as error:
-                raise ConnectionError(str(error)) from error
-        return sent
-
-
-class FastSocketRecords(SocketRecords):
-    """With OpenSSL's own functions where they are called for each record.
-
-    An unusual result is judged by pyOpenSSL, as its public call would: calling that again would find another error,
-    or none, for the socket tells each only once.
-
-    :raises AttributeError: the connection has no such handles.
-    """
-
-    def __init__(self, connection: SSL.Connection, transport: QuickTransport) -> None:
-        super().__init__(connection, transport)
-        self._ssl = openssl.handles(self.connection).ssl
-        openssl.read_stepwise(self.connection)
-        self._late: SSL.Error | None = None
-
-    def _step(self) -> bool:
-        done: int = openssl.ssl_do_handshake(self._ssl)
-        if done != 1 and openssl.ssl_get_error(self._ssl, done) != openssl.WANT_READ:
-            self._judge(done)
-        return done == 1
-
-    def read(self) -> bytes | None:
-        """Read one record, and more as long as they are whole ones: a peer that sends in bulk fills them."""
+        They are of one record, and of more as long as they are whole ones: a peer that sends in bulk fills them.
+        """
         if not self._shaken or self.ended is not None:
-            return super().read()
+            return b"" if self.ended is None else self._read_on()
         ssl = self._ssl
         read = openssl.ssl_read(ssl, openssl.BUFFER, RECORD)
         if 0 < read < RECORD:
@@ -214,8 +158,27 @@ class FastSocketRecords(SocketRecords):
                 self._nothing(error)  # it does not
         return plain
 
+    def _nothing(self, error: SSL.Error) -> bytes | None:
+        """Take why there are no bytes."""
+        match error:
+            case SSL.ZeroReturnError():
+                self.ended = Close.NOTIFIED
+            case SSL.WantWriteError():
+                self.ended = TlsError(TlsFailure.OTHER, "the peer asks for key updates and does not read")
+            case SSL.SysCallError() if error.args[0] == EOF:
+                return None
+            case SSL.SysCallError():
+                raise ConnectionError(*error.args) from error
+            case _:
+                self.ended = translate(error)
+        return b""
+
+    def _read_on(self) -> bytes | None:
+        """Drop what comes behind the end of TLS, and see that of TCP."""
+        return b"" if self.transport.getHandle().recv(SIZE) else None
+
     def send(self, data: bytes | memoryview) -> int:
-        """Seal and send by one call a record."""
+        """Seal and send by one call a record, as far as the socket takes them."""
         size, ssl = len(data), self._ssl
         if size <= RECORD and type(data) is bytes:
             sent: int = openssl.ssl_write(ssl, data, size)
@@ -241,16 +204,6 @@ class FastSocketRecords(SocketRecords):
             self._judge(sent)
         except SSL.Error as error:
             raise ConnectionError(str(error)) from error
-
-
-def socket_records(connection: SSL.Connection, transport: QuickTransport) -> SocketRecords:
-    """Return the fastest that this pyOpenSSL allows."""
-    if openssl.AVAILABLE:
-        try:
-            return FastSocketRecords(connection, transport)
-        except AttributeError:
-            pass
-    return SocketRecords(connection, transport)
 
 
 def _failed(error: SSL.Error) -> TlsError:

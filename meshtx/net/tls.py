@@ -25,13 +25,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshtx.net import peer_keys
+from meshtx.net import openssl, peer_keys
 from meshtx.net.contexts import is_client, peer_check
 from meshtx.net.deadline import call_off
 from meshtx.net.failures import TlsError, TlsFailure, without_frames
 from meshtx.net.quick import QuickTransport
 from meshtx.net.records import RecordLayer, records
-from meshtx.net.socket_records import socket_records
+from meshtx.net.socket_records import SocketRecords
 from meshtx.net.tls_tcp import Closing, ITcp
 from meshtx.net.tls_transport import TlsTransport
 from meshtx.pki.name import Name
@@ -134,8 +134,8 @@ class TlsProtocol(Protocol):
     def connectionMade(self) -> None:
         """Start the handshake and its deadline."""
         self._tcp = cast("ITcp", self.transport)
-        if self._untouched and isinstance(self.transport, QuickTransport):
-            layer = socket_records(self._connection, self.transport)
+        if self._untouched and isinstance(self.transport, QuickTransport) and openssl.AVAILABLE:
+            layer = SocketRecords(self._connection, self.transport)
             self._records, self._connection = layer, layer.connection
             self.transport.secure(layer)
         else:

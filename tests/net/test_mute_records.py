@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.records import MUTE, FastRecords, PublicRecords
-from meshtx.net.socket_records import FastSocketRecords
+from meshtx.net.socket_records import SocketRecords
 from meshtx.pki.keys import key_to_pem
 from tests.net.certificates import VOTING, make_ca, make_leaf
 from tests.net.record_ends import End, MemoryEnd, SocketEnd
@@ -64,7 +64,7 @@ class Case(SynchronousTestCase):
 class SocketTests(Case):
     def test_a_read_gives_way_behind_each(self) -> None:
         """So whoever sends them without an end has one a turn."""
-        client = SocketEnd(self, FastSocketRecords, CLIENT.client(VOTING))
+        client = SocketEnd(self, SocketRecords, CLIENT.client(VOTING))
         issuer, tickets = self.tickets(client, 3)
         client.wire.sendall(tickets + issuer.says(b"said"))
         for left in (3, 2, 1):

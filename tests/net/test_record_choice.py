@@ -1,4 +1,4 @@
-"""Which record layer is taken: the fast one, and the public one where this pyOpenSSL does not allow it."""
+"""Which record layer is taken: a fast one, and the public one where this pyOpenSSL does not allow it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from runpy import run_path
 from typing import Any
 
 from OpenSSL import SSL, _util
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.net import openssl
 from meshtx.net.contexts import Contexts
-from meshtx.net.records import FastRecords, PublicRecords, records
-from meshtx.net.socket_records import FastSocketRecords, SocketRecords, socket_records
+from meshtx.net.records import FastRecords, PublicRecords
+from meshtx.net.socket_records import SocketRecords
+from meshtx.net.tls import TlsProtocol
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.record_ends import SocketEnd
 
@@ -20,35 +23,33 @@ CLIENT = Contexts(make_leaf(CA, WEB), CA.trust)
 
 
 class ChoiceTests(SynchronousTestCase):
-    def test_the_fast_one_is_taken(self) -> None:
-        self.assertIs(type(records(CLIENT.client(VOTING))), FastRecords)
+    def setUp(self) -> None:
+        self.transport = SocketEnd(self, SocketRecords, CLIENT.client(VOTING)).tcp
 
-    def test_without_the_handles_it_is_the_public_one(self) -> None:
-        def without(self: FastRecords, connection: SSL.Connection) -> None:
-            raise AttributeError("_into_ssl")
+    def chosen(self, *, untouched: bool) -> type[object]:
+        """Return the layer that is chosen for a quick transport.
 
-        self.patch(FastRecords, "__init__", without)
-        self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
+        :param untouched: nothing was read from it.
+        """
+        clock = Clock()
+        tls: Any = TlsProtocol(CLIENT.client(VOTING), lambda _: Protocol(), lambda _: None, clock, 10.0)
+        tls.start_on(self.transport, untouched=untouched)
+        return type(tls._records)
+
+    def test_a_fast_one_is_taken(self) -> None:
+        self.assertIs(self.chosen(untouched=False), FastRecords)
+        self.assertIs(self.chosen(untouched=True), SocketRecords)
 
     def test_without_the_functions_it_is_the_public_one(self) -> None:
+        """On a socket too: there a peer's key updates could keep its read from ever coming back."""
         self.patch(openssl, "AVAILABLE", False)
-        self.assertIs(type(records(CLIENT.client(VOTING))), PublicRecords)
-        self.assertIs(type(self.on_a_socket()), SocketRecords)
-
-    def test_the_fast_one_is_taken_on_a_socket(self) -> None:
-        self.assertIs(type(self.on_a_socket()), FastSocketRecords)
-
-    def test_without_the_handles_it_is_the_public_one_on_a_socket(self) -> None:
-        def without(connection: SSL.Connection) -> None:
-            raise AttributeError("_into_ssl")
-
-        self.patch(openssl, "handles", without)
-        self.assertIs(type(self.on_a_socket()), SocketRecords)
-
-    def on_a_socket(self) -> Any:
-        """Return the layer that is chosen there."""
-        return SocketEnd(self, socket_records, CLIENT.client(VOTING)).records  # type: ignore[arg-type]
+        for untouched in (False, True):
+            self.assertIs(self.chosen(untouched=untouched), PublicRecords)
 
     def test_a_pyopenssl_without_the_functions_can_be_imported(self) -> None:
         self.patch(_util, "lib", object())
+        self.assertFalse(run_path(openssl.__file__)["AVAILABLE"])
+
+    def test_so_can_one_whose_connections_have_no_handles(self) -> None:
+        self.patch(SSL, "Connection", lambda _context: object())
         self.assertFalse(run_path(openssl.__file__)["AVAILABLE"])

@@ -17,7 +17,7 @@ from meshtx.net import records as module
 from meshtx.net.contexts import Contexts
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.records import RECORD, Close, FastRecords, PublicRecords
-from meshtx.net.socket_records import FastSocketRecords, SocketRecords
+from meshtx.net.socket_records import SocketRecords
 from tests.net.certificates import VOTING, WEB, make_ca, make_leaf
 from tests.net.record_ends import End, MemoryEnd, SocketEnd
 
@@ -372,10 +372,6 @@ class FastRecordsTests(MemoryOutcomes):
 
 class SocketRecordsTests(SocketOutcomes):
     kind = SocketRecords
-
-
-class FastSocketRecordsTests(SocketOutcomes):
-    kind = FastSocketRecords
 
 
 del Outcomes, CommonOutcomes, MemoryOutcomes, SocketOutcomes  # trial would run them by themselves
