@@ -81,6 +81,22 @@ class ServerFirstTests(EarlyCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         await self.results(server, server_spoke=2)
 
+    async def test_a_client_that_half_closes_without_a_word_where_nothing_is_known_is_gone_at_once(self) -> None:
+        """Before the workload is dialled, and behind that: a stranger keeps no descriptor by it."""
+        server, application = self.host(), self.application()
+        address = server.inbound(application.address.port)
+        for dialled in (0, 1):
+            talker = await self.silent(server, address)
+            self.clock.advance(dialled * GRACE)
+            while len(application.connections) < dialled:
+                await self.turn()
+            talker.transport.loseWriteConnection()
+            self.assertEqual(await talker.lost, "closed")
+            await server.live.empty()
+        self.assertEqual(await application.connections[0].lost, "closed")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        await self.results(server, unused=1)
+
     async def test_meshed_it_is_heard_at_once(self) -> None:
         """A peer says in its OPEN which port it means: nothing is left to wait for."""
         client, server = Host(self, CLIENT, WEB_LEAF), self.host()
