@@ -21,10 +21,15 @@ class ConfigError(MeshtxError):
     """
 
     def __init__(self, key: str, problem: str, hint: str) -> None:
-        super().__init__(f"{key}: {problem}; {hint}")
+        super().__init__(_in_one_line(f"{key}: {problem}; {hint}"))
         self.key = key
         self.problem = problem
         self.hint = hint
+
+
+def _in_one_line(text: str) -> str:
+    """Return it with line breaks as escapes: a value may have some, as one that should be the path of a file."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class PeerError(MeshtxError):

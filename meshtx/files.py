@@ -36,13 +36,13 @@ def read_file(path: Path, hint: str = "name a file that this user can read", lim
 
 
 def read_text(path: Path, hint: str, limit: int = MAX_LENGTH) -> str:
-    """Return the whole text of a file in UTF-8; it may be empty.
+    """Return the whole text of a file in UTF-8, without the byte order mark that some editors write; it may be empty.
 
     :param limit: bytes.
     :raises ConfigError: it is missing, unreadable, longer or in no UTF-8.
     """
     try:
-        return _read(path, hint, limit).decode("utf-8")
+        return _read(path, hint, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), str(error), "write it in UTF-8") from error
 

@@ -249,6 +249,17 @@ class TestFiles(ConfigCase):
             error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {}, file)
             self.assertEqual((error.key, error.hint), (str(file), "correct the TOML there"))
 
+    def test_a_byte_order_mark_says_nothing(self) -> None:
+        file = self.file("proxy.toml", '\ufeffdrain_timeout = "1s"\r\n')
+        self.assertEqual(load(ProxyConfig, self.proxy(), {}, file).drain_timeout, 1.0)
+
+    def test_a_file_s_content_in_the_place_of_its_path_is_told_in_one_line(self) -> None:
+        error = self.assertRaises(ConfigError, load, ProxyConfig, {}, {"MESHTX_PROXY_TRUST_ANCHORS_FILE": PEM})
+        self.assertIn("CERTIFICATE-----\\nMIIB\\n-----END", str(error))
+        self.assertNotIn("\n", str(error))
+        file = self.file("proxy.toml", '"a\\nb" = 1')
+        self.assertIn(": a\\nb: unknown key", str(self.assertRaises(ConfigError, load, ProxyConfig, {}, {}, file)))
+
     def test_every_file_must_be_there_at_the_start(self) -> None:
         keys = [(config, each.key) for config in (ProxyConfig, IdentityConfig) for each in settings(config)]
         keys = [(config, key) for config, key in keys if key.endswith(("_file", "_folder")) or key == "issuer"]
