@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from meshtx.cli.options import PATH
+from meshtx.cli.options import OUTPUT, PATH
 from meshtx.directory.file import load
 from meshtx.directory.target import Meshed, Target
 from meshtx.observe.flow import NoTlsReason
 from meshtx.wire.address import Address
 
 HINTS = {
-    NoTlsReason.NOT_DISCOVERED: "No entry of {file} holds {ip}; add its address and identity there.",
+    NoTlsReason.NOT_DISCOVERED: "No entry of {file} gives {ip} an identity; give it one there.",
     NoTlsReason.PORT_SKIPPED: "{file} skips port {port}: the proxy takes no part in it.",
 }
 """What to do about a connection that is plaintext, by the reason."""
@@ -30,7 +30,7 @@ HINTS = {
     show_envvar=True,
     help="The mesh's directory file.",
 )
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="The form of the answer.")
+@OUTPUT
 def command(destination: str, directory_file: Path, output: str) -> None:
     """Explain whether a connection to DESTINATION (ADDRESS:PORT) is mutual TLS."""
     try:

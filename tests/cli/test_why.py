@@ -18,6 +18,8 @@ addresses = ["10.1.0.2"]
 identity = "web.shop.serviceaccount.identity.meshtx.cluster.local"
 authority = "web.shop"
 opaque_ports = [5432]
+[[workload]]
+addresses = ["10.1.0.8"]
 """
 
 
@@ -40,11 +42,13 @@ class WhyTests(SynchronousTestCase):
         )
 
     def test_an_unmeshed_destination_gets_its_reason_and_a_hint(self) -> None:
-        self.assertEqual(
-            self.why("10.1.0.9:5432"),
-            "dst=10.1.0.9:5432 tls=not_provided_by_service_discovery\n"
-            f"  No entry of {self.file} holds 10.1.0.9; add its address and identity there.\n",
-        )
+        """The hint is as true of an address without an entry as of one whose entry has no identity."""
+        for address in ("10.1.0.9", "10.1.0.8"):
+            self.assertEqual(
+                self.why(f"{address}:5432"),
+                f"dst={address}:5432 tls=not_provided_by_service_discovery\n"
+                f"  No entry of {self.file} gives {address} an identity; give it one there.\n",
+            )
 
     def test_a_skipped_port_is_told(self) -> None:
         self.assertIn("tls=port_skipped", self.why("10.1.0.2:25"))
