@@ -55,7 +55,7 @@ MAX_TOKEN = 16 * 1024
 class Refresh(StrEnum):
     """How a request ended: the label of the counter of refreshes."""
 
-    SUCCESS = "success"
+    OK = "ok"
     ERROR = "error"
 
 
@@ -154,7 +154,7 @@ class KeeperService(CredentialsService):
         try:
             credentials = await self._request_credentials()
             event = Certified(credentials, self._wall())
-            self._refreshed(Refresh.SUCCESS)
+            self._refreshed(Refresh.OK)
         except CancelledError:
             raise
         except TimeoutError:

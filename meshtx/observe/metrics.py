@@ -276,9 +276,9 @@ class Metrics:
         self._leaf_expiry.set(not_after.timestamp())
         self._leaf_refresh.set(now.timestamp())
 
-    def certificate_refreshed(self, *, ok: bool) -> None:
+    def certificate_refreshed(self, result: StrEnum) -> None:
         """Count an attempt to get a certificate: one without an answer, refused, or with a bad certificate fails."""
-        self._refreshes.labels("ok" if ok else "error").inc()
+        self._refreshes.labels(result.value).inc()
 
     def anchors(self, not_after: Iterable[datetime]) -> None:
         """Note when the trust anchors in use expire (at least one)."""

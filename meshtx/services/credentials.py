@@ -10,7 +10,7 @@ from meshtx.config_credentials import CredentialsConfig
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.identity.certificate_files import CertificateFiles
 from meshtx.identity.certify_client import CertifyClient
-from meshtx.identity.keeper_service import KeeperService, Refresh
+from meshtx.identity.keeper_service import KeeperService
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.metrics import Metrics
@@ -62,7 +62,7 @@ def _source(
         trust,
         reactor,
         key_folder=KeyFolder(config.key_folder) if config.key_folder else None,
-        refreshed=lambda how: metrics.certificate_refreshed(ok=how is Refresh.SUCCESS),
+        refreshed=metrics.certificate_refreshed,
         reloaded=metrics.reloads(Followed.TRUST_ANCHORS),
     )
 

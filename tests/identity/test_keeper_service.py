@@ -101,7 +101,7 @@ class RequestTests(Case):
         self.answer()
         credentials = self.successResultOf(waiting)
         self.assertIs(keeper.credentials, credentials)
-        self.assertEqual((credentials.name, keeper.ready_reason(), self.refreshes), (WEB, None, [Refresh.SUCCESS]))
+        self.assertEqual((credentials.name, keeper.ready_reason(), self.refreshes), (WEB, None, [Refresh.OK]))
         self.assertEqual(self.changes, [credentials])
 
     def test_the_token_is_sent_untouched_and_read_each_time(self) -> None:
@@ -342,7 +342,7 @@ class KeyFolderTests(Case):
         assert first.credentials
         assert second.credentials
         self.assertEqual(second.credentials.chain, first.credentials.chain)
-        self.assertEqual(self.refreshes, [Refresh.SUCCESS])
+        self.assertEqual(self.refreshes, [Refresh.OK])
         self.pass_time(RENEWAL)
         self.assertEqual(len(self.asked), 2)
 

@@ -6,6 +6,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_l
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshtx.identity.keeper_service import Refresh
 from meshtx.net.dial import HedgeOutcome
 from meshtx.observe.flow import Direction, Known, NoTls, NoTlsReason, Refusal, ResponseEnd
 from meshtx.observe.metrics import LATENCY_BUCKETS_MS, Metrics, flow_labels, succeeded
@@ -137,8 +138,8 @@ class MetricsTests(SynchronousTestCase):
     def test_expiry_of_leaf_anchors_and_issuer(self) -> None:
         self.metrics.certificate(NOW + timedelta(hours=24), NOW)
         self.metrics.certificate(NOW + timedelta(hours=25), NOW)
-        self.metrics.certificate_refreshed(ok=True)
-        self.metrics.certificate_refreshed(ok=False)
+        self.metrics.certificate_refreshed(Refresh.OK)
+        self.metrics.certificate_refreshed(Refresh.ERROR)
         self.metrics.anchors([NOW + timedelta(days=9), NOW + timedelta(days=3)])
         self.metrics.issuer(NOW + timedelta(days=5))
         stamp = NOW.timestamp()
