@@ -1,6 +1,6 @@
 """Where a program's credentials come from: the identity service, or files. Users see only this.
 
-source.subscribe(lambda: contexts.replace(source.credentials, source.trust))
+source.subscribe(lambda: use(Contexts(source.credentials, source.trust)))
 """
 
 from __future__ import annotations
