@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -86,7 +86,6 @@ def settings(config: type[ProgramConfig]) -> tuple[Setting, ...]:
             each.metadata[_DEFAULT],
         )
         for each in fields(config)
-        if _KIND in each.metadata and each.default is not MISSING
     )
 
 
