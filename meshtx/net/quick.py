@@ -197,10 +197,6 @@ class QuickTransport(ResetUnlessWhole):
                     pass
         self.socket.close()
 
-    def startReading(self) -> None:
-        """Read what comes."""
-        self.reactor.addReader(self)
-
     def resumeProducing(self) -> None:
         """Read on, unless it is being closed."""
         self._reads = True
