@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client sends before its first frame (section 3.4)."""
-
 HEADER = 9
 """Bytes before a frame's payload."""
 

@@ -41,9 +41,10 @@ from zope.interface import implementer
 
 from meshtx.errors import PeerError
 from meshtx.net.deadline import call_off
-from meshtx.rpc.frame_filter import MAX_PAYLOAD, PREFACE, FrameFilter, GoAway, TooLong, encode_goaway
+from meshtx.rpc.frame_filter import MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
 from meshtx.rpc.headers import Headers
 from meshtx.rpc.patience import Patience
+from meshtx.wire.sniff import PREFACE
 
 MAX_HEADERS = 16 * 2**10
 """Bytes of one header block as RFC 9113, section 6.5.2 counts them."""

@@ -13,10 +13,10 @@ from h2.events import (
 from twisted.internet.defer import CancelledError, Deferred
 
 from meshtx.rpc.call import MAX_WAITING, Call
-from meshtx.rpc.frame_filter import PREFACE
 from meshtx.rpc.framing import MAX_MESSAGE, MessageParser, encode_message
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
 from meshtx.rpc.status import RpcError, Status
+from meshtx.wire.sniff import PREFACE
 from tests.rpc.memory import Caller
 from tests.rpc.server_case import ServerCase
 from tests.rpc.support import REPEAT, message

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.rpc.frame_filter import HEADER, MAX_PAYLOAD, PREFACE, FrameFilter, GoAway, TooLong, encode_goaway
+from meshtx.rpc.frame_filter import HEADER, MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
+from meshtx.wire.sniff import PREFACE
 from tests.wire.splits import cuts, splits
 
 PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"

@@ -14,9 +14,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.rpc.call import Call
-from meshtx.rpc.frame_filter import PREFACE
 from meshtx.rpc.http2 import LINGER, MAX_CONTROL
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
+from meshtx.wire.sniff import PREFACE
 from tests.rpc.memory import Caller, MemoryTransport
 from tests.rpc.server_case import ServerCase
 from tests.rpc.support import ECHO
