@@ -14,9 +14,8 @@ from meshtx.pki.name import Name
 from meshtx.rpc.client import RpcClient
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
 from meshtx.rpc.methods import TAP_OBSERVE
+from meshtx.rpc.tls_listener import ALPN
 from meshtx.wire.address import Address
-
-ALPN = ("h2",)
 
 
 class TapClient:

@@ -18,10 +18,11 @@ from meshtx.net.contexts import Contexts
 from meshtx.net.rehearsal import rehearse
 from meshtx.net.tls import TlsProtocol
 from meshtx.pki.name import Name
+from meshtx.wire import leg_frames, transport_header
 
-MESHTX = "meshtx/1"
+MESHTX = leg_frames.ALPN
 """ALPN of our own leg."""
-LINKERD = "transport.l5d.io/v1"
+LINKERD = transport_header.ALPN
 """ALPN of Linkerd's transport header."""
 PROTOCOLS = (MESHTX, LINKERD)
 """What two proxies may speak, the better one first."""
