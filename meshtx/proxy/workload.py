@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol
@@ -11,9 +10,7 @@ from twisted.internet.interfaces import IProtocol
 from meshtx.net.dial import Dialler
 from meshtx.proxy.ends import End
 from meshtx.proxy.policy import Permit
-from meshtx.wire.address import Address
-
-IP = IPv4Address | IPv6Address
+from meshtx.wire.address import IP, Address
 
 
 class Workload:
