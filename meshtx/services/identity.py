@@ -40,7 +40,6 @@ from meshtx.watch import Followed, Reload
 
 Options = options_class(IdentityConfig)
 
-PROGRAM = "meshidentity"
 
 SERVICE = CERTIFY.path.split("/")[1]
 """The name under which the health service knows ``Identity``."""
@@ -56,7 +55,7 @@ def makeService(options: ConfigOptions[IdentityConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
 
-    return or_end(PROGRAM, reactor, lambda: make(reactor, options.config))
+    return or_end(IdentityConfig.program, reactor, lambda: make(reactor, options.config))
 
 
 def make(reactor: Any, config: IdentityConfig) -> IdentityService:
@@ -108,7 +107,7 @@ class IdentityService(MultiService):
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
             reactor,
-            PROGRAM,
+            config.program,
             [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
             SocketOptions(),
         )
