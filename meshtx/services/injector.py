@@ -37,6 +37,7 @@ from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.metrics import Metrics
+from meshtx.pki.bundle import TrustBundle
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 
 Options = options_class(InjectorConfig)
@@ -172,7 +173,7 @@ def _values(config: InjectorConfig, api: KubeApi, metrics: Metrics) -> InjectedV
         metrics_names=config.metrics_identity,
     )
 
-    def changed(trust: Any) -> None:
+    def changed(trust: TrustBundle) -> None:
         metrics.anchors(anchor.not_valid_after_utc for anchor in trust.anchors)
 
     current = InjectedValues(api, values, config.trust_anchors_file, changed)
