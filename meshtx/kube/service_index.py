@@ -156,11 +156,8 @@ class ServiceIndex:
             for name, number in piece.ports:
                 if name == front.port.name:
                     port = _target(number, front.port)
-                    for endpoint in piece.endpoints:
-                        for ip in endpoint.ips[
-                            :1
-                        ]:  # the API: all of one endpoint are alike, and clients take the first
-                            yield Address(ip, port), endpoint
+                    # the API: all addresses of one endpoint are alike, and clients take the first
+                    yield from ((Address(ip, port), each) for each in piece.endpoints for ip in each.ips[:1])
 
 
 def _target(number: int | None, port: ServicePort) -> int:
