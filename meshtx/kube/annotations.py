@@ -32,6 +32,9 @@ PROXY_VERSION = "meshtx.io/proxy-version"
 TRUST_ROOT = "meshtx.io/trust-root-sha256"
 """`meshtx.pki.bundle.TrustBundle.digest` of the anchors that the proxy was given."""
 
+POD_SECURITY = "pod-security.kubernetes.io/enforce"
+"""Kubernetes' own label, of a namespace; what it says but ``privileged`` forbids the init container's capability."""
+
 PREFIX = "config.meshtx.io/"
 LINKERD_PREFIX = "config.linkerd.io/"
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from meshtx.kube.admission import Review, allowed, refused
-from meshtx.kube.annotations import INJECT, LINKERD_PREFIX, PREFIX, is_wanted
+from meshtx.kube.annotations import INJECT, LINKERD_PREFIX, POD_SECURITY, PREFIX, is_wanted
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_errors import Object
 from meshtx.kube.events import Involved, Type
@@ -29,9 +29,6 @@ from meshtx.kube.injection import (
 from meshtx.kube.sidecar import INIT, Json, Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.workloads import template_path
-
-POD_SECURITY = "pod-security.kubernetes.io/enforce"
-"""The label of a namespace; what it says but ``privileged`` forbids the init container's capability."""
 
 PATH = "/api/v1/namespaces"
 

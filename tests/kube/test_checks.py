@@ -11,7 +11,8 @@ from cryptography import x509
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from meshtx.kube.checks.install import ENFORCE, needed_rights, rules_of
+from meshtx.kube.annotations import POD_SECURITY
+from meshtx.kube.checks.install import needed_rights, rules_of
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed, Report, Skipped, Warned, run
 from meshtx.kube.checks.snapshot import Absent, Found, Key, Read, Snapshot, Unread, expected
 from meshtx.kube.checks.trust import ANCHORS_LEFT, ISSUER_EARLY, ISSUER_LEFT
@@ -163,7 +164,7 @@ class InstallTests(CheckedCase):
         return {each.check.name: each.outcome for each in found}
 
     def test_an_empty_cluster_passes(self) -> None:
-        for labels in (None, {}, {ENFORCE: "privileged"}):
+        for labels in (None, {}, {POD_SECURITY: "privileged"}):
             self.assertEqual({type(each) for each in self.before(labels=labels).values()}, {Passed})
 
     def test_a_right_that_is_missing_is_named(self) -> None:
@@ -187,7 +188,7 @@ class InstallTests(CheckedCase):
         self.assertEqual(outcomes(account)["accounts"], Skipped("the user may not"))
 
     def test_a_level_of_pod_security_is_told(self) -> None:
-        self.assertIsInstance(self.before(labels={ENFORCE: "baseline"})["namespace-pod-security"], Warned)
+        self.assertIsInstance(self.before(labels={POD_SECURITY: "baseline"})["namespace-pod-security"], Warned)
 
 
 class TrustTests(CheckedCase):

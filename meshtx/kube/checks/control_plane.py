@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from meshtx.kube.annotations import POD_SECURITY
 from meshtx.kube.api_errors import Object
-from meshtx.kube.checks.install import ENFORCE, REFUSING, rules_of
+from meshtx.kube.checks.install import REFUSING, rules_of
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed, Warned
 from meshtx.kube.checks.snapshot import Absent, Found, Key, Snapshot, Unread, expected
 from meshtx.kube.injection import labels_of
@@ -27,11 +28,13 @@ def _namespace(snapshot: Snapshot) -> Outcome:
         case Unread(why):
             raise NotKnown(why)
         case Found(found):
-            level = labels_of(found).get(ENFORCE)
+            level = labels_of(found).get(POD_SECURITY)
             if level not in REFUSING:
                 return Passed()
             problem = f"namespace {snapshot.namespace} enforces {level!r}, which refuses pods with NET_ADMIN"
-            return Failed(problem, f"kubectl label namespace {snapshot.namespace} {ENFORCE}=privileged --overwrite")
+            return Failed(
+                problem, f"kubectl label namespace {snapshot.namespace} {POD_SECURITY}=privileged --overwrite"
+            )
 
 
 def _present(snapshot: Snapshot) -> Outcome:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from meshtx.kube import annotations as marks
 from meshtx.kube.api_errors import Object
 from meshtx.kube.checks.control_plane import version_of
-from meshtx.kube.checks.install import ENFORCE, REFUSING
+from meshtx.kube.checks.install import REFUSING
 from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, Warned
 from meshtx.kube.checks.snapshot import Key, Snapshot, our_containers, path_of
 from meshtx.kube.injection import Skip, annotations_of, labels_of, named_ports, skip_reason, unclear
@@ -98,16 +98,16 @@ def _has_token(container: Object) -> bool:
 
 def _pod_security(snapshot: Snapshot) -> Outcome:
     refusing = tuple(
-        f"{name}: {labels_of(each)[ENFORCE]}"
+        f"{name}: {labels_of(each)[marks.POD_SECURITY]}"
         for name, each in sorted(snapshot.namespaces_by_name().items())
         if name != snapshot.namespace
         and labels_of(each).get(marks.INJECT) == marks.ENABLED
-        and labels_of(each).get(ENFORCE) in REFUSING
+        and labels_of(each).get(marks.POD_SECURITY) in REFUSING
     )
     if not refusing:
         return Passed()
     problem = "namespaces that asked for the mesh, and whose Pod Security refuses the init container's NET_ADMIN"
-    return Failed(problem, f"kubectl label namespace NAME {ENFORCE}=privileged --overwrite", refusing)
+    return Failed(problem, f"kubectl label namespace NAME {marks.POD_SECURITY}=privileged --overwrite", refusing)
 
 
 def _annotations(snapshot: Snapshot) -> Outcome:

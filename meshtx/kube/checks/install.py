@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from meshtx.kube.annotations import POD_SECURITY
 from meshtx.kube.api_errors import Object
 from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, Warned
 from meshtx.kube.checks.resources import RESOURCES, namespace_of
@@ -14,7 +15,6 @@ from meshtx.kube.self_check import Rule
 APPLY = ("get", "create", "patch")
 """What ``kubectl apply`` does."""
 
-ENFORCE = "pod-security.kubernetes.io/enforce"
 REFUSING = {"baseline", "restricted"}
 """Levels of Pod Security that have no room for NET_ADMIN."""
 
@@ -100,13 +100,13 @@ def _lacking(snapshot: Snapshot, needed: Iterable[Rule], problem: str, hint: str
 
 def _pod_security(snapshot: Snapshot) -> Outcome:
     read = snapshot.objects[snapshot.key("Namespace", snapshot.namespace)]
-    level = labels_of(read.value).get(ENFORCE) if isinstance(read, Found) else None
+    level = labels_of(read.value).get(POD_SECURITY) if isinstance(read, Found) else None
     if level not in REFUSING:
         snapshot.demand_read("Namespace")
         return Passed()
     return Warned(
         f"namespace {snapshot.namespace} enforces {level!r}, which refuses pods with NET_ADMIN",
-        f"the manifests set {ENFORCE} to privileged: see that nothing sets it back",
+        f"the manifests set {POD_SECURITY} to privileged: see that nothing sets it back",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from meshtx.kube.annotations import POD_SECURITY
 from meshtx.kube.manifests.network import budgets, policies, services, tap_service
 from meshtx.kube.manifests.programs import deployments
 from meshtx.kube.manifests.rbac import accounts, roles
@@ -43,7 +44,7 @@ def _reference(each: Document) -> Document:
 
 
 def _namespace(values: Values) -> Document:
-    enforced = {"pod-security.kubernetes.io/enforce": "privileged"}  # for NET_ADMIN of the redirect
+    enforced = {POD_SECURITY: "privileged"}  # for NET_ADMIN of the redirect
     return document("v1", "Namespace", values.namespace, None, enforced)
 
 
