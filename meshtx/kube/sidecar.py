@@ -14,19 +14,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from meshtx.identity.token_claims import AUDIENCE
 from meshtx.kube.annotations import Resources, Settings
+from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.pki.name import MeshScope, Name
 
 INIT, PROXY = "meshtx-init", "meshtx-proxy"
 PROXY_UID = 2102
 INBOUND, TAP, ADMIN = 4143, 4190, 4191
 
-TOKEN_AUDIENCE = "identity.l5d.io"  # noqa: S105  # whom a token is for
 TOKEN_SECONDS = 86400
 TOKEN_FOLDER = "/var/run/secrets/tokens"  # noqa: S105  # a folder
 TOKEN_FILE = "meshtx-identity-token"  # noqa: S105  # a file's name
 KEY_FOLDER = "/var/run/meshtx/identity"
-API_TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  # a folder
+API_TOKEN_FOLDER = str(SERVICE_ACCOUNT)
 
 KEY_VOLUME, TOKEN_VOLUME, MASK_VOLUME = "meshtx-identity", TOKEN_FILE, "meshtx-no-api-token"
 
@@ -149,7 +150,7 @@ def proxy_container(values: Values, settings: Settings, *, native: bool) -> Json
 
 def volumes() -> list[Json]:
     """Return the volumes; all are in memory, so that none keeps a node from being scaled away."""
-    token = {"path": TOKEN_FILE, "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS}
+    token = {"path": TOKEN_FILE, "audience": AUDIENCE, "expirationSeconds": TOKEN_SECONDS}
     return [
         {"name": KEY_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}},

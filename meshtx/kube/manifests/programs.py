@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from meshtx.identity.token_claims import AUDIENCE
 from meshtx.kube.annotations import NO_LIMIT
 from meshtx.kube.manifests.meshed import meshed, service_address
 from meshtx.kube.manifests.shapes import (
@@ -27,7 +28,7 @@ from meshtx.kube.manifests.shapes import (
     selector,
 )
 from meshtx.kube.manifests.values import Program, Resources, Values
-from meshtx.kube.sidecar import API_TOKEN_FOLDER, TOKEN_AUDIENCE, TOKEN_FILE, TOKEN_FOLDER, TOKEN_SECONDS, Family
+from meshtx.kube.sidecar import API_TOKEN_FOLDER, TOKEN_FILE, TOKEN_FOLDER, TOKEN_SECONDS, Family
 from meshtx.pki.name import MeshScope
 
 API_ACCESS = "kube-api-access"
@@ -177,7 +178,7 @@ def _api_access() -> Document:
 
 
 def _identity_token() -> Document:
-    token = {"path": TOKEN_FILE, "expirationSeconds": TOKEN_SECONDS, "audience": TOKEN_AUDIENCE}
+    token = {"path": TOKEN_FILE, "expirationSeconds": TOKEN_SECONDS, "audience": AUDIENCE}
     return _projected(_TOKEN_VOLUME, {"serviceAccountToken": token})
 
 
