@@ -71,6 +71,21 @@ _REASONS = {
 }
 
 
+_VERIFICATION = {
+    number: name.removeprefix("ERR_").lower().replace("_", " ")
+    for name, number in vars(SSL.X509VerificationCodes).items()
+    if name.startswith("ERR_")
+}
+
+
+def verification_problem(errno: int) -> str:
+    """Return what OpenSSL finds wrong with a certificate of a chain, such as ``cert has expired``.
+
+    :param errno: as its callback is told.
+    """
+    return _VERIFICATION.get(errno, str(errno))
+
+
 def translate(error: SSL.Error) -> TlsError:
     """Return what an error of OpenSSL means."""
     texts = _texts(error)

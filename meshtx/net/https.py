@@ -35,6 +35,7 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from meshtx.net.failures import verification_problem
 from meshtx.net.sockets import SocketOptions, arm, disarm
 from meshtx.pki.bundle import TrustBundle
 
@@ -78,7 +79,7 @@ class ServerTls:
     def _verify(self, _: SSL.Connection, certificate: crypto.X509, errno: int, depth: int, ok: int) -> bool:
         """Judge one certificate of the chain, the leaf last; anything unforeseen is a refusal."""
         if not ok:
-            self.refused = f"its certificate chain does not verify ({_reason(errno)})"
+            self.refused = f"its certificate chain does not verify ({verification_problem(errno)})"
             return False
         if depth:
             return True
@@ -99,14 +100,6 @@ def _expected(server: str) -> tuple[DNS_ID | IPAddress_ID, bytes]:
     except ValueError:
         return DNS_ID(server), server.encode("idna")
     return IPAddress_ID(server), b""
-
-
-def _reason(errno: int) -> str:
-    names = vars(SSL.X509VerificationCodes)
-    return next(
-        (name.removeprefix("ERR_").lower().replace("_", " ") for name, value in names.items() if value == errno),
-        str(errno),
-    )
 
 
 @implementer(IAgentEndpointFactory)

@@ -9,7 +9,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from twisted.logger import Logger
 
-from meshtx.net.failures import TlsError, TlsFailure
+from meshtx.net.failures import TlsError, TlsFailure, verification_problem
 from meshtx.pki.name import Name
 from meshtx.pki.peer_name import PeerNameError, matches, peer_name
 
@@ -27,11 +27,6 @@ _VERDICTS = {
     _CODES.ERR_CERT_NOT_YET_VALID: TlsFailure.NOT_YET_VALID,
 }
 
-_CODE_NAMES = {
-    value: name.removeprefix("ERR_").lower().replace("_", " ")
-    for name, value in vars(_CODES).items()
-    if name.startswith("ERR_")
-}
 
 KNOWN = 1024
 """Certificates that are kept in memory with what they say."""
@@ -104,7 +99,7 @@ What is refused is not remembered. That the chain is good and in time is OpenSSL
 def _verdict(certificate: crypto.X509, errno: int, depth: int) -> TlsError:
     reason = _VERDICTS.get(errno, TlsFailure.UNSUITABLE)
     whose = "certificate" if depth == 0 else f"issuer's certificate at depth {depth}"
-    return TlsError(reason, f"{_CODE_NAMES.get(errno, errno)}: {whose}, {_described(certificate)}")
+    return TlsError(reason, f"{verification_problem(errno)}: {whose}, {_described(certificate)}")
 
 
 def _described(certificate: crypto.X509) -> str:
