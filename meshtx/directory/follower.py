@@ -27,6 +27,7 @@ from twisted.logger import Logger
 from meshtx.directory import messages
 from meshtx.errors import MeshtxError
 from meshtx.net.contexts import Contexts
+from meshtx.net.deadline import call_off
 from meshtx.net.failures import without_frames
 from meshtx.observe.directory_series import DirectorySeries
 from meshtx.observe.sparing import Sparing
@@ -203,8 +204,7 @@ class Follower(Service):
         try:
             await running
         finally:
-            if late.active():
-                late.cancel()
+            call_off(late)
 
     def _late(self, session: Session) -> None:
         if not session.name:

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from meshtx.errors import CredentialsError, MeshtxError
 from meshtx.identity.validator import ValidatorUnavailable
+from meshtx.net.deadline import call_off
 from meshtx.watch import Reload
 
 ALGORITHMS = ("RS256", "ES256", "ES384", "EdDSA")
@@ -107,8 +108,7 @@ class JwksKeys(Service):
     def stopService(self) -> None:
         """Fetch no more; who waits is told."""
         super().stopService()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        call_off(self._timer)
         if self._fetching is not None:
             self._fetching.cancel()
 
@@ -127,8 +127,7 @@ class JwksKeys(Service):
             raise ValidatorUnavailable(f"the token keys cannot be had: {self.problem}")
 
     def _begin(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        call_off(self._timer)
         self._last = self._clock.seconds()
         fetching: Deferred[Any] = maybeDeferred(self._fetch)
         fetching.addTimeout(TIMEOUT, self._clock)

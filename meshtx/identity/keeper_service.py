@@ -36,6 +36,7 @@ from meshtx.identity.keeper import (
 from meshtx.identity.keeper import Certify as Ask
 from meshtx.identity.key_folder import KeyFolder
 from meshtx.identity.source import CredentialsService
+from meshtx.net.deadline import call_off
 from meshtx.net.failures import without_frames
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
@@ -120,8 +121,7 @@ class KeeperService(CredentialsService):
         super().stopService()
         if self._watch:
             self._watch.stopService()
-        if self._timer and self._timer.active():
-            self._timer.cancel()
+        call_off(self._timer)
         if self._request:
             self._request.cancel()
 
@@ -226,8 +226,7 @@ class KeeperService(CredentialsService):
                 self.log.warn("key and certificate are in memory only: {reason}", reason=str(error))
 
     def _sleep(self) -> None:
-        if self._timer and self._timer.active():
-            self._timer.cancel()
+        call_off(self._timer)
         left = min(self._due - self._wall(), self._due_monotonic - self._monotonic(), LONGEST_SLEEP)
         self._timer = self._clock.callLater(max(left, 0.0), self._tick)
 

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from meshtx.errors import MeshtxError
 from meshtx.identity.issuer_files import Loaded
 from meshtx.identity.source import CredentialsService
+from meshtx.net.deadline import call_off
 from meshtx.pki.authority import LIFETIME
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
@@ -67,8 +68,7 @@ class OwnCertificate(CredentialsService):
     def stopService(self) -> None:
         """Renew no more."""
         super().stopService()
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        call_off(self._timer)
 
     def renew(self) -> None:
         """Issue a new certificate now; never raises."""

@@ -100,8 +100,7 @@ class RpcServer:
         self.open.discard(connection)
         if self._grace is not None and not self.open:
             grace, self._grace = self._grace, None
-            if grace.active():
-                grace.cancel()
+            call_off(grace)
             if self._stopped is not None:
                 self._stopped.callback(None)
 
