@@ -7,22 +7,15 @@ A plugin is an object in the package ``meshtx.plugins`` that provides one of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 from zope.interface import Attribute, Interface
 
 from meshtx.observe.flow import Flow, Seen
 from meshtx.pki.name import MeshScope
 from meshtx.wire.address import Address
+from meshtx.wire.sniff import Detection
 
-
-class Detection(Enum):
-    """What a detector says of the first bytes of a connection."""
-
-    YES = "yes"
-    NO = "no"
-    MORE = "more"
-    """Undecided: ask again with more bytes. The bytes themselves have gone on already."""
+__all__ = ["Detection", "IDetector", "IDirectory", "IObserver", "ITokenValidator"]
 
 
 class IObserver(Interface):

@@ -14,25 +14,22 @@ from zope.interface import implementer
 from meshtx.extensions import Extensions
 from meshtx.interfaces import Detection, IDetector, IObserver
 from meshtx.observe.flow import Flow
-from meshtx.wire.sniff import Verdict
 
 DETECTORS = Extensions(IDetector, "detectors", "detector")
-
-_DETECTION = {Verdict.YES: Detection.YES, Verdict.NO: Detection.NO, Verdict.MORE: Detection.MORE}
 
 
 @implementer(IPlugin, IDetector)
 class HttpDetector:
     """Makes a detector of a function of `meshtx.wire.sniff` and a parser, which is an observer as it is."""
 
-    def __init__(self, name: str, judge: Callable[[bytes], Verdict], parser: Callable[[], IObserver]) -> None:
+    def __init__(self, name: str, judge: Callable[[bytes], Detection], parser: Callable[[], IObserver]) -> None:
         self.name = name
         self._judge = judge
         self._parser = parser
 
     def detect(self, first: bytes) -> Detection:
         """Judge the first bytes that the client sent."""
-        return _DETECTION[self._judge(first)]
+        return self._judge(first)
 
     def observer(self, flow: Flow) -> IObserver:  # noqa: ARG002  # one is like another
         """Return a new observer for a connection that was recognised."""

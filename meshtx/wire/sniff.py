@@ -24,36 +24,36 @@ _BEGUN = re.compile(rb"(?:\r\n)*(?:\r|(" + _TOKEN + rb"{1,32})(?:( )(?:([^\x00-\
 _REGISTERED = frozenset(b"GET HEAD POST PUT DELETE PATCH OPTIONS CONNECT TRACE".split())
 
 
-class Verdict(Enum):
-    """What the first bytes say."""
+class Detection(Enum):
+    """What a detector says of the first bytes of a connection."""
 
     YES = "yes"
     NO = "no"
     MORE = "more"
-    """Undecided: ask again with more bytes."""
+    """Undecided: ask again with more bytes. The bytes themselves have gone on already."""
 
 
-def detect_http1(first: bytes) -> Verdict:
+def detect_http1(first: bytes) -> Detection:
     """Judge whether a client speaks HTTP/1.
 
     :param first: all that it sent so far; only `LIMIT` bytes of it are looked at.
     """
     first = first[:LIMIT]
     if _REQUEST.match(first):
-        return Verdict.YES
+        return Detection.YES
     begun = _BEGUN.fullmatch(first)
     if begun is None or not _VERSION.startswith(begun[4] or b""):
-        return Verdict.NO
+        return Detection.NO
     if len(first) < LIMIT:
-        return Verdict.MORE
-    return Verdict.YES if begun[1] in _REGISTERED and begun[3] else Verdict.NO
+        return Detection.MORE
+    return Detection.YES if begun[1] in _REGISTERED and begun[3] else Detection.NO
 
 
-def detect_h2(first: bytes) -> Verdict:
+def detect_h2(first: bytes) -> Detection:
     """Judge whether a client speaks HTTP/2 with prior knowledge.
 
     :param first: all that it sent so far.
     """
     if first.startswith(PREFACE):
-        return Verdict.YES
-    return Verdict.MORE if PREFACE.startswith(first) else Verdict.NO
+        return Detection.YES
+    return Detection.MORE if PREFACE.startswith(first) else Detection.NO

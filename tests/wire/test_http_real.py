@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.wire.http1 import Http1Observer
 from meshtx.wire.http2 import Http2Observer
 from meshtx.wire.http_events import Event, RequestHead, ResponseEnd, ResponseHead
-from meshtx.wire.sniff import Verdict, detect_h2, detect_http1
+from meshtx.wire.sniff import Detection, detect_h2, detect_http1
 from tests.wire.exchanges import (
     Exchange,
     Observer,
@@ -193,7 +193,7 @@ def record_h2_resets() -> Exchange:
 class _Real:
     record: ClassVar[Callable[[], Exchange]]
     observer: ClassVar[Callable[[], Observer]]
-    detect: ClassVar[Callable[[bytes], Verdict]]
+    detect: ClassVar[Callable[[bytes], Detection]]
 
     @property
     def said(self) -> Exchange:
@@ -204,7 +204,7 @@ class _Real:
 
     def test_it_is_recognised(self) -> None:
         first = b"".join(data for side, data in self.said if side == "C")[:64]
-        self.assertIs(type(self).detect(first), Verdict.YES)
+        self.assertIs(type(self).detect(first), Detection.YES)
 
     def test_every_one_and_two_cuts_give_the_same_events(self) -> None:
         self.assertIsNone(differing(type(self).observer, self.said))

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.wire.sniff import LIMIT, PREFACE, Verdict, detect_h2, detect_http1
+from meshtx.wire.sniff import LIMIT, PREFACE, Detection, detect_h2, detect_http1
 from tests.wire.splits import disagreeing, splits
 
-YES, NO, MORE = Verdict.YES, Verdict.NO, Verdict.MORE
+YES, NO, MORE = Detection.YES, Detection.NO, Detection.MORE
 
 HTTP1 = [
     b"GET / HTTP/1.1\r\n",
@@ -48,13 +48,13 @@ HTTP2 = [PREFACE, PREFACE + b"\0\0\0\4\0\0\0\0\0", PREFACE[:-1] + b"\r"]
 CORPUS = [*HTTP1, *OTHERS, *HTTP2, b"GET /" + b"a" * 100, b"REPORT /" + b"a" * LIMIT + b" HTTP/1.1\r\n"]
 
 
-def answer(detect: Callable[[bytes], Verdict], *pieces: bytes) -> Verdict:
+def answer(detect: Callable[[bytes], Detection], *pieces: bytes) -> Detection:
     """Ask after each piece, as long as the answer is MORE."""
     answers = map(detect, accumulate(pieces))
     return next((verdict for verdict in answers if verdict is not MORE), MORE)
 
 
-def first_answer(detect, data: bytes) -> tuple[Verdict, int]:
+def first_answer(detect, data: bytes) -> tuple[Detection, int]:
     """Ask with one byte more each time; return the first answer that is not MORE, and after how many bytes."""
     for size in range(1, len(data) + 1):
         verdict = detect(data[:size])
