@@ -36,15 +36,16 @@ from meshtx.config_values import (
     choice,
     listed,
 )
-from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError
 from meshtx.net.dial import LONGEST
 from meshtx.net.poller import Transports
 from meshtx.pki.name import Name
-from meshtx.proxy.balancers import Balancer, PortRange
+from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
+from meshtx.wire.network import Network
+from meshtx.wire.ports import PortRange
 
 __all__ = [
     "ConfigOptions",

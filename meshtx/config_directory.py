@@ -10,10 +10,10 @@ from meshtx.config_credentials import CredentialsConfig, check_credentials
 from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import setting
 from meshtx.config_values import ADDRESS, DOMAIN, NETWORK, PORTS, listed
-from meshtx.directory.ranges import Network
 from meshtx.kube.ports import DEFAULT_OPAQUE
-from meshtx.proxy.balancers import PortRange
 from meshtx.wire.address import Address
+from meshtx.wire.network import Network
+from meshtx.wire.ports import PortRange
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from meshtx.config_values import (
     domain,
     listed,
 )
-from meshtx.directory.ranges import Network
 from meshtx.errors import ConfigError, nearest
 from meshtx.kube.annotations import Resources as SidecarResources
 from meshtx.kube.annotations import amount
@@ -40,6 +39,7 @@ from meshtx.kube.quantity import canonical
 from meshtx.kube.serving_certificate import NEAR
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import MAX_LENGTH, InvalidName, MeshScope, Name
+from meshtx.wire.network import Network
 
 _HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
-from meshtx.directory.ranges import parse_network
 from meshtx.pki.name import MAX_LENGTH, Name
-from meshtx.proxy.balancers import Balancer, PortRange
+from meshtx.proxy.balancers import Balancer
 from meshtx.wire.address import Address
+from meshtx.wire.network import parse_network
+from meshtx.wire.ports import PortRange
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -165,7 +165,7 @@ class TestValues(ConfigCase):
             ("identity_address", "127.0.0.1:0", "'127.0.0.1:0': nobody listens on port 0"),
             ("proxy_protocol_from", "8080", "'8080' has no '=' and no port behind it"),
             ("proxy_protocol_from", "10.0.0.1/8=80", "10.0.0.1/8 has host bits set"),
-            ("proxy_protocol_to", "http", "'http' is neither a port nor two with a '-'"),
+            ("proxy_protocol_to", "http", "'http' is no port and no range of ports"),
             ("proxy_protocol_tlvs", "sni", "'sni' is none of alpn, authority, identity"),
             ("name", "web", "'web' is not SA.NS.serviceaccount.identity.CONTROL-NS.TRUST-DOMAIN"),
             ("inbound_policy", "all", "'all' is none of all-unauthenticated, all-authenticated, listed"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.config_values import Endpoint
-from meshtx.directory.ranges import parse_network
 from meshtx.kube.ports import parse_ports
 from meshtx.pki.name import Name
 from meshtx.services.directory import settings_of
 from meshtx.wire.address import Address
+from meshtx.wire.network import parse_network
 from tests.config_case import PEM, ConfigCase
 
 NAME = "meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local"

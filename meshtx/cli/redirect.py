@@ -7,6 +7,8 @@ from collections.abc import Callable
 import click
 
 from meshtx.net import redirect as net
+from meshtx.wire.network import parse_network
+from meshtx.wire.ports import PortRange
 
 _Split = Callable[[click.Context, click.Parameter, str], tuple[object, ...]]
 
@@ -16,7 +18,7 @@ def _each(parse: Callable[[str], object]) -> _Split:
 
     def split(_context: click.Context, _option: click.Parameter, text: str) -> tuple[object, ...]:
         try:
-            return tuple(parse(part) for part in text.split(",") if part.strip())
+            return tuple(parse(part.strip()) for part in text.split(",") if part.strip())
         except ValueError as why:
             raise click.BadParameter(str(why)) from why
 
@@ -30,8 +32,8 @@ def _number(text: str) -> int:
         raise click.BadParameter(f"{text!r} is no number") from None
 
 
-_PORTS = _each(net.PortRange.parse)
-_NETWORKS = _each(net.parse_network)
+_PORTS = _each(PortRange.parse)
+_NETWORKS = _each(parse_network)
 _table = click.option("--table", default=net.DEFAULT_TABLE, show_default=True, help="Name of the nftables table.")
 
 

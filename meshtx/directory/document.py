@@ -33,12 +33,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from meshtx.directory.ranges import Network, Networks, Ranges, parse_network
+from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.table import Entry, Ports, Table
 from meshtx.directory.target import INBOUND_PORT
 from meshtx.errors import ConfigError, nearest
 from meshtx.pki.name import Name
 from meshtx.wire.leg_frames import MAX_TEXT, is_authority
+from meshtx.wire.network import Network, parse_network
 
 _TOP = ("mesh", "workload", "opaque_ports", "skip_inbound_ports", "skip_outbound_ports")
 _MESH = ("networks", "nodes", "pods", "balancers")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network, ip_address, ip_network
 
-from meshtx.directory.ranges import Network, Networks, Ranges
+from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.target import Meshed, PortFacts, Target
 from meshtx.errors import PeerError
 from meshtx.observe.flow import NoTls, NoTlsReason
@@ -17,6 +17,7 @@ from meshtx.pki.name import InvalidName, Name
 from meshtx.rpc.messages import directory_pb2
 from meshtx.wire.address import IP, Address, parse_ip
 from meshtx.wire.leg_frames import is_authority
+from meshtx.wire.network import Network
 
 Ports = frozenset[int]
 

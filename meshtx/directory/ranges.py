@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from meshtx.wire.address import IP, parse_ip
-
-Network = IPv4Network | IPv6Network
-
-
-def parse_network(text: str) -> Network:
-    """Read ``10.1.0.0/24``; an address alone is a network of one.
-
-    :raises ValueError: it is neither, or it is IPv4 inside IPv6.
-    """
-    network = ip_network(text) if "/" in text else ip_network(parse_ip(text))
-    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-        raise ValueError(f"{text} is IPv4 inside IPv6")
-    return network
+from meshtx.wire.address import IP
+from meshtx.wire.network import Network
 
 
 class Networks:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshtx.directory.ranges import Network, Ranges
+from meshtx.directory.ranges import Ranges
 from meshtx.directory.target import Meshed, PortFacts, Target
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.pki.name import Name
 from meshtx.wire.address import IP, Address
+from meshtx.wire.network import Network
 
 Ports = frozenset[int]
 

@@ -18,8 +18,8 @@ from decimal import Decimal
 
 from meshtx.errors import MeshtxError, nearest
 from meshtx.kube.ports import MOST, entries
-from meshtx.net.redirect import PortRange
 from meshtx.pki.name import InvalidName, Name
+from meshtx.wire.ports import PortRange
 
 INJECT = "meshtx.io/inject"
 LINKERD_INJECT = "linkerd.io/inject"

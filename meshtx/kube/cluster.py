@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 
-from meshtx.directory.ranges import Network
 from meshtx.kube.cluster_ranges import ClusterRanges, RangeBook
 from meshtx.kube.objects import Endpoint, Kept, Node, Pod, Service, ServiceNetwork, ServicePort, Slice
 from meshtx.kube.pod_index import PodIndex, own_ips
@@ -24,6 +23,7 @@ from meshtx.kube.ports import DEFAULT_OPAQUE, PROXY_PORTS, Ports, among, parse_p
 from meshtx.kube.service_index import Front, ServiceIndex
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.wire.address import IP, Address
+from meshtx.wire.network import Network
 
 MOST_ENDPOINTS = 10_000
 """Of one Service that are told: what is longer than a message may be would end the session of whoever asks."""

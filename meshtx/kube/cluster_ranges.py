@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from meshtx.directory.ranges import Network, Networks
+from meshtx.directory.ranges import Networks
 from meshtx.kube.objects import Node, ServiceNetwork
 from meshtx.wire.address import IP
+from meshtx.wire.network import Network
 
 _AROUND = {4: 24, 6: 64}
 """Bits of the prefix of a network that stands for an address outside the mesh's networks, by version of IP."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshtx.directory.messages import endpoint
-from meshtx.directory.ranges import Network
 from meshtx.directory.target import INBOUND_PORT
 from meshtx.kube.cluster import Answer, Backend, OwnPorts
 from meshtx.kube.cluster_ranges import ClusterRanges
 from meshtx.kube.ports import Ports
 from meshtx.rpc.messages import directory_pb2
+from meshtx.wire.network import Network
 
 
 def answer_message(answer: Answer) -> directory_pb2.Answer:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshtx.directory.ranges import Network, parse_network
 from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, PREFIX, SKIP_INBOUND
 from meshtx.kube.ports import Ports, parse_ports
 from meshtx.kube.sidecar import PROXY
 from meshtx.kube.workloads import workloads_of
 from meshtx.wire.address import IP, parse_ip
+from meshtx.wire.network import Network, parse_network
 
 Json = Mapping[str, Any]
 """An object as the API has it (`Any`: JSON)."""

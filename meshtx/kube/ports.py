@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from meshtx.net.redirect import OWN_PORTS, PortRange
+from meshtx.net.redirect import OWN_PORTS
+from meshtx.wire.ports import PortRange
 
 Ports = tuple[range, ...]
 """Ports without a step; asking for one costs a step for each range."""

@@ -20,11 +20,11 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from meshtx.errors import ConfigError
-
-Network = IPv4Network | IPv6Network
+from meshtx.wire.network import Network
+from meshtx.wire.ports import PortRange
 
 DEFAULT_TABLE = "meshtx"
 INBOUND_PORT = 4143
@@ -35,31 +35,6 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where nft lives; often not in the PATH of an ordinary user."""
 _NFT_TIMEOUT = 30.0
 """Seconds; a load takes 13 ms."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PortRange:
-    """TCP ports, both ends included; prints as ``80`` or ``8000-8099``."""
-
-    first: int
-    last: int
-
-    @classmethod
-    def parse(cls, text: str) -> PortRange:
-        """Read ``80`` or ``8000-8099``.
-
-        :raises ValueError: it is neither, or not ports from low to high.
-        """
-        first, dash, last = text.strip().partition("-")
-        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
-            raise ValueError(f"{text!r} is no port and no range of ports")
-        ports = cls(int(first), int(last or first))
-        if not 1 <= ports.first <= ports.last <= 65535:
-            raise ValueError(f"{text!r} is not within 1-65535, from low to high")
-        return ports
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
 OWN_PORTS = (PortRange(4190, 4191),)
@@ -113,14 +88,6 @@ class RedirectRules:
                 "give its user, its group or its socket mark (--proxy-uid, --proxy-gid, --proxy-mark)",
             )
         _check_table(self.table)
-
-
-def parse_network(text: str) -> Network:
-    """Read ``10.0.0.0/8``, ``fd00::/8`` or a single address.
-
-    :raises ValueError: it is none of them, or bits behind the prefix are set.
-    """
-    return ip_network(text.strip())
 
 
 def render(rules: RedirectRules) -> str:

@@ -8,45 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from meshtx.wire.address import IP
-
-
-@dataclass(frozen=True, slots=True)
-class PortRange:
-    """Ports from the first to the last."""
-
-    first: int
-    last: int
-
-    @classmethod
-    def parse(cls, text: str) -> PortRange:
-        """Read ``8080`` or ``8000-8010``.
-
-        :raises ValueError: it is neither.
-        """
-        first, dash, last = text.partition("-")
-        ends = (first, last if dash else first)
-        if not all(end.isascii() and end.isdigit() for end in ends):
-            raise ValueError(f"{text!r} is neither a port nor two with a '-'")
-        low, high = (int(end) for end in ends)
-        if not 0 < low <= high <= 65535:
-            raise ValueError(f"{text!r} is no range within 1-65535")
-        return cls(low, high)
-
-    def __contains__(self, port: int) -> bool:
-        return self.first <= port <= self.last
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+from meshtx.wire.network import Network, parse_network
+from meshtx.wire.ports import PortRange
 
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
     """Balancers that send a PROXY header: their addresses, and the ports to which they do."""
 
-    network: IPv4Network | IPv6Network
+    network: Network
     ports: PortRange
 
     @classmethod
@@ -58,10 +30,7 @@ class Balancer:
         network, equals, ports = text.partition("=")
         if not equals:
             raise ValueError(f"{text!r} has no '=' and no port behind it")
-        parsed = ip_network(network.strip())
-        if parsed.version == 6 and parsed.network_address.ipv4_mapped is not None:
-            raise ValueError(f"{network.strip()!r}: write an IPv4-mapped network as IPv4")
-        return cls(parsed, PortRange.parse(ports.strip()))
+        return cls(parse_network(network.strip()), PortRange.parse(ports.strip()))
 
     def __str__(self) -> str:
         return f"{self.network}={self.ports}"

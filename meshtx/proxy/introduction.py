@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from meshtx.observe.flow import Mtls, Security
-from meshtx.proxy.balancers import PortRange
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PortRange
 from meshtx.wire.proxy_header import ALPN, AUTHORITY, PEER_IDENTITY, TLV, encode_v2
 
 MAX_VALUE = 255

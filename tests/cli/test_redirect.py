@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.cli.redirect import command
 from meshtx.errors import ConfigError
 from meshtx.net import redirect
-from meshtx.net.redirect import PortRange, RedirectRules, render
+from meshtx.net.redirect import RedirectRules, render
+from meshtx.wire.ports import PortRange
 
 
 class RedirectTests(SynchronousTestCase):
@@ -38,6 +39,8 @@ class RedirectTests(SynchronousTestCase):
         )
         result = self.run_command("apply", "--dry-run", *options.split())
         self.assertEqual((result.exit_code, result.stdout), (0, render(rules)))
+        spaced = self.run_command("apply", "--dry-run", *(each.replace(",", " , ") for each in options.split()))
+        self.assertEqual(spaced.stdout, result.stdout)
 
     def test_the_defaults_are_those_of_the_rules(self) -> None:
         result = self.run_command("apply", "--dry-run", "--proxy-uid", "2102")
@@ -57,6 +60,7 @@ class RedirectTests(SynchronousTestCase):
         for option, value, problem in (
             ("--skip-inbound", "22,http", "'http' is no port and no range of ports"),
             ("--skip-sources", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+            ("--skip-sources", "::ffff:10.0.0.0/104", "::ffff:10.0.0.0/104 is IPv4 inside IPv6"),
             ("--proxy-mark", "red", "'red' is no number"),
         ):
             result = self.run_command("apply", "--proxy-uid", "1", option, value)

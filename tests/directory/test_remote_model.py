@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from meshtx.directory.ranges import parse_network
 from meshtx.directory.remote import TIMEOUT
 from meshtx.directory.target import Meshed, NoEndpoints, NotReady, Target
 from meshtx.kube.cluster import Cluster, Settings
@@ -16,6 +15,7 @@ from meshtx.net.contexts import Contexts
 from meshtx.rpc.connect import Unreachable
 from meshtx.rpc.server import RpcServer
 from meshtx.wire.address import Address
+from meshtx.wire.network import parse_network
 from tests.directory.remote_case import CA, FIRST, SECOND, RemoteCase
 from tests.kube.objects import SCOPE, name, pod
 from tests.net.certificates import WEB, make_leaf

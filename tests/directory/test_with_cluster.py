@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from meshtx.directory.ranges import parse_network
 from meshtx.directory.target import Meshed, NoEndpoints, PortFacts, Target
 from meshtx.kube.cluster import Cluster, Settings
 from meshtx.kube.directory_service import BATCH, DirectoryService
@@ -10,6 +9,7 @@ from meshtx.kube.objects import Kept
 from meshtx.observe.flow import NoTls, NoTlsReason
 from meshtx.rpc.server import RpcServer
 from meshtx.wire.address import Address
+from meshtx.wire.network import parse_network
 from tests.directory.remote_case import PLAIN, RemoteCase, plain
 from tests.kube.objects import SCOPE, endpoint, name, piece, pod, service
 

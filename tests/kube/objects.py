@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, overload
 
-from meshtx.directory.ranges import parse_network
 from meshtx.kube.objects import Endpoint, HostPort, Node, Pod, Service, ServicePort, Slice
 from meshtx.pki.name import MeshScope, Name
 from meshtx.wire.address import IP, Address, parse_ip
+from meshtx.wire.network import parse_network
 
 SCOPE = MeshScope()
 SHOP, ELSEWHERE = "shop", "elsewhere"

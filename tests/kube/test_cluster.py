@@ -6,11 +6,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.directory.ranges import parse_network
 from meshtx.kube import cluster as cluster_module
 from meshtx.kube.cluster import Answer, Backend, Cluster, OwnPorts, Settings
 from meshtx.kube.objects import Kept, ServicePort
 from meshtx.kube.ports import PROXY_PORTS
+from meshtx.wire.network import parse_network
 from tests.kube.objects import SCOPE, address, endpoint, host_port, ips, name, node, piece, pod, service
 
 WEB, VIP = "10.1.0.1:8080", "10.96.0.1:80"

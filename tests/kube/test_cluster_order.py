@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.directory.ranges import parse_network
 from meshtx.kube.cluster import Cluster, OwnPorts, Settings
 from meshtx.kube.objects import Kept, ServicePort
 from meshtx.wire.address import IP, Address, parse_ip
+from meshtx.wire.network import parse_network
 from tests.kube.objects import SCOPE, elsewhere, endpoint, host_port, name, node, piece, pod, service
 
 IPS = ["10.1.0.1", "10.1.0.2", "203.0.113.1", "10.96.0.1", "192.168.0.1"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.directory.ranges import Network, parse_network
 from meshtx.kube.cluster_ranges import MOST_OUTSIDE, ClusterRanges, RangeBook
 from meshtx.kube.objects import ServiceNetwork
 from meshtx.wire.address import parse_ip
+from meshtx.wire.network import Network, parse_network
 from tests.kube.objects import ips, node
 
 

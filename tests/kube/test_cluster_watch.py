@@ -10,7 +10,6 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
 from meshtx.directory.messages import endpoint as endpoint_message
-from meshtx.directory.ranges import parse_network
 from meshtx.kube.cluster import Answer, Backend, Cluster, Settings
 from meshtx.kube.cluster_watch import ClusterWatch
 from meshtx.kube.directory_messages import answer_message
@@ -22,6 +21,7 @@ from meshtx.observe.metrics import Metrics
 from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.directory_pb2 import FollowRequest, Update
 from meshtx.wire.address import Address
+from meshtx.wire.network import parse_network
 from tests.kube.case import KubeTestCase
 from tests.kube.fake_call import FakeCall
 

@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.directory.messages import endpoint as endpoint_message
-from meshtx.directory.ranges import parse_network
 from meshtx.kube import directory_service
 from meshtx.kube.cluster import Cluster, Settings
 from meshtx.kube.directory_messages import answer_message, ranges_message, table_message
@@ -30,6 +29,7 @@ from meshtx.rpc.messages.directory_pb2 import (
     Update,
 )
 from meshtx.rpc.status import RpcError, Status
+from meshtx.wire.network import parse_network
 from tests.kube.fake_call import FakeCall
 from tests.kube.objects import SCOPE, address, endpoint, ips, name, node, piece, pod, service
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.directory.ranges import parse_network
 from meshtx.kube.objects import (
     MOST_HOST_PORTS,
     MOST_OTHERS,
@@ -20,6 +19,7 @@ from meshtx.kube.objects import (
     Slice,
     hides_clients,
 )
+from meshtx.wire.network import parse_network
 from tests.kube.objects import ips
 
 POD = {

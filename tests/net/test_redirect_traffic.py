@@ -7,7 +7,8 @@ from ipaddress import ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.net.redirect import PortRange, RedirectRules, render
+from meshtx.net.redirect import RedirectRules, render
+from meshtx.wire.ports import PortRange
 from tests.net.namespaces import Lab, Namespace, why_not
 
 UID, MARK = 2102, 0x4D

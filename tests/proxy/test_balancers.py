@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.proxy.balancers import Balancer, PortRange, sends_header
+from meshtx.proxy.balancers import Balancer, sends_header
 from meshtx.wire.address import parse_ip
-
-
-class PortRangeTests(SynchronousTestCase):
-    def test_a_port_and_a_range(self) -> None:
-        self.assertEqual([str(PortRange.parse(text)) for text in ("80", "80-80", "80-90")], ["80", "80", "80-90"])
-        ports = PortRange.parse("80-82")
-        self.assertEqual([port for port in range(70, 90) if port in ports], [80, 81, 82])
-
-    def test_what_is_none(self) -> None:
-        for text in ("", "-", "0", "80-", "-80", "90-80", "80-65536", "http", "80-90-100", " 80", "٨"):
-            self.assertRaises(ValueError, PortRange.parse, text)
 
 
 class BalancerTests(SynchronousTestCase):

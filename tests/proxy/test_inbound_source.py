@@ -13,12 +13,13 @@ from meshtx.directory.target import PortFacts
 from meshtx.net.tls import Session
 from meshtx.observe.flow import Flow, Known
 from meshtx.pki.name import Name
-from meshtx.proxy.balancers import Balancer, PortRange
+from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.ends import End
 from meshtx.proxy.introduction import Introductions
 from meshtx.proxy.policy import Mode, Policy
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open
+from meshtx.wire.ports import PortRange
 from meshtx.wire.proxy_header import SIGNATURE
 from tests.net.certificates import VOTING, WEB
 from tests.net.leg_ends import asking

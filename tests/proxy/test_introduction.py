@@ -7,9 +7,9 @@ from collections.abc import Collection
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.observe.flow import Mtls, NoTls, NoTlsReason
-from meshtx.proxy.balancers import PortRange
 from meshtx.proxy.introduction import EVERYTHING, MAX_VALUE, Client, Extra, Introductions
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PortRange
 from meshtx.wire.proxy_header import ALPN, AUTHORITY, PEER_IDENTITY, TLV, ProxyHeader, ProxyHeaderParser
 from tests.net.certificates import WEB
 

@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 
 from meshtx.directory.target import PortFacts
 from meshtx.observe.flow import NoTls, NoTlsReason
-from meshtx.proxy.balancers import Balancer, PortRange
+from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.introduction import Introductions
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PortRange
 from meshtx.wire.proxy_header import (
     ALPN,
     AUTHORITY,
