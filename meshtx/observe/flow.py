@@ -72,7 +72,7 @@ class Refusal(StrEnum):
     """Why the proxy closed a connection, beside the reasons of `meshtx.net.failures.TlsFailure`."""
 
     DIRECTORY_NOT_READY = "directory_not_ready"
-    """Outbound: no first answer of the directory within 5 s."""
+    """Outbound: the directory did not say in time where this goes, or is out of reach and has never said."""
     NO_ENDPOINTS = "no_endpoints"
     """Outbound: the destination is a service's address, and nobody who serves it is ready."""
     NO_CREDENTIALS = "no_credentials"

@@ -31,9 +31,9 @@ class Patience:
     """How long things are waited for, in seconds."""
 
     handshake: float = 10.0
-    """A TLS handshake, a begun ClientHello, the header or OPEN after it."""
+    """A TLS handshake, a begun ClientHello, a balancer's PROXY header, the transport header behind a handshake."""
     directory: float = 5.0
-    """The directory's first answer."""
+    """The directory's answer."""
     settle: float = 0.02
     """How long no leg to a peer in use has been idle before another is opened."""
 
