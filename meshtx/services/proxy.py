@@ -97,6 +97,7 @@ class ProxyService(MultiService):
         self._io = registrar(reactor, config.transports)
         self._enough = descriptors_for(config.max_undecided)
         self._descriptors = self._enough if descriptors is None else descriptors
+        self._room = Room.within(self._descriptors, config.max_undecided)
         self.metrics = Metrics()
         self.live = Live()
         self._legs = Live()
@@ -107,6 +108,7 @@ class ProxyService(MultiService):
         self.directory = self._directory()
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._own_ports: set[int] = set()
+        self._parts = self._make_parts()
         self.listeners = Listeners(self._io, config.program, self._listeners(), self._sockets, self._bound)
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
@@ -131,9 +133,9 @@ class ProxyService(MultiService):
         self.tls.renewed.append(directory.renewed)
         return directory
 
-    def _listeners(self) -> list[Listener]:
+    def _make_parts(self) -> Parts:
+        """Return what every connection may need."""
         config = self._config
-        room = Room.within(self._descriptors, config.max_undecided)
         dialler = Dialler(
             self._io,
             self._sockets,
@@ -142,7 +144,7 @@ class ProxyService(MultiService):
             retransmitted=self.metrics.retransmitted,
         )
         patience = Patience(config.handshake_timeout, config.directory_timeout)
-        self._parts = parts = Parts(
+        return Parts(
             clock=self._reactor,
             live=self.live,
             flows=Flows(self._reactor, self.metrics, self.tap, load_detectors(config.detectors)),
@@ -160,8 +162,8 @@ class ProxyService(MultiService):
             served=ServedLegs(self._reactor, self.tls, self.metrics),
             policy=_policy(config),
             own_ports=self._own_ports,
-            limits=Limits(self._reactor, self.metrics, room),
-            early=EarlyDials(self.metrics, room.early),
+            limits=Limits(self._reactor, self.metrics, self._room),
+            early=EarlyDials(self.metrics, self._room.early),
             patience=patience,
             balancers=config.proxy_protocol_from,
             ranges=Ranges(
@@ -170,6 +172,9 @@ class ProxyService(MultiService):
             gateways=frozenset(config.gateways),
             introductions=Introductions(config.proxy_protocol_to, frozenset(config.proxy_protocol_tlvs)),
         )
+
+    def _listeners(self) -> list[Listener]:
+        config, parts = self._config, self._parts
         to_workload = Dialler(self._io, self._sockets, config.connect_timeout, hedges=())
         workload = Workload(to_workload, {f.listen.port: f.destination for f in config.inbound_forward})
         inbound = Inbound(parts, workload, _redirected_goal)
@@ -222,14 +227,13 @@ class ProxyService(MultiService):
     def startService(self) -> None:
         """Start, and say if the process may have too few descriptors for its bounds."""
         if self._descriptors < self._enough:
-            room = Room.within(self._descriptors, self._config.max_undecided)
             self.log.warn(
                 "{descriptors} descriptors are too few (RLIMIT_NOFILE; {enough} would do): at most {undecided}"
                 " connections may be undecided, {handshakes} in their handshake",
                 descriptors=self._descriptors,
                 enough=self._enough,
-                undecided=room.undecided,
-                handshakes=room.handshakes,
+                undecided=self._room.undecided,
+                handshakes=self._room.handshakes,
             )
         super().startService()
 
