@@ -95,6 +95,8 @@ class Metrics:
         build = Gauge("meshtx_build_info", "Always 1; the label is the version.", ["version"], registry=registry)
         build.labels(__version__).set(1)
         self._connections(registry)
+        self._bounds(registry)
+        self._beginnings(registry)
         self._requests(registry)
         self._observation(registry)
         self._identity(registry)
@@ -129,6 +131,8 @@ class Metrics:
             ("direction", "source"),
             registry=registry,
         )
+
+    def _bounds(self, registry: CollectorRegistry) -> None:
         self._early_dials = Counter(
             "meshtx_early_dials",
             "Connections to the workload made, or not for their number, before its client had said anything.",
@@ -143,6 +147,8 @@ class Metrics:
             ("limit", "of"),
             registry=registry,
         )
+
+    def _beginnings(self, registry: CollectorRegistry) -> None:
         self._hedges = Counter(
             "meshtx_connect_hedges",
             "Further attempts to connect, made because the first had no answer yet, by what became of them.",
