@@ -18,11 +18,11 @@ from enum import StrEnum
 
 from meshtx.wire.address import IP
 
-Source = tuple[int, int]
+SourceKey = tuple[int, int]
 """Whom a bound of one source counts together: an address of IPv4; of IPv6 a network of 64 bits, which is one host's."""
 
 
-def source_of(ip: IP) -> Source:
+def source_of(ip: IP) -> SourceKey:
     """Return who is behind an address."""
     return (4, int(ip)) if ip.version == 4 else (6, int(ip) >> 64)
 
@@ -50,7 +50,7 @@ class Place:
 
     __slots__ = ("_crowd", "_evict", "_source", "weight")
 
-    def __init__(self, crowd: Crowd, source: Source, evict: Callable[[], None]) -> None:
+    def __init__(self, crowd: Crowd, source: SourceKey, evict: Callable[[], None]) -> None:
         self.weight = 0
         self._crowd: Crowd | None = crowd
         self._source = source
@@ -96,9 +96,9 @@ class Crowd:
         self.taken = 0
         self._reached = reached
         self._places: OrderedDict[Place, None] = OrderedDict()
-        self._groups: dict[Source, _Group] = {}
+        self._groups: dict[SourceKey, _Group] = {}
 
-    def enter(self, source: Source, evict: Callable[[], None], weight: int = 1) -> Place:
+    def enter(self, source: SourceKey, evict: Callable[[], None], weight: int = 1) -> Place:
         """Return a place; it is kept until it is left, or has to go.
 
         :param evict: closes the connection, once the place is not its own any more.
@@ -107,7 +107,7 @@ class Crowd:
         self.add(place, source, weight)
         return place
 
-    def add(self, place: Place, source: Source, weight: int) -> None:
+    def add(self, place: Place, source: SourceKey, weight: int) -> None:
         """Count more for a place, and have others go for it."""
         group = self._groups.get(source)
         if group is None:
@@ -122,7 +122,7 @@ class Crowd:
             crowded = group.taken * len(self._groups) > self.taken
             self._go(next(iter(group.places if crowded else self._places)), Of.PROXY)
 
-    def remove(self, place: Place, source: Source) -> None:
+    def remove(self, place: Place, source: SourceKey) -> None:
         """Count nothing more for a place."""
         group = self._groups[source]
         del group.places[place], self._places[place]

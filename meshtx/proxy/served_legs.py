@@ -14,7 +14,7 @@ from meshtx.net.leg_book import Entry, LegBook, Retirement
 from meshtx.net.legs import LegCall, LegServer
 from meshtx.observe.flow import Direction
 from meshtx.observe.metrics import Metrics
-from meshtx.proxy.crowd import Bound, Crowd, Place, Source, source_of
+from meshtx.proxy.crowd import Bound, Crowd, Place, SourceKey, source_of
 from meshtx.proxy.ends import Live
 from meshtx.proxy.mesh_tls import MeshTls
 from meshtx.wire.address import IP
@@ -29,7 +29,7 @@ class _Leg(Entry):
 
     __slots__ = ("place", "source")
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceKey) -> None:
         super().__init__()
         self.source = source
         self.place: Place | None = None

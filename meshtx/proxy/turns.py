@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from meshtx.proxy.crowd import Source
+from meshtx.proxy.crowd import SourceKey
 
 
 class Turn:
@@ -23,7 +23,7 @@ class Turn:
 
     __slots__ = ("_begin", "_source", "_turns")
 
-    def __init__(self, turns: Turns, source: Source, begin: Callable[[], None]) -> None:
+    def __init__(self, turns: Turns, source: SourceKey, begin: Callable[[], None]) -> None:
         self._turns = turns
         self._source = source
         self._begin: Callable[[], None] | None = begin
@@ -51,11 +51,11 @@ class Turns:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: OrderedDict[Source, OrderedDict[Turn, None]] = OrderedDict()
+        self._waiting: OrderedDict[SourceKey, OrderedDict[Turn, None]] = OrderedDict()
         self._next: IDelayedCall | None = None
         """Set for as long as something was begun in this turn."""
 
-    def ask(self, source: Source, begin: Callable[[], None]) -> Turn:
+    def ask(self, source: SourceKey, begin: Callable[[], None]) -> Turn:
         """Have something begun, now or later.
 
         :param begin: raises nothing.
@@ -68,7 +68,7 @@ class Turns:
             self._waiting.setdefault(source, OrderedDict())[turn] = None
         return turn
 
-    def forget(self, turn: Turn, source: Source) -> None:
+    def forget(self, turn: Turn, source: SourceKey) -> None:
         """Strike out one that waits."""
         of_source = self._waiting[source]
         del of_source[turn]

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.proxy.crowd import Bound, Crowd, Of, Place, Source, source_of
+from meshtx.proxy.crowd import Bound, Crowd, Of, Place, SourceKey, source_of
 
 A, B, C = (source_of(ip_address(f"10.0.0.{last}")) for last in (1, 2, 3))
 
@@ -17,7 +17,7 @@ class CrowdTests(SynchronousTestCase):
         self.reached: list[Of] = []
         self.crowd = Crowd(Bound(6, 4), self.reached.append)
 
-    def enter(self, source: Source, *names: str, weight: int = 1) -> list[Place]:
+    def enter(self, source: SourceKey, *names: str, weight: int = 1) -> list[Place]:
         def goes(name: str) -> Place:
             return self.crowd.enter(source, lambda: self.gone.append(name), weight)
 

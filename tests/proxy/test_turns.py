@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.proxy.crowd import Source
+from meshtx.proxy.crowd import SourceKey
 from meshtx.proxy.turns import Turn, Turns
 from tests.proxy.turning import Turning
 
-A: Source = (4, 1)
-B: Source = (4, 2)
+A: SourceKey = (4, 1)
+B: SourceKey = (4, 2)
 
 
 class TurnsTests(SynchronousTestCase):
@@ -18,7 +18,7 @@ class TurnsTests(SynchronousTestCase):
         self.turns = Turns(self.clock)
         self.begun: list[str] = []
 
-    def ask(self, source: Source, *names: str) -> list[Turn]:
+    def ask(self, source: SourceKey, *names: str) -> list[Turn]:
         def one(name: str) -> Turn:
             return self.turns.ask(source, lambda: self.begun.append(name))
 
