@@ -33,7 +33,10 @@ START = 4
 
 
 def record(ground: Ground, pair: Pair, seconds: float, load: str) -> list[Path]:
-    """Look at both proxies while there is load; return the drawings."""
+    """Look at both proxies while there is load; return the drawings.
+
+    :raises LabError: py-spy failed.
+    """
     begin = connections.begin if load == "connections" else requests.begin
     driver = begin(ground, pair, seconds + START, requests.MANY)
     recorders = [

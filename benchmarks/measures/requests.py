@@ -24,7 +24,10 @@ _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
 def kept_alive(ground: Ground, pair: Pair, seconds: float) -> Figures:
-    """Measure 32 connections together, then one alone."""
+    """Measure 32 connections together, then one alone.
+
+    :raises LabError: the one alone got no answer.
+    """
     many = begin(ground, pair, seconds + BEGIN + END, MANY)
     cost = request_cost(ground, pair, seconds)
     all_said = _report(many)

@@ -145,7 +145,11 @@ class DirectoryService:
     # What callers ask.
 
     async def follow(self, request: FollowRequest, call: Call) -> None:
-        """Tell one follower what it has not been told, until it goes."""
+        """Tell one follower what it has not been told, until it goes.
+
+        :raises RpcError: it is not of this mesh, it names what is no address or more than it may, or
+            the directory stops.
+        """
         peer = self._permitted(call.peer)
         own_ips = [address.ip for address in _addresses(Endpoint(ip=ip, port=1) for ip in request.own_ips)]
         if len(own_ips) > MAX_OWN_IPS:
@@ -168,7 +172,11 @@ class DirectoryService:
             self._subscriptions.close(session)
 
     async def find(self, request: FindRequest, call: Call) -> Answer:
-        """Return the answer for an address; its changes come on the session's stream."""
+        """Return the answer for an address; its changes come on the session's stream.
+
+        :raises RpcError: the caller has no such session, the API server is away, or it asks what is
+            no address or one more than it may.
+        """
         session = self._session(request.session, call)
         (address,) = _addresses([request.address])
         if not self._is_sure(address):
@@ -177,7 +185,10 @@ class DirectoryService:
             return self._subscriptions.ask(session, address)
 
     async def forget(self, request: ForgetRequest, call: Call) -> Forgotten:
-        """Tell nothing more of some addresses."""
+        """Tell nothing more of some addresses.
+
+        :raises RpcError: the caller has no such session, or what it names is no address.
+        """
         session = self._session(request.session, call)
         self._subscriptions.forget(session, _addresses(request.addresses))
         return Forgotten()

@@ -177,7 +177,10 @@ class RelayEnd(Protocol):
     # The relay calls:
 
     def attach(self, relay: _Relay) -> None:
-        """Belong to a relay from now on."""
+        """Belong to a relay from now on.
+
+        :raises ValueError: it belongs to one.
+        """
         if self._relay is not None:
             raise ValueError("an end is joined only once")
         self._relay = relay

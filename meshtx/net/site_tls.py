@@ -55,7 +55,10 @@ class SiteTls:
         self._context = context
 
     def serverConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Return a connection that waits for a ClientHello."""
+        """Return a connection that waits for a ClientHello.
+
+        :raises RuntimeError: no certificate has been given yet.
+        """
         if self._context is None:
             raise RuntimeError("nothing to present")
         connection = SSL.Connection(self._context, None)

@@ -70,7 +70,10 @@ class MeshScope:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A workload identity. Prints as the DNS name that its certificate carries."""
+    """A workload identity. Prints as the DNS name that its certificate carries.
+
+    :raises InvalidName: a part is not in the grammar above, or the name is too long for DNS.
+    """
 
     service_account: str
     namespace: str
