@@ -46,6 +46,12 @@ class CrowdTests(SynchronousTestCase):
         self.enter(B, "b1", "b2", "b3", "b4")
         self.assertEqual((self.gone, self.reached), (["b1"], [Of.PROXY]))
 
+    def test_one_with_the_average_pays_no_more_than_others(self) -> None:
+        self.enter(A, "a1", "a2", "a3", "a4")
+        self.enter(B, "b1", "b2")
+        self.enter(B, "b3", weight=2)  # four of eight: the oldest goes, after which it is more than the average
+        self.assertEqual((self.gone, self.reached), (["a1", "b1"], [Of.PROXY] * 2))
+
     def test_who_has_left_is_gone_for_nobody(self) -> None:
         first, *_ = self.enter(A, "a1", "a2", "a3", "a4")
         first.leave()
@@ -84,6 +90,8 @@ class CrowdTests(SynchronousTestCase):
         self.assertEqual((self.gone, self.crowd.taken), (["a1"], 4))
 
     def test_a_host_with_many_addresses_of_ipv6_is_one_source(self) -> None:
-        one, same, other = (source_of(ip_address(f"fd00:0:0:{net}::{last}")) for net, last in ((1, 1), (1, 2), (2, 1)))
+        one, same, other = (
+            source_of(ip_address(ip)) for ip in ("fd00:0:0:2::1", "fd00:0:0:2:8000::1", "fd00:0:0:3::1")
+        )
         self.assertEqual((one == same, one == other), (True, False))
         self.assertNotEqual(source_of(ip_address("0.0.0.1")), source_of(ip_address("0:0:0:1::")))
