@@ -45,7 +45,7 @@ from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 from meshtx.wire.network import Network
-from meshtx.wire.ports import PortRange
+from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP, PortRange
 
 __all__ = [
     "ConfigOptions",
@@ -77,10 +77,12 @@ class ProxyConfig(CredentialsConfig):
     )
 
     inbound_listen: tuple[Address, ...] = setting(
-        listed(ADDRESS), "0.0.0.0:4143", "Where redirected connections to the workload and those of its peers come in."
+        listed(ADDRESS),
+        f"0.0.0.0:{PROXY_INBOUND}",
+        "Where redirected connections to the workload and those of its peers come in.",
     )
     outbound_listen: tuple[Address, ...] = setting(
-        listed(ADDRESS), "127.0.0.1:4140", "Where redirected connections of the workload come in."
+        listed(ADDRESS), f"127.0.0.1:{PROXY_OUTBOUND}", "Where redirected connections of the workload come in."
     )
     inbound_forward: tuple[Forward, ...] = setting(
         listed(FORWARD), "", "Without a redirect: take connections at LISTEN as if they came for DESTINATION."
@@ -124,9 +126,9 @@ class ProxyConfig(CredentialsConfig):
         "What that header has beside the addresses; nginx before 1.23.2 resets one that is longer than 107 bytes.",
     )
 
-    tap_listen: Address = setting(ADDRESS, "0.0.0.0:4190", "Where tap is served, over mutual TLS.")
+    tap_listen: Address = setting(ADDRESS, f"0.0.0.0:{PROXY_TAP}", "Where tap is served, over mutual TLS.")
     tap_identity: tuple[Name, ...] = setting(listed(NAME), "", "The names that may tap; none, and nobody may.")
-    admin_listen: Address = setting(ADDRESS, "0.0.0.0:4191", "Where /live, /ready and /metrics are served.")
+    admin_listen: Address = setting(ADDRESS, f"0.0.0.0:{PROXY_ADMIN}", "Where /live, /ready and /metrics are served.")
     admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics without TLS, to everybody.")
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read /metrics over mutual TLS; none, and nobody may."

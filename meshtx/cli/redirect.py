@@ -8,7 +8,7 @@ import click
 
 from meshtx.net import redirect as net
 from meshtx.wire.network import parse_network
-from meshtx.wire.ports import PortRange
+from meshtx.wire.ports import PROXY_INBOUND, PROXY_OUTBOUND, PortRange
 
 _Split = Callable[[click.Context, click.Parameter, str], tuple[object, ...]]
 
@@ -46,9 +46,9 @@ def command() -> None:
 
 
 @command.command("apply")
-@click.option("--inbound-port", type=int, default=net.INBOUND_PORT, show_default=True, help="The proxy's, for peers.")
+@click.option("--inbound-port", type=int, default=PROXY_INBOUND, show_default=True, help="The proxy's, for peers.")
 @click.option(
-    "--outbound-port", type=int, default=net.OUTBOUND_PORT, show_default=True, help="The proxy's, for the workload."
+    "--outbound-port", type=int, default=PROXY_OUTBOUND, show_default=True, help="The proxy's, for the workload."
 )
 @click.option("--proxy-uid", "uid", type=int, help="The proxy's user: its own connections pass.")
 @click.option("--proxy-gid", "gid", type=int, help="The proxy's group: likewise.")

@@ -43,8 +43,8 @@ from meshtx.pki.name import MeshScope, Name
 from meshtx.rpc.connect import resolve
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PROXY_TAP
 
-TAP_PORT = 4190
 ANY_PORT = 0
 """Asks the directory for a workload whatever it skips."""
 CONNECT_TIMEOUT = 5.0
@@ -264,6 +264,6 @@ class _Names:
 def _endpoint(place: str) -> Endpoint:
     bare = place[1:-1] if place.startswith("[") and place.endswith("]") else place
     try:
-        return Endpoint(str(ip_address(bare)), TAP_PORT)
+        return Endpoint(str(ip_address(bare)), PROXY_TAP)
     except ValueError:
-        return Endpoint.parse(place if ":" in place else f"{place}:{TAP_PORT}")
+        return Endpoint.parse(place if ":" in place else f"{place}:{PROXY_TAP}")

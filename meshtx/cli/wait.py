@@ -14,6 +14,7 @@ import click
 
 from meshtx.cli.options import DURATION
 from meshtx.errors import MeshtxError
+from meshtx.wire.ports import PROXY_ADMIN
 
 BETWEEN = 0.1
 """Seconds between two looks."""
@@ -26,7 +27,9 @@ class NotReady(MeshtxError):
 
 
 @click.command("wait")
-@click.option("--port", type=click.IntRange(1, 65535), default=4191, show_default=True, help="The proxy's admin port.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=PROXY_ADMIN, show_default=True, help="The proxy's admin port."
+)
 @click.option("--timeout", type=DURATION, default=timedelta(minutes=2), show_default="2m", help="How long to wait.")
 def command(port: int, timeout: timedelta) -> None:
     """Wait until the proxy in this network namespace is ready; exit with 1 if that takes too long."""

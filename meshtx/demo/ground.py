@@ -16,7 +16,8 @@ from meshtx.demo.capture import Stream
 from meshtx.demo.lab import Lab, wait_until
 from meshtx.demo.plan import ADDRESSES, Workload
 from meshtx.demo.privilege import in_user_namespace
-from meshtx.net.redirect import INBOUND_PORT, RedirectRules, render
+from meshtx.net.redirect import RedirectRules, render
+from meshtx.wire.ports import PROXY_INBOUND
 
 MARK = 0x6D
 """The socket mark by which the redirect tells a sidecar's own connections from its workload's."""
@@ -92,7 +93,7 @@ class Namespaces:
 
     def inbound_port(self, client: Workload) -> int:  # noqa: ARG002 - the same for all
         """See `Ground.inbound_port`."""
-        return INBOUND_PORT
+        return PROXY_INBOUND
 
     def port(self, server: Workload) -> int:
         """See `Ground.port`."""

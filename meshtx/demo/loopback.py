@@ -20,6 +20,7 @@ from meshtx.demo.lab import Lab, wait_until
 from meshtx.demo.plan import ADDRESSES, WORKLOADS, Workload, asked_by
 from meshtx.demo.wire import Route
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP
 
 NETWORK = "127.77.0"
 PLAINTEXT = 4180
@@ -72,8 +73,8 @@ class Loopback:
     def sidecar(self, workload: Workload) -> list[str]:
         """See `Ground.sidecar`."""
         own = self.addresses[workload.name]
-        options = ["--inbound-listen", f"{own}:4143", "--outbound-listen", f"{own}:4140"]
-        options += ["--tap-listen", f"{own}:4190", "--admin-listen", f"{own}:4191"]
+        options = ["--inbound-listen", f"{own}:{PROXY_INBOUND}", "--outbound-listen", f"{own}:{PROXY_OUTBOUND}"]
+        options += ["--tap-listen", f"{own}:{PROXY_TAP}", "--admin-listen", f"{own}:{PROXY_ADMIN}"]
         if workload.port:
             options += ["--inbound-forward", f"{own}:{PLAINTEXT}={self.listen(workload)}"]
         for server in asked_by(workload):
@@ -95,7 +96,7 @@ class Loopback:
         for client in WORKLOADS:
             for server in asked_by(client):
                 address = self.addresses[server.name]
-                port = 4143 if client.meshed else PLAINTEXT
+                port = PROXY_INBOUND if client.meshed else PLAINTEXT
                 yield Route(client.name, f"{address}:{WIRE + ADDRESSES[client.name]}", f"{address}:{port}")
 
     def recorded(self) -> list[Stream]:

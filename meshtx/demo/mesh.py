@@ -33,6 +33,7 @@ from meshtx.pki.authority import Authority
 from meshtx.pki.csr import make_csr, parse_csr
 from meshtx.pki.issuer import make_issuer, make_root
 from meshtx.pki.keys import key_to_pem, new_key
+from meshtx.wire.ports import PROXY_ADMIN
 
 READY = 30.0
 """Seconds for a program to be ready."""
@@ -89,7 +90,10 @@ class Mesh:
         started = [(workload, self._start_sidecar(workload)) for workload in proxied]
         for workload, process in started:
             self._wait(
-                process, f"{workload.name}-sidecar", self._ready(workload.name, 4191), f"sidecar of {workload.name}"
+                process,
+                f"{workload.name}-sidecar",
+                self._ready(workload.name, PROXY_ADMIN),
+                f"sidecar of {workload.name}",
             )
             self._ground.redirect(workload)
 

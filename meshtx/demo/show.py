@@ -13,6 +13,7 @@ from meshtx.demo.ground import Ground
 from meshtx.demo.mesh import Mesh
 from meshtx.demo.plan import BOT, NAMESPACE, WEB, WORKLOADS
 from meshtx.demo.verdict import Row, Verdict
+from meshtx.wire.ports import PROXY_INBOUND
 
 PICTURE = """\
    vote-bot ─▶ sidecar ══▶ sidecar ─▶ web ─▶ sidecar ═╦▶ sidecar ─▶ emoji       ══ mutual TLS
@@ -72,7 +73,7 @@ def trials(console: Console, mesh: Mesh, ground: Ground) -> None:
         f"  {ground.enter('vote-bot')}curl http://{web}/api/list",
     ]
     if capture := ground.enter("fabric"):
-        lines.append(f"  {capture}tcpdump -i br0 -A tcp port 4143 or tcp port {ground.port(WEB)}")
+        lines.append(f"  {capture}tcpdump -i br0 -A tcp port {PROXY_INBOUND} or tcp port {ground.port(WEB)}")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 

@@ -35,11 +35,11 @@ from typing import Any
 
 from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.table import Entry, Ports, Table
-from meshtx.directory.target import INBOUND_PORT
 from meshtx.errors import ConfigError, nearest
 from meshtx.pki.name import Name
 from meshtx.wire.leg_frames import MAX_TEXT, is_authority
 from meshtx.wire.network import Network, parse_network
+from meshtx.wire.ports import PROXY_INBOUND
 
 _TOP = ("mesh", "workload", "opaque_ports", "skip_inbound_ports", "skip_outbound_ports")
 _MESH = ("networks", "nodes", "pods", "balancers")
@@ -93,7 +93,7 @@ def _add(table: Table, mesh: tuple[Network, ...], section: _Section) -> None:
     entry = Entry(
         name=section.name("identity"),
         authority=section.authority("authority"),
-        inbound_port=section.port("inbound_port", INBOUND_PORT),
+        inbound_port=section.port("inbound_port", PROXY_INBOUND),
         opaque=section.ports("opaque_ports"),
         skip=section.ports("skip_ports"),
     )

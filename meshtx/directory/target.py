@@ -10,9 +10,6 @@ from meshtx.observe.flow import NoTls
 from meshtx.pki.name import Name
 from meshtx.wire.address import Address
 
-INBOUND_PORT = 4143
-"""Where a meshed workload's proxy takes connections from other proxies."""
-
 
 class NotReady(MeshtxError):
     """The directory cannot say: no first answer yet, or out of reach for an unknown address."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from meshtx.directory.messages import endpoint
-from meshtx.directory.target import INBOUND_PORT
 from meshtx.kube.cluster import Answer, Backend, OwnPorts
 from meshtx.kube.cluster_ranges import ClusterRanges
 from meshtx.kube.ports import Ports
 from meshtx.rpc.messages import directory_pb2
 from meshtx.wire.network import Network
+from meshtx.wire.ports import PROXY_INBOUND
 
 
 def answer_message(answer: Answer) -> directory_pb2.Answer:
@@ -52,7 +52,7 @@ def _backend(backend: Backend) -> directory_pb2.Backend:
     return directory_pb2.Backend(
         address=endpoint(backend.address),
         name=str(backend.name) if backend.name else "",
-        inbound_port=INBOUND_PORT,
+        inbound_port=PROXY_INBOUND,
         opaque=backend.opaque,
         skipped=backend.skipped,
     )

@@ -18,7 +18,6 @@ from typing import Any
 from meshtx.kube import annotations as marks
 from meshtx.kube.annotations import CLASSIC, NATIVE, InvalidSetting, Settings
 from meshtx.kube.sidecar import (
-    ADMIN,
     PROXY,
     PROXY_UID,
     Json,
@@ -28,6 +27,7 @@ from meshtx.kube.sidecar import (
     volumes,
 )
 from meshtx.pki.name import InvalidName
+from meshtx.wire.ports import PROXY_ADMIN
 
 INJECTOR = "meshtx/injector"
 """Who injected, as the pod's annotation says it; the version stands behind it."""
@@ -203,7 +203,10 @@ def _doubtful(pod: Json, *, native: bool) -> Iterator[str]:
     if spec.get("shareProcessNamespace"):
         yield "shareProcessNamespace: a container that runs as root can read the key of the pod's proxy"
     if not native and spec.get("restartPolicy", "Always") != "Always":
-        yield f"its proxy is no native sidecar and does not end with it: POST http://localhost:{ADMIN}/shutdown ends it"
+        yield (
+            "its proxy is no native sidecar and does not end with it:"
+            f" POST http://localhost:{PROXY_ADMIN}/shutdown ends it"
+        )
 
 
 def _mark(pod: Json, values: Values, settings: Settings) -> None:

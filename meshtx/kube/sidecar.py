@@ -18,10 +18,10 @@ from meshtx.identity.token_claims import AUDIENCE
 from meshtx.kube.annotations import Resources, Settings
 from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.pki.name import MeshScope, Name
+from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP
 
 INIT, PROXY = "meshtx-init", "meshtx-proxy"
 PROXY_UID = 2102
-INBOUND, TAP, ADMIN = 4143, 4190, 4191
 
 TOKEN_SECONDS = 86400
 TOKEN_FOLDER = "/var/run/secrets/tokens"  # noqa: S105  # a folder
@@ -95,7 +95,7 @@ class Values:
 
 def init_container(values: Values, settings: Settings) -> Json:
     """Return the container that loads the redirect."""
-    arguments = [f"--proxy-uid={PROXY_UID}", f"--own-ports={TAP},{ADMIN}"]
+    arguments = [f"--proxy-uid={PROXY_UID}", f"--own-ports={PROXY_TAP},{PROXY_ADMIN}"]
     if settings.skip_inbound:
         arguments.append(f"--skip-inbound={','.join(settings.skip_inbound)}")
     if settings.skip_outbound:
@@ -127,8 +127,8 @@ def proxy_container(values: Values, settings: Settings, *, native: bool) -> Json
         "command": ["twistd", "--nodaemon", "--pidfile=", f"--logger=meshtx.observe.log_levels.{level}", "meshproxy"],
         "env": environment(values, settings),
         "ports": [
-            {"name": "meshtx-proxy", "containerPort": INBOUND, "protocol": "TCP"},
-            {"name": "meshtx-admin", "containerPort": ADMIN, "protocol": "TCP"},
+            {"name": "meshtx-proxy", "containerPort": PROXY_INBOUND, "protocol": "TCP"},
+            {"name": "meshtx-admin", "containerPort": PROXY_ADMIN, "protocol": "TCP"},
         ],
         "livenessProbe": {**_get("/live"), "initialDelaySeconds": 10},
         "readinessProbe": {**_get("/ready"), "initialDelaySeconds": 2},
@@ -190,14 +190,14 @@ _ACCOUNT, _NAMESPACE = "MESHTX_POD_SERVICE_ACCOUNT", "MESHTX_POD_NAMESPACE"
 _LISTENERS = {
     Family.IPV4: {},
     Family.IPV6: {
-        "INBOUND_LISTEN": f"[::]:{INBOUND}",
-        "OUTBOUND_LISTEN": "[::1]:4140",
-        "TAP_LISTEN": f"[::]:{TAP}",
-        "ADMIN_LISTEN": f"[::]:{ADMIN}",
+        "INBOUND_LISTEN": f"[::]:{PROXY_INBOUND}",
+        "OUTBOUND_LISTEN": f"[::1]:{PROXY_OUTBOUND}",
+        "TAP_LISTEN": f"[::]:{PROXY_TAP}",
+        "ADMIN_LISTEN": f"[::]:{PROXY_ADMIN}",
     },
     Family.DUAL: {
-        "INBOUND_LISTEN": f"0.0.0.0:{INBOUND},[::]:{INBOUND}",
-        "OUTBOUND_LISTEN": "127.0.0.1:4140,[::1]:4140",
+        "INBOUND_LISTEN": f"0.0.0.0:{PROXY_INBOUND},[::]:{PROXY_INBOUND}",
+        "OUTBOUND_LISTEN": f"127.0.0.1:{PROXY_OUTBOUND},[::1]:{PROXY_OUTBOUND}",
     },
 }
 """What differs from meshproxy's defaults."""
@@ -235,7 +235,7 @@ def _classic() -> Json:
 
 
 def _get(path: str) -> Json:
-    return {"httpGet": {"path": path, "port": ADMIN}, "timeoutSeconds": 1}
+    return {"httpGet": {"path": path, "port": PROXY_ADMIN}, "timeoutSeconds": 1}
 
 
 def _from_field(name: str, path: str) -> Json:

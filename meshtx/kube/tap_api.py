@@ -28,7 +28,6 @@ from meshtx.kube.objects import Kept, Pod
 from meshtx.kube.self_check import Rule
 from meshtx.kube.serving_certificate import Generation
 from meshtx.kube.serving_rotation import Called, ServingRotation
-from meshtx.kube.sidecar import TAP
 from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE
 from meshtx.kube.tap_outlet import Outlet
 from meshtx.kube.tap_relay import OnEvent, TapRelay
@@ -43,6 +42,7 @@ from meshtx.observe.tap_match import BadMatch
 from meshtx.observe.tap_query import TapQuery
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PROXY_TAP
 
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
@@ -158,7 +158,7 @@ class TapApi(MultiService):
         if contexts is None:
             raise PeerError("the directory has no certificate now")
         taps = TapClient(self._reactor, self._dialler, contexts)
-        await taps.observe(Address(where.ip, TAP), where.name, request, on_event)
+        await taps.observe(Address(where.ip, PROXY_TAP), where.name, request, on_event)
 
     def _pods(self, target: TapTarget) -> list[Pod]:
         found = [pod for pod in self._cluster.pods if target.holds(pod)]

@@ -24,11 +24,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from meshtx.errors import ConfigError
 from meshtx.wire.network import Network
-from meshtx.wire.ports import PortRange
+from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP, PortRange
 
 DEFAULT_TABLE = "meshtx"
-INBOUND_PORT = 4143
-OUTBOUND_PORT = 4140
 
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -36,8 +34,7 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _NFT_TIMEOUT = 30.0
 """Seconds; a load takes 13 ms."""
 
-
-OWN_PORTS = (PortRange(4190, 4191),)
+OWN_PORTS = (PortRange(PROXY_TAP, PROXY_ADMIN),)
 """Tap and the admin site: the proxy serves them itself."""
 
 
@@ -57,8 +54,8 @@ class RedirectRules:
     :raises ConfigError: they make no sense together.
     """
 
-    inbound_port: int = INBOUND_PORT
-    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = PROXY_INBOUND
+    outbound_port: int = PROXY_OUTBOUND
     uid: int | None = None
     gid: int | None = None
     mark: int | None = None

@@ -1,8 +1,12 @@
-"""TCP ports, one or a range of them, as users write them."""
+"""TCP ports: the proxy's own, and one or a range of them, as users write them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+PROXY_OUTBOUND, PROXY_INBOUND, PROXY_TAP, PROXY_ADMIN = 4140, 4143, 4190, 4191
+"""Where a proxy that is not told otherwise takes its workload's connections, those from elsewhere, who taps, and
+who asks how it is."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

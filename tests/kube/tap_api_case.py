@@ -15,7 +15,6 @@ from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
-from meshtx.kube.sidecar import TAP
 from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE
 from meshtx.net.contexts import Contexts
 from meshtx.net.listen import listen
@@ -30,6 +29,7 @@ from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.directory import DirectoryProgram, make
 from meshtx.wire.address import Address
+from meshtx.wire.ports import PROXY_TAP
 from tests.cli.test_tap import Meshtx
 from tests.identity.made import write_credentials
 from tests.kube.binaries import binaries
@@ -61,7 +61,7 @@ class Proxy:
         self._flows = Flows(reactor, metrics, self.hub, [LineDetector()])
         self.server = RpcServer(TapService(self.hub, {directory}).handlers(), reactor)
         factory = TlsListener(self.server, lambda: contexts, reactor, require_peer=True, failed=lambda _: None)
-        self.port = listen(reactor, Address.of(ip, TAP), factory, SocketOptions())
+        self.port = listen(reactor, Address.of(ip, PROXY_TAP), factory, SocketOptions())
 
     def exchange(self, path: str) -> None:
         """Let one request and its answer pass."""

@@ -23,6 +23,7 @@ from meshtx.kube.manifests.values import Program, Values
 from meshtx.kube.sidecar import PROXY, ConfigMapKey, Family
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.pki.name import MeshScope
+from meshtx.wire.ports import PROXY_TAP
 
 SERVED = {
     Program.IDENTITY: (IDENTITY_PORT,),
@@ -33,7 +34,7 @@ SERVED = {
 
 LOOPBACK = {Family.IPV4: "127.0.0.1", Family.DUAL: "127.0.0.1", Family.IPV6: "[::1]"}
 
-_ASKED = "443,6443,8080,8086,4190"
+_ASKED = (443, 6443, IDENTITY_PORT, DIRECTORY_PORT, PROXY_TAP)
 """Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's; taps."""
 
 _WAITED_FOR = ("startupProbe", "readinessProbe")
@@ -47,7 +48,7 @@ def meshed(template: Document, values: Values, program: Program) -> Document:
             **template["metadata"],
             "annotations": {
                 f"{PREFIX}{SKIP_INBOUND}": ",".join(map(str, SERVED[program])),
-                f"{PREFIX}{SKIP_OUTBOUND}": _ASKED,
+                f"{PREFIX}{SKIP_OUTBOUND}": ",".join(map(str, _ASKED)),
             },
         },
     }

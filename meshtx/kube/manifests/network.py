@@ -14,8 +14,8 @@ from meshtx.kube.manifests.shapes import (
     selector,
 )
 from meshtx.kube.manifests.values import Program, Values
-from meshtx.kube.sidecar import ADMIN, INBOUND, TAP
 from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE, VERSION
+from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_TAP
 
 _PORTS = {
     Program.IDENTITY: (("grpc", IDENTITY_PORT, IDENTITY_PORT),),
@@ -24,7 +24,7 @@ _PORTS = {
 }
 """Name, port of the Service, port of the container."""
 
-_EVERYWHERE = (ADMIN_PORT, INBOUND, TAP, ADMIN)
+_EVERYWHERE = (ADMIN_PORT, PROXY_INBOUND, PROXY_TAP, PROXY_ADMIN)
 """Ports of each pod: the program's admin site, and those of its sidecar."""
 
 

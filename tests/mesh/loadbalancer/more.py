@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from meshtx.demo.lab import TimedOut, wait_until
-from meshtx.net.redirect import INBOUND_PORT
+from meshtx.wire.ports import PROXY_INBOUND
 from tests.mesh.loadbalancer import asker, probers
 from tests.mesh.loadbalancer.figures import MS, Bar, percentile
 from tests.mesh.loadbalancer.ports import TLS_PORT
@@ -133,7 +133,7 @@ def _complaints(proxy: Program) -> str:
 
 def _held(street: Street) -> int:
     """Return how many connections the proxy's inbound port has."""
-    sockets = ["ss", "-Htn", "state", "established", "sport", "=", f":{INBOUND_PORT}"]
+    sockets = ["ss", "-Htn", "state", "established", "sport", "=", f":{PROXY_INBOUND}"]
     return len(street.town.hosts(Proxy.MESHTX).run(*sockets).stdout.splitlines())
 
 

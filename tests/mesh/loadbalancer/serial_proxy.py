@@ -17,9 +17,9 @@ import threading
 from contextlib import suppress
 
 from meshtx.net.origdst import original_destination
-from meshtx.net.redirect import INBOUND_PORT
 from meshtx.wire.address import Address
 from meshtx.wire.client_hello import ClientHelloSniffer, Hello
+from meshtx.wire.ports import PROXY_INBOUND
 from tests.mesh.loadbalancer.ports import BACKLOG, raise_descriptor_limit
 
 
@@ -60,7 +60,7 @@ class Serial:
         self._patience = patience
 
     def run(self) -> None:
-        with socket.create_server(("0.0.0.0", INBOUND_PORT), backlog=BACKLOG) as listener:
+        with socket.create_server(("0.0.0.0", PROXY_INBOUND), backlog=BACKLOG) as listener:
             print("listening", flush=True)
             while True:
                 near, (peer, _) = listener.accept()
