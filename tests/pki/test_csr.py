@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.pki.csr import CsrMalformed, CsrNotAllowed, CsrRequest, make_csr, parse_csr
-from tests.pki.made import KEY, LONG, VOTING, WEB, raw_names
+from tests.pki.made import KEY, LONG, SCOPE, VOTING, WEB, raw_names
 
 
 def csr(
@@ -52,6 +52,12 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(made.subject, x509.Name([]))
         self.assertTrue(made.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical)
 
+    def test_a_name_of_64_characters_is_the_last_that_is_a_subject(self) -> None:
+        short = SCOPE.name("x", "web")
+        for length, has_subject in ((64, True), (65, False)):
+            name = SCOPE.name("x" * (1 + length - len(str(short))), "web")
+            self.assertEqual(parse_csr(make_csr(KEY, name)).common_names, (str(name),) if has_subject else ())
+
     def test_garbage_is_malformed(self) -> None:
         whole = make_csr(KEY, WEB)
         for der in (b"", b"hello", whole[:-1], whole + b"\0", b"-----BEGIN CERTIFICATE REQUEST-----\n"):
@@ -59,6 +65,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_a_long_request_is_not_even_parsed(self) -> None:
         self.assertEqual(self.malformed(b"0" * 16385), "the request has 16385 bytes, at most 16384")
+        self.assertIn("cannot be read", self.malformed(b"0" * 16384))
 
     @given(st.binary(max_size=300), st.integers(0, 280))
     def test_random_bytes_never_raise_anything_else(self, noise: bytes, at: int) -> None:

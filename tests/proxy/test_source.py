@@ -124,6 +124,8 @@ class LegTests(SynchronousTestCase):
     def test_of_its_own_address_every_peer_is(self) -> None:
         own = Address(POD.ip, 5555)
         self.assertEqual(self.asked(own), Source(POD, own, Evidence.POD))
+        self.assertEqual(self.asked(own, VOTING), Source(POD, own, Evidence.POD))
+        self.assertEqual(self.asked(own, WEB), Source(POD, own, Evidence.GATEWAY))
 
     def test_a_gateway_that_tells_none(self) -> None:
         self.assertEqual(self.asked(None, WEB), self.PEER)
