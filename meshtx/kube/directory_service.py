@@ -62,6 +62,9 @@ MAX_SUBSCRIPTIONS = 1_000_000
 """Of all sessions together; some 100 bytes each."""
 MAX_ADDRESSES = 100_000
 """Different ones, of all sessions together; some 800 bytes each."""
+MAX_KEPT = 32 * 2**20
+"""Bytes of answers that are kept for whoever asks next: more than all that there are, but where Services have hundreds
+of endpoints at hundreds of ports."""
 MAX_OWN_IPS = 16
 
 
@@ -89,6 +92,7 @@ class DirectoryService:
             most_asked=MAX_ASKED,
             most=MAX_SUBSCRIPTIONS,
             most_addresses=MAX_ADDRESSES,
+            most_kept=MAX_KEPT,
         )
         self._woken: dict[Session, None] = {}
         self._waiting: dict[Session, Deferred[None]] = {}

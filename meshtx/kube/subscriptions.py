@@ -8,14 +8,20 @@ queues, and nobody else waits.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
+from hashlib import blake2b
 from itertools import islice
 
 from meshtx.errors import MeshtxError
 from meshtx.pki.name import Name
 from meshtx.rpc.messages.directory_pb2 import Answer, Table, Update
 from meshtx.wire.address import IP, Address
+
+LONG = 1000
+"""Bytes of an answer that take as long to make as a short one at most."""
+_SEVERAL = b""
+"""The digest of no answer: not all have been told the same."""
 
 
 class TooMany(MeshtxError):
@@ -51,6 +57,8 @@ class Subscriptions:
     :param most_sessions: at once; `most_asked`: addresses that one session may ask for; `most`: that all may, each
         counted for each session; `most_addresses`: each counted once. Workloads of one namespace have half at most of
         all but the second: who runs there can keep out nobody elsewhere.
+    :param most_kept: bytes of answers that are kept, those that were used last. How long they are is for who makes
+        Services to say: each of their ports is an address, with all endpoints behind it.
     """
 
     def __init__(
@@ -62,6 +70,7 @@ class Subscriptions:
         most_asked: int,
         most: int,
         most_addresses: int,
+        most_kept: int,
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self.count = 0
@@ -78,6 +87,10 @@ class Subscriptions:
         self._most_asked = most_asked
         self._most = most
         self._most_addresses = most_addresses
+        self._most_kept = most_kept
+        self._kept: OrderedDict[_Asked, bytes] = OrderedDict()
+        """Messages of the last answers, encoded once for all who have asked."""
+        self._kept_size = 0
         self._asked: dict[IP, dict[Address, _Asked]] = {}
         self._own: dict[IP, set[Session]] = {}
         self._stale: dict[Address, None] = {}
@@ -166,14 +179,20 @@ class Subscriptions:
     def refresh(self, most: int) -> set[Session]:
         """Make answers and tables anew that may be others; return the sessions to be told that they are.
 
-        :param most: of each that are looked at, so that a turn of the reactor is a short one.
+        :param most: of each that are looked at, so that a turn of the reactor is a short one; a long answer counts as
+            many (`LONG`).
         """
         touched: set[Session] = set()
-        for address in tuple(islice(self._stale, most)):
+        left = most
+        while self._stale and left > 0:
+            address = next(iter(self._stale))
             del self._stale[address]
             asked = self._asked.get(address.ip, {}).get(address)
             if asked is not None:
-                touched |= self._refresh(asked)
+                encoded = self._made(asked)
+                left -= len(encoded) // LONG
+                touched |= self._compared(asked, encoded)
+            left -= 1
         for session in tuple(islice(self._stale_tables, most)):
             del self._stale_tables[session]
             table = _encoded(Update(table=self._table(session)))
@@ -201,16 +220,38 @@ class Subscriptions:
         return taken
 
     def _encoded(self, asked: _Asked) -> bytes:
-        """Return the message of the answer, made when it is needed first: a follower may begin with thousands."""
-        if asked.encoded is None:
-            asked.encoded = _encoded(Update(answer=self._answer(asked.address)))
-        return asked.encoded
+        """Return the message of the answer, made when it is needed first: a follower may begin with thousands.
 
-    def _refresh(self, asked: _Asked) -> set[Session]:
+        Made again because it was not kept, it may be newer than what others were told: then there is a change that is
+        still to be looked at, and whatever it is by then all are told.
+        """
+        if asked not in self._kept:
+            encoded = self._made(asked)
+            digest = _digest(encoded)
+            asked.digest = digest if asked.digest in {None, digest} else _SEVERAL
+            return encoded
+        self._kept.move_to_end(asked)
+        return self._kept[asked]
+
+    def _made(self, asked: _Asked) -> bytes:
+        """Make the message of the present answer, and keep it."""
         encoded = _encoded(Update(answer=self._answer(asked.address)))
-        if encoded == asked.encoded:
+        self._let_go(asked)
+        self._kept[asked] = encoded
+        self._kept_size += len(encoded)
+        while self._kept_size > self._most_kept:
+            self._let_go(next(iter(self._kept)))
+        return encoded
+
+    def _let_go(self, asked: _Asked) -> None:
+        self._kept_size -= len(self._kept.pop(asked, b""))
+
+    def _compared(self, asked: _Asked, encoded: bytes) -> set[Session]:
+        """Return the sessions to be told an answer: none where they know it."""
+        digest = _digest(encoded)
+        if digest == asked.digest:
             return set()
-        asked.encoded = encoded
+        asked.digest = digest
         for session in asked.sessions:
             session.pending[asked.address] = None
             session.withheld.discard(asked.address)
@@ -253,6 +294,7 @@ class Subscriptions:
         asked.sessions.discard(session)
         if not asked.sessions:
             del at_ip[address]
+            self._let_go(asked)
             self._addresses -= 1
             _less(self._addresses_of, asked.first)
             if not at_ip:
@@ -260,15 +302,15 @@ class Subscriptions:
 
 
 class _Asked:
-    """An address that somebody has asked for, and the message of the last answer, encoded once for all who have."""
+    """An address that somebody has asked for, and the digest of the answer that all have been told, or are to be."""
 
-    __slots__ = ("address", "encoded", "first", "sessions")
+    __slots__ = ("address", "digest", "first", "sessions")
 
     def __init__(self, address: Address, first: str) -> None:
         self.address = address
         self.first = first
         """The namespace from which it was asked for first."""
-        self.encoded: bytes | None = None
+        self.digest: bytes | None = None
         self.sessions: set[Session] = set()
 
 
@@ -280,3 +322,7 @@ def _less(counts: Counter[str], of: str) -> None:
 
 def _encoded(update: Update) -> bytes:
     return update.SerializeToString(deterministic=True)
+
+
+def _digest(encoded: bytes) -> bytes:
+    return blake2b(encoded, digest_size=16).digest()
