@@ -90,11 +90,11 @@ class _Connection:
         self._work = work
         self._transport = arrival.transport
         self._goal = goal
-        self._src, self._local = ends
+        self._src, _ = ends
         self._early: EarlyDial | None = None
         self._held: Place | None = None
         self._header = NOBODY
-        self._source = parts.source(self._src, self._local.ip, goal.port)
+        self._source = parts.source(self._src, self._goal.ip, goal.port)
 
     def begin(self, arrival: Arrival) -> None:
         """Find out who is connecting, where a balancer says it, then who speaks first."""
@@ -102,7 +102,7 @@ class _Connection:
         if self._goal.direct:
             self._listen(arrival)
             return
-        self._work.flow.addressed(dst=self._workload.address(self._local.ip, self._goal.port))
+        self._work.flow.addressed(dst=self._workload.address(self._goal.ip, self._goal.port))
         if sends_header(self._parts.balancers, self._src.ip, self._goal.port):
             self._await_header(arrival)
         else:
@@ -123,7 +123,7 @@ class _Connection:
 
     def _introduced(self, arrival: Arrival, header: ProxyHeader, rest: bytes) -> None:
         self._header = header
-        self._comes_from(self._parts.source(self._src, self._local.ip, self._goal.port, header))
+        self._comes_from(self._parts.source(self._src, self._goal.ip, self._goal.port, header))
         self._go_on(arrival, rest)
 
     def _go_on(self, arrival: Arrival, rest: bytes = b"") -> None:
@@ -139,7 +139,7 @@ class _Connection:
 
     def _opaque(self, port: int, flow: FlowHandle) -> bool:
         """Return whether the bytes to this port are not to be looked at."""
-        facts = self._parts.directory.own_port(Address(self._local.ip, port))
+        facts = self._parts.directory.own_port(Address(self._goal.ip, port))
         if opaque := facts.opaque or facts.skipped:
             flow.opaque()
         return opaque
@@ -161,7 +161,7 @@ class _Connection:
         early = self._early = EarlyDial(
             self._parts.early,
             permit.port,
-            lambda far: self._workload.connect(permit, self._local.ip, far),
+            lambda far: self._workload.connect(permit, self._goal.ip, far),
             lambda: self._work.attempt(lambda: self.plaintext(arrival, NoTlsReason.NO_TLS_FROM_REMOTE)),
             self._work.failed,
         )
@@ -265,7 +265,7 @@ class _Connection:
             self._work.flow.secured(security)
         else:
             self._work.flow.plaintext(security)
-        destination = self._header.destination or Address(self._local.ip, port)
+        destination = self._header.destination or Address(self._goal.ip, port)
         client = Client(self._work.flow.src, destination, tlvs=self._header.tlvs)
         far = await self._connect(security, port, client)
         self._work.relay(near, far, prefix)
@@ -278,7 +278,7 @@ class _Connection:
             if made is not None:
                 return made
         far = End(self._parts.introductions.greeting(port, client, security))
-        await self._workload.connect(permit, self._local.ip, far)
+        await self._workload.connect(permit, self._goal.ip, far)
         return far
 
     def _permit(self, security: Security, port: int) -> Permit:
@@ -367,7 +367,7 @@ class _Connection:
         return HeaderEnd(arrived, self._work.failed, self._parts.clock, self._parts.patience.handshake)
 
     def _meant(self, mtls: Mtls, near: HeaderEnd, port: int) -> None:
-        self._work.flow.addressed(dst=self._workload.address(self._local.ip, port))
+        self._work.flow.addressed(dst=self._workload.address(self._goal.ip, port))
         self._opaque(port, self._work.flow)
         self._work.start(self._serve(mtls, near, port))
 
@@ -375,7 +375,7 @@ class _Connection:
 
     def _opened(self, mtls: Mtls, session: Session, request: Open, call: LegCall) -> None:
         source = of_leg(self._source, mtls.peer, request, self._parts.gateways)
-        dst = self._workload.address(self._local.ip, request.port)
+        dst = self._workload.address(self._goal.ip, request.port)
         flow = self._parts.flows.open(Direction.IN, source.client, dst, source.known, source.hidden_by)
         work = Work(self._parts.live, flow, call.refuse)
         call.on_lost(lambda _: work.client_gone())
@@ -387,7 +387,7 @@ class _Connection:
             raise Refused(TlsFailure.EXPIRED, f"{mtls.peer}'s certificate, since {expires:%Y-%m-%d %H:%M:%S} UTC")
         self._opaque(request.port, work.flow)
         work.flow.secured(mtls)
-        client = Client(work.flow.src, Address(self._local.ip, request.port), request.authority)
+        client = Client(work.flow.src, Address(self._goal.ip, request.port), request.authority)
         far = End(self._parts.introductions.greeting(request.port, client, mtls))
 
         def connected(_: object) -> None:
@@ -397,4 +397,4 @@ class _Connection:
             work.relay(near, far)
 
         permit = self._permit(mtls, request.port)
-        work.follow(self._workload.connect(permit, self._local.ip, far).addCallback(connected))
+        work.follow(self._workload.connect(permit, self._goal.ip, far).addCallback(connected))

@@ -27,7 +27,7 @@ class Workload:
     def address(self, local: IP, port: int) -> Address:
         """Return where a client's port is served.
 
-        :param local: our side of the connection that asks for it.
+        :param local: the address of this host that was meant.
         """
         return self._forwards.get(port) or Address(local, port)
 

@@ -307,8 +307,11 @@ def _redirected_goal(transport: ITCPTransport) -> Goal:
     try:
         original = _original(transport, local)
     except NoOriginalDestination:  # nothing is redirected on this host: only other proxies come here
-        return Goal(local.port, direct=True)
-    return Goal(original.address.port, direct=not original.redirected)
+        return Goal(local.ip, local.port, direct=True)
+    ip = original.address.ip
+    if ip.is_loopback and not local.ip.is_loopback:  # nobody is led there from outside (route_localnet)
+        ip = local.ip
+    return Goal(ip, original.address.port, direct=not original.redirected)
 
 
 def _forwarded(destination: Address) -> Destination:
@@ -316,4 +319,4 @@ def _forwarded(destination: Address) -> Destination:
 
 
 def _forwarded_goal(port: int) -> Goals:
-    return lambda _: Goal(port, direct=False)
+    return lambda transport: Goal(endpoints(transport)[1].ip, port, direct=False)

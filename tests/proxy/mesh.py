@@ -212,7 +212,7 @@ class Host:
     def inbound(self, port: int | None = None, forwards: dict[int, Address] | None = None) -> Address:
         """Listen for peers, or with `port` for what is addressed to that port of the workload."""
         workload = Workload(self.parts.dialler, forwards or {})
-        goal = Goal(port or ITSELF, direct=port is None)
+        goal = Goal(ip_address(self.ip), port or ITSELF, direct=port is None)
         address = self.case.listen(self.ip, Inbound(self.parts, workload, lambda _: goal))
         if port is None:
             self.own_ports.add(address.port)

@@ -315,9 +315,8 @@ class PermitTests(EarlyCase):
         server = self.host()
         own = server.inbound()
         server.parts.early.speakers.server_spoke(own.port)
-        address = self.listen(
-            CLIENT, Inbound(server.parts, Workload(server.parts.dialler, {}), lambda _: Goal(own.port, direct=False))
-        )
+        goal = Goal(own.ip, own.port, direct=False)
+        address = self.listen(CLIENT, Inbound(server.parts, Workload(server.parts.dialler, {}), lambda _: goal))
         await self.silent(server, address)
         self.clock.advance(9.9)
         self.assertEqual((server.parts.early.open, len(server.live)), (0, 1))
@@ -325,11 +324,8 @@ class PermitTests(EarlyCase):
     async def test_a_connection_to_the_proxy_itself(self) -> None:
         """It will say which port it means."""
         server, application = self.host(), self.application(lambda: Talker(BANNER))
-        inbound = Inbound(
-            server.parts,
-            Workload(server.parts.dialler, {}),
-            lambda _: Goal(application.address.port, direct=True),
-        )
+        goal = Goal(application.address.ip, application.address.port, direct=True)
+        inbound = Inbound(server.parts, Workload(server.parts.dialler, {}), lambda _: goal)
         await self.silent(server, self.listen(SERVER, inbound))
         self.clock.advance(9.9)
         for _ in range(10):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import socket
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
@@ -21,6 +23,7 @@ from meshtx.net.origdst import NoOriginalDestination, Original
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.flow import Mtls
 from meshtx.pki.credentials import Credentials
+from meshtx.proxy.goal import Goal
 from meshtx.services import listening
 from meshtx.services import proxy as module
 from meshtx.services.proxy import Options, ProxyService, makeService
@@ -139,13 +142,34 @@ class WayTests(ProxyCase):
         self.assertEqual(await peer.talker.has(1), encode(Refuse("loop")))
 
     async def test_redirected_connections_go_where_they_were_going(self) -> None:
-        application = self.application()
+        """Also to another address of this host than that to which the redirect has turned them."""
+        application = self.application(ip=ip_address("127.31.0.9"))
         self.patch(module, "original_destination", lambda _sock, _local: Original(application.address, True))
         directory = self.file("nobody.toml", "workload = []")
         service = self.start(SERVER, VOTING_LEAF, directory_file=directory, outbound_listen=f"{SERVER}:0")
         for key in ("inbound_listen", "outbound_listen"):
             talker = await self.connect(self.port(service, key), Talker(BINARY))
             self.assertEqual(await talker.has(len(BINARY)), BINARY)
+
+    def test_nobody_is_led_to_loopback_from_outside(self) -> None:
+        """Where a kernel lets such a connection in, what listens there alone is for this host all the same."""
+
+        class Accepted:
+            """A connection of a neighbour."""
+
+            def getPeer(self) -> IPv4Address:
+                return IPv4Address("TCP", "10.1.0.9", 40000)
+
+            def getHost(self) -> IPv4Address:
+                return IPv4Address("TCP", "10.1.0.2", 4143)
+
+            def getHandle(self) -> None:
+                """Have none: the kernel is not asked."""
+
+        original = Original(Address.parse("127.0.0.1:8080"), True)
+        self.patch(module, "original_destination", lambda _sock, _local: original)
+        goal = module._redirected_goal(Accepted())  # type: ignore[arg-type]  # as much of a transport as it looks at
+        self.assertEqual(goal, Goal(ip_address("10.1.0.2"), 8080, direct=False))
 
     async def test_what_was_not_redirected_came_to_the_proxy_itself(self) -> None:
         self.patch(module, "original_destination", lambda _sock, local: Original(local, False))
