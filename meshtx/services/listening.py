@@ -26,6 +26,7 @@ from meshtx.config_options import WRONG
 from meshtx.errors import ConfigError, MeshtxError, said_by_system
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions, set_mark
+from meshtx.services.core_dumps import forgo_core_dumps
 from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.set_clock import outlive_set_clocks
 from meshtx.wire.address import Address
@@ -139,6 +140,7 @@ def or_end(program: str, reactor: Any, make: Callable[[], T]) -> T:
 
     :param reactor: that of the program. (Any: a reactor has no one type.)
     """
+    forgo_core_dumps()
     outlive_set_clocks(reactor)  # before anybody keeps what tells the time
     reactor.callWhenRunning(outlive_hang_ups, reactor)
     try:

@@ -24,6 +24,8 @@ class ListenersTests(TestCase):
         self.patch(sys, "__stderr__", self.said)
         self.steadied: list[MemoryReactor] = []
         self.patch(listening, "outlive_set_clocks", self.steadied.append)
+        self.forgone: list[tuple[object, ...]] = []
+        self.patch(listening, "forgo_core_dumps", lambda *arguments: self.forgone.append(arguments))
 
     def occupied(self) -> Address:
         port = reactor.listenTCP(0, Factory(), interface="127.0.0.1")
@@ -94,7 +96,7 @@ class ListenersTests(TestCase):
 
         self.assertEqual(or_end("program", self.reactor, lambda: "made"), "made")
         self.assertEqual(self.reactor.whenRunningHooks, [(outlive_hang_ups, (self.reactor,), {})])
-        self.assertEqual(self.steadied, [self.reactor])
+        self.assertEqual((self.steadied, self.forgone), ([self.reactor], [()]))
         for error, status in ((ConfigError("a", "is wrong", "mend it"), WRONG), (CredentialsError("expired"), FAILED)):
             with self.assertRaises(SystemExit) as ended:
                 or_end("program", self.reactor, lambda error=error: fail(error))
