@@ -4,12 +4,14 @@ Accepting is Twisted's: up to 100 connections a turn, and a reserve descriptor s
 free ones refuses connections instead of spinning. Nothing of ours runs before the next accept but the
 factory's `buildProtocol` and the protocol's `connectionMade`, which must not do work.
 
-Twisted logs each connection that it has to close for lack of a descriptor; here it is a line in `WINDOW` seconds.
+Twisted logs each connection that it has to close for lack of a descriptor, and tells of it in no other way; here each
+is counted, and a line in `WINDOW` seconds.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
@@ -29,18 +31,27 @@ BACKLOG = 1024
 WINDOW = 10.0
 """Seconds for one log line of each kind about accepting: whoever connects can have Twisted write some."""
 
+_UNSERVED = "EMFILE recovery: Closed socket from {address}"
+"""Twisted's line for a connection that it has closed."""
+
 
 @implementer(ILogObserver)
 class _Sparing:
-    """Passes on one line of a kind in each window, and how many it has left out."""
+    """Passes on one line of a kind in each window, and how many it has left out.
 
-    def __init__(self, clock: IReactorTime) -> None:
+    :param unserved: called for each connection that is closed for lack of a descriptor.
+    """
+
+    def __init__(self, clock: IReactorTime, unserved: Callable[[], None]) -> None:
         self._clock = clock
+        self._unserved = unserved
         self._until: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
     def __call__(self, event: LogEvent) -> None:
         kind, now = str(event["log_format"]), self._clock.seconds()
+        if kind == _UNSERVED:
+            self._unserved()
         if 0 < self._until.get(kind, now) - now <= WINDOW:  # else it is over, or the clock was set back
             self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return
@@ -74,16 +85,26 @@ class _Listening(socket.socket):
 
 
 class Port(tcp.Port):
-    """A listening port; `options` are those of the connections that it accepts."""
+    """A listening port; `options` are those of the connections that it accepts.
+
+    :param unserved: see `listen`.
+    """
 
     transport = Server  # type: ignore[assignment]  # Twisted calls it with the arguments of its own
 
     def __init__(
-        self, address: Address, factory: IProtocolFactory, options: SocketOptions, backlog: int, reactor: Any
-    ) -> None:  # Any: a reactor has no one type
+        self,
+        address: Address,
+        factory: IProtocolFactory,
+        options: SocketOptions,
+        backlog: int,
+        reactor: Any,  # a reactor has no one type
+        *,
+        unserved: Callable[[], None],
+    ) -> None:
         super().__init__(address.port, factory, backlog, address.host, reactor)
         self.options = options
-        self._logger = Logger(observer=_Sparing(reactor))
+        self._logger = Logger(observer=_Sparing(reactor, unserved))
         if isinstance(reactor, FdSet):
             self.transport = QuickServer
 
@@ -96,14 +117,21 @@ class Port(tcp.Port):
 
 
 def listen(
-    reactor: Any, address: Address, factory: IProtocolFactory, options: SocketOptions, backlog: int = BACKLOG
+    reactor: Any,
+    address: Address,
+    factory: IProtocolFactory,
+    options: SocketOptions,
+    backlog: int = BACKLOG,
+    *,
+    unserved: Callable[[], None] = lambda: None,
 ) -> IListeningPort:
     """Listen on an address and return the port.
 
     :param reactor: `IReactorFDSet` and `IReactorTime`. (Any: a reactor has no one type.)
     :param address: port 0 means any free one; `getHost` of what is returned tells which.
+    :param unserved: called for each connection that is closed as soon as it came, for lack of a descriptor.
     :raises twisted.internet.error.CannotListenError: the address is taken, not ours, or not permitted.
     """
-    port = Port(address, factory, options, backlog, reactor)
+    port = Port(address, factory, options, backlog, reactor, unserved=unserved)
     port.startListening()
     return port

@@ -123,6 +123,7 @@ class DirectoryProgram(MultiService):
                 Listener("admin_listen", config.admin_listen, admin),
             ],
             sockets,
+            self.metrics.registry,
         )
         for part in (self.source, self.permissions, tap_permissions, self.watch, self.taps, self.listeners):
             part.setServiceParent(self)

@@ -110,6 +110,7 @@ class IdentityService(MultiService):
             config.program,
             [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
             SocketOptions(),
+            self.metrics.registry,
         )
         self._judging = LoopingCall(self._judge)
         self._judging.clock = reactor

@@ -114,6 +114,7 @@ class InjectorProgram(MultiService):
                 Listener("admin_listen", config.admin_listen, admin),
             ],
             SocketOptions(),
+            self.metrics.registry,
         )
         for part in (self.permissions, self.namespaces, self.events, self.rotation, self.listeners):
             part.setServiceParent(self)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, cast
 
+from prometheus_client import CollectorRegistry, Counter
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -59,6 +60,7 @@ class Listeners(Service):
     """Listens while the program runs.
 
     :param reactor: Any: a reactor has no one type.
+    :param registry: has a series for each listener, of the connections for which there was no descriptor.
     :param bound: told of each listener and its port, before anybody is accepted there.
     """
 
@@ -70,12 +72,20 @@ class Listeners(Service):
         program: str,
         listeners: Sequence[Listener],
         options: SocketOptions,
+        registry: CollectorRegistry,
+        *,
         bound: Callable[[Listener, int], None] | None = None,
     ) -> None:
         self._reactor = reactor
         self._program = program
         self.wanted = tuple(listeners)
         self._options = options
+        self._unserved = Counter(
+            "meshtx_unserved_connections",
+            "Connections closed as soon as they came, for lack of a descriptor.",
+            ("listener",),
+            registry=registry,
+        )
         self._bound = bound
         self.ports: list[IListeningPort] = []
 
@@ -83,8 +93,9 @@ class Listeners(Service):
         """Bind everything, or end the program."""
         super().privilegedStartService()
         for each in self.wanted:
+            unserved = self._unserved.labels(each.key).inc
             try:
-                port = listen(self._reactor, each.address, each.factory, self._options)
+                port = listen(self._reactor, each.address, each.factory, self._options, unserved=unserved)
             except CannotListenError as error:
                 problem = _cannot_listen(each.key, each.address, error.socketError)
                 self.log.critical("{problem}", problem=str(problem))

@@ -109,7 +109,9 @@ class ProxyService(MultiService):
         self._taps = RpcServer(TapService(self.tap, config.tap_identity).handlers(), reactor)
         self._own_ports: set[int] = set()
         self._parts = self._make_parts()
-        self.listeners = Listeners(self._io, config.program, self._listeners(), self._sockets, self._bound)
+        self.listeners = Listeners(
+            self._io, config.program, self._listeners(), self._sockets, self.metrics.registry, bound=self._bound
+        )
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
 

@@ -40,7 +40,7 @@ class Exhausted:
 
 
 class ExhaustedTests(SynchronousTestCase):
-    def test_who_connects_while_there_is_no_descriptor_left_does_not_fill_the_log(self) -> None:
+    def test_who_connects_while_there_is_no_descriptor_left_is_counted_and_does_not_fill_the_log(self) -> None:
         lines: list[str] = []
 
         def line(event: LogEvent) -> None:
@@ -50,7 +50,9 @@ class ExhaustedTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, line)
         tcp._reservedFD.reserve()  # as whoever listens has it
         clock = Clock()
-        port = Port(Address.parse("192.0.2.2:80"), Factory(), SocketOptions(), 1, clock)
+        unserved: list[None] = []
+        address = Address.parse("192.0.2.2:80")
+        port = Port(address, Factory(), SocketOptions(), 1, clock, unserved=lambda: unserved.append(None))
         for seconds, clients in ((WINDOW - 1, 3), (1, 4), (0, 5)):
             port.socket, port.numberAccepts = Exhausted(clients), 100  # type: ignore[assignment]
             port.doRead()
@@ -62,6 +64,7 @@ class ExhaustedTests(SynchronousTestCase):
         self.assertEqual(closed[0], "EMFILE recovery: Closed socket from ('192.0.2.1', 0)")
         self.assertEqual(closed[1], "EMFILE recovery: Closed socket from ('192.0.2.1', 0), and 6 more before it")
         self.assertEqual(len(closed), 2)
+        self.assertEqual(len(unserved), 13)
 
 
 class ListenTests(TestCase):

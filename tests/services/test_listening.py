@@ -11,10 +11,13 @@ from twisted.trial.unittest import TestCase
 
 from meshtx.errors import ConfigError, CredentialsError
 from meshtx.net.sockets import SocketOptions
+from meshtx.observe.metrics import Metrics
 from meshtx.services import listening
 from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, check_mark, or_end
 from meshtx.wire.address import Address
+from tests.net.test_listen import Exhausted
+from tests.observe.cases import series
 
 
 class ListenersTests(TestCase):
@@ -34,7 +37,8 @@ class ListenersTests(TestCase):
 
     def listeners(self, *addresses: Address) -> Listeners:
         made = [Listener("listen", address, Factory()) for address in addresses]
-        return Listeners(reactor, "program", made, SocketOptions())
+        self.metrics = Metrics()
+        return Listeners(reactor, "program", made, SocketOptions(), self.metrics.registry)
 
     async def test_they_listen_from_the_privileged_start_to_the_stop(self) -> None:
         service = self.listeners(Address.parse("127.0.0.1:0"), Address.parse("[::1]:0"))
@@ -47,6 +51,18 @@ class ListenersTests(TestCase):
         await service.stopService()
         for address in addresses:
             check_free("listen", address)
+
+    async def test_connections_for_which_there_is_no_descriptor_are_counted_from_0_on(self) -> None:
+        service = self.listeners(Address.parse("127.0.0.1:0"))
+        service.privilegedStartService()
+        shown = 'meshtx_unserved_connections_total{listener="listen"}'
+        self.assertEqual(series(self.metrics, shown), [f"{shown} 0.0"])
+        port = service.ports[0]
+        real, port.socket = port.socket, Exhausted(3)
+        port.doRead()
+        port.socket = real
+        self.assertEqual(series(self.metrics, shown), [f"{shown} 3.0"])
+        await service.stopService()
 
     async def test_an_address_that_cannot_be_had_ends_the_program_in_one_line(self) -> None:
         address = self.occupied()
