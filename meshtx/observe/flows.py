@@ -1,4 +1,4 @@
-"""Every connection of a proxy, from accept to end: counted, logged, watched, shown to taps.
+"""Every connection of a proxy, from accept to end: counted, watched, shown to taps; logged if it is refused.
 
     open ─▶ secured | plaintext ─▶ (bytes pass) ─▶ ended
       └──────────────┴─ refuse, at any point (a peer's alert can come behind the first bytes)
