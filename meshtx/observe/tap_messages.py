@@ -19,6 +19,8 @@ _FROM_MESSAGE = {number: direction for direction, number in _DIRECTIONS.items()}
 
 FLOWS = 1024
 """Connections that an encoder remembers."""
+MAX_EVENT = 2**20
+"""Bytes of an event; a reader ends a tap that sends it 4 MiB (`meshtx.rpc.framing.MAX_MESSAGE`)."""
 
 
 class Encoder:
@@ -36,8 +38,8 @@ class Encoder:
         """Return the message of an event.
 
         :param headers: include those of requests and answers.
-        :raises Exception: an observer reported what is no value of its kind, or one that is out of its range; which
-            exception depends on what it is instead.
+        :raises Exception: an observer reported what is no value of its kind, is out of its range, or makes the event
+            longer than `MAX_EVENT`; which exception depends on what it is.
         """
         if isinstance(event, Lost):
             return tap_pb2.TapEvent(lost=tap_pb2.Lost(count=event.count)).SerializeToString()
@@ -46,6 +48,8 @@ class Encoder:
             flow = event.flow
             known = self._flows.get(id(flow))  # to compare the values costs more
             octets = _own_part(event, headers=headers) + (known[1] if known is not None else self._add(flow))
+            if len(octets) > MAX_EVENT:
+                raise ValueError(f"an event of {len(octets)} bytes")
             done = event.encoded = headers, octets
         return done[1]
 

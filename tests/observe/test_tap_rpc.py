@@ -13,6 +13,7 @@ from meshtx.observe.metrics import Metrics
 from meshtx.observe.sparing import BURST
 from meshtx.observe.tap import BATCH, GATHER, Finished, FlowOpened, TapEvent, TapHub
 from meshtx.observe.tap_match import TapMatch
+from meshtx.observe.tap_messages import MAX_EVENT
 from meshtx.observe.tap_rpc import TapService
 from meshtx.pki.name import Name
 from meshtx.rpc.messages import tap_pb2
@@ -153,8 +154,12 @@ class TapServiceTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(running, RpcError).value.status, Status.UNAVAILABLE)
 
     def test_an_event_that_no_message_can_hold_is_left_out_and_logged(self) -> None:
-        odd = replace(a_request(), headers=(("content-length", 7),))
-        for what in (Finished(ResponseEnd(0, -1), 0.0, 0.0), replace(a_request(), method=None), odd):
+        for what in (
+            Finished(ResponseEnd(0, -1), 0.0, 0.0),
+            replace(a_request(), method=None),
+            replace(a_request(), headers=(("content-length", 7),)),
+            replace(a_request(), path="/" * MAX_EVENT),
+        ):
             self.observe(request=tap_pb2.ObserveRequest(headers=True))
             self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), what))
             self.hub.subscriptions[0].offer(TapEvent(0.0, a_flow(), FlowOpened()))
