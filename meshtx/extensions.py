@@ -6,6 +6,7 @@ interface is the user's mistake, and said in one sentence.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Extensions:
         if not found:
             raise ConfigError(self.key, f"there is no {self.what} {name!r}", nearest(name, known))
         if len(found) > 1:
-            where = " and ".join(sorted(type(each).__module__ for each in found))
+            where = " and ".join(sorted({place for each in found for place in _places(each)}))
             raise ConfigError(self.key, f"{len(found)} {self.what}s are called {name!r}", f"uninstall one of {where}")
         try:
             verifyObject(self.interface, found[0])
@@ -62,3 +63,13 @@ class Extensions:
                 self.key, f"{self.what} {name!r} is broken: {lacking}", "see docs/plugins.md"
             ) from problem
         return found[0]
+
+
+def _places(plugin: object) -> list[str]:
+    """Return the modules that offer this object: where its class stands, may be one and the same for many."""
+    offering = f"{meshtx.plugins.__name__}."
+    return [
+        name
+        for name, module in sys.modules.items()
+        if name.startswith(offering) and any(each is plugin for each in vars(module).values())
+    ]

@@ -164,11 +164,10 @@ class LoadTests(SynchronousTestCase):
         self.flushLoggedErrors(RuntimeError)
 
     def test_a_name_must_be_offered_once(self) -> None:
-        modules = [self.offer(PLUGIN.format(name="h2")), self.offer(PLUGIN.format(name="h2"))]
-        problem = self.refused("h2")
-        self.assertIn("detectors: 3 detectors are called 'h2'; uninstall one of meshtx.observe.detectors and", problem)
-        for module in modules:
-            self.assertIn(f"meshtx.plugins.{module}", problem)
+        ours = "from meshtx.plugins.meshtx_http import h2\n\nagain = h2\n"
+        modules = [self.offer(PLUGIN.format(name="h2")), self.offer(ours), "meshtx_http"]
+        where = " and ".join(sorted(f"meshtx.plugins.{module}" for module in modules))
+        self.assertIn(f" detectors are called 'h2'; uninstall one of {where}", self.refused("h2"))
 
     def test_a_detector_that_does_not_fit_the_interface_is_refused(self) -> None:
         self.offer(PLUGIN.format(name="mine").replace("def observer(self, flow)", "def watch(self, flow)"))
