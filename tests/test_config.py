@@ -13,7 +13,6 @@ from meshtx.config import (
     settings,
 )
 from meshtx.errors import ConfigError
-from meshtx.net.dial import LONGEST
 from meshtx.pki.name import Name
 from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode

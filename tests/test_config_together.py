@@ -7,6 +7,7 @@ from meshtx.config import (
     load,
 )
 from meshtx.errors import ConfigError
+from meshtx.net.dial import LONGEST
 from meshtx.pki.name import Name
 from tests.config_case import BOT, ConfigCase
 
@@ -101,6 +102,16 @@ class TestTogether(ConfigCase):
     def test_clients_must_know_the_port_of_an_inbound_forward(self) -> None:
         forward = self.proxy(inbound_forward="10.0.0.1:0=127.0.0.1:80")
         self.assertMistake(ProxyConfig, forward, "inbound_forward", "port 0 is none that clients know")
+
+    def test_a_connection_is_waited_for_as_long_as_dials_last(self) -> None:
+        self.assertEqual(load(ProxyConfig, self.proxy(connect_timeout="8s"), {}).connect_timeout, LONGEST)
+        hint = self.assertMistake(
+            ProxyConfig,
+            self.proxy(connect_timeout="8.5s"),
+            "connect_timeout",
+            "longer than 8s, behind which no SYN goes out before the fifteenth second",
+        )
+        self.assertEqual(hint, "write 8s or less")
 
     def test_an_identity_service_needs_an_issuer_and_the_key_of_its_validator(self) -> None:
         for key in ("issuer", "token_key_file"):
