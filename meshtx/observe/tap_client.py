@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import Dialler
-from meshtx.net.tls import Session, TlsProtocol
 from meshtx.pki.name import Name
-from meshtx.rpc.client import RpcClient
+from meshtx.rpc.connect import reach
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
 from meshtx.rpc.methods import TAP_OBSERVE
 from meshtx.rpc.tls_listener import ALPN
@@ -46,20 +45,8 @@ class TapClient:
         :raises meshtx.net.failures.TlsError: it is not who it should be.
         :raises meshtx.rpc.status.RpcError: it refuses, or the connection was lost.
         """
-        client = await self._connect(address, name)
+        connection = await reach(address, name, self._contexts, self._dialler, self._clock, alpn=ALPN)
         try:
-            await client.stream(TAP_OBSERVE, request, on_event)
+            await connection.client.stream(TAP_OBSERVE, request, on_event)
         finally:
-            client.close()
-
-    async def _connect(self, address: Address, name: Name) -> RpcClient:
-        connected: Deferred[RpcClient] = Deferred(lambda _: tls.transport.abortConnection())  # type: ignore[union-attr]  # dialled
-
-        def established(_session: Session) -> IProtocol:
-            client = RpcClient(self._clock, authority=str(name))
-            connected.callback(client)
-            return client
-
-        tls = TlsProtocol(self._contexts.client(name, ALPN), established, connected.errback, self._clock)
-        await self._dialler.dial(address, tls)
-        return await connected
+            connection.client.close()

@@ -1,13 +1,14 @@
 """Reaching a gRPC service of the mesh: its host's addresses in turn, TLS to its own name, the protocol above it.
 
-Verified against the mesh's anchors as Linkerd's proxies do it: no ALPN, the own certificate presented where there
-is one.
+Verified against the mesh's anchors as Linkerd's proxies do it: no ALPN but for a tap, the own certificate presented
+where there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -16,6 +17,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IHostResolution,
     IReactorPluggableNameResolver,
+    IReactorTime,
     IResolutionReceiver,
     ITCPTransport,
 )
@@ -86,26 +88,43 @@ class Connector:
         failures: list[str] = []
         for address in await resolve(self._reactor, self._host, self._port):
             try:
-                return await self._reach(address, contexts)
+                return await reach(
+                    address, self._name, contexts, self._dialler, self._reactor, max_message=self._max_message
+                )
             except DialFailed as error:
                 failures.append(str(without_frames(error)))
         raise Unreachable("; ".join(failures) or f"the host name {self._host} has no address")
 
-    async def _reach(self, address: Address, contexts: Contexts) -> Connection:
-        connected = _Connected(self._client)
-        tls = TlsProtocol(contexts.client(self._name), connected.established, connected.failed, self._reactor)
-        await self._dialler.dial(address, tls)
-        transport = cast("ITCPTransport", tls.transport)
-        try:
-            client = await connected.client
-        except CancelledError:  # who wanted it has gone
-            transport.abortConnection()
-            raise
-        host = transport.getHost()
-        return Connection(client, Address.of(host.host, host.port))
 
-    def _client(self) -> RpcClient:
-        return RpcClient(self._reactor, authority=str(self._name), max_message=self._max_message)
+async def reach(
+    address: Address,
+    name: Name,
+    contexts: Contexts,
+    dialler: Dialler,
+    clock: IReactorTime,
+    *,
+    alpn: Sequence[str] = (),
+    max_message: int = MAX_MESSAGE,
+) -> Connection:
+    """Connect to a service at one address; cancel to give up.
+
+    :param name: what the service must prove to be.
+    :param alpn: application protocols offered, best first.
+    :param max_message: bytes of a message in an answer.
+    :raises meshtx.net.dial.DialFailed: nobody answers there.
+    :raises meshtx.net.failures.TlsError: the service is not who it should be.
+    """
+    connected = _Connected(partial(RpcClient, clock, authority=str(name), max_message=max_message))
+    tls = TlsProtocol(contexts.client(name, alpn), connected.established, connected.failed, clock)
+    await dialler.dial(address, tls)
+    transport = cast("ITCPTransport", tls.transport)
+    try:
+        client = await connected.client
+    except CancelledError:  # who wanted it has gone
+        transport.abortConnection()
+        raise
+    host = transport.getHost()
+    return Connection(client, Address.of(host.host, host.port))
 
 
 class _Connected:

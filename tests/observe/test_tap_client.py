@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from meshtx.net.dial import DialFailed
 from meshtx.net.failures import TlsError, TlsFailure
@@ -15,9 +17,29 @@ from meshtx.observe.tap_messages import match_message
 from meshtx.pki.name import Name
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
 from meshtx.rpc.status import RpcError, Status
+from meshtx.wire.address import Address
 from tests.net.certificates import make_ca, make_leaf
 from tests.observe.cases import EMOJI, WEB
 from tests.observe.tap_case import EMPTY, Received, TapCase
+
+
+class Silent(Protocol, Factory):
+    """Takes a ClientHello and says nothing."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.asked: Deferred[bytes] = Deferred()
+        self.left: Deferred[None] = Deferred()
+
+    def buildProtocol(self, _address: object) -> Protocol:
+        return self
+
+    def dataReceived(self, data: bytes) -> None:
+        self.asked.callback(data)
+
+    def connectionLost(self, _reason: Failure = connectionDone) -> None:
+        self.left.callback(None)
 
 
 class TapClientTests(TapCase):
@@ -130,6 +152,18 @@ class TapClientTests(TapCase):
             raise ZeroDivisionError
 
         yield self.assertFailure(self.observe(on_event=enough), ZeroDivisionError)
+
+    @inlineCallbacks
+    def test_who_gives_up_in_the_handshake_hears_of_it_once(self):
+        silent = Silent()
+        listening = reactor.listenTCP(0, silent, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        self.address = Address.of("127.0.0.1", listening.getHost().port)
+        tap = self.observe()
+        yield silent.asked
+        yield self.ended(tap)
+        yield silent.left
+        yield deferLater(reactor, 0)  # our end hears of it after that
 
     @inlineCallbacks
     def test_where_nobody_listens_there_is_no_tap(self):
