@@ -25,7 +25,6 @@ from meshtx.identity.service import MAX_REQUEST, CertifyService
 from meshtx.kube.api import KubeApi
 from meshtx.kube.events import EventRecorder, Involved, Type
 from meshtx.net.contexts import Contexts
-from meshtx.net.failures import TlsError
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.flow import Direction, Refusal
@@ -34,6 +33,7 @@ from meshtx.rpc.health import Health
 from meshtx.rpc.methods import CERTIFY
 from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
+from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
 from meshtx.services.validation import make_validation
 from meshtx.watch import Followed, Reload
@@ -103,7 +103,8 @@ class IdentityService(MultiService):
             max_message=MAX_REQUEST,
             limited=lambda: self.metrics.refused(Direction.IN, Refusal.LIMIT),
         )
-        tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=self._handshake_failed)
+        failed = FailedHandshakes("a caller is refused", self.metrics, reactor).failed
+        tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
             reactor,
@@ -177,9 +178,6 @@ class IdentityService(MultiService):
         if credentials is not None:
             self._contexts = Contexts(credentials, self.own.trust)
             self.metrics.certificate(credentials.not_after, datetime.now(UTC))
-
-    def _handshake_failed(self, error: TlsError) -> None:
-        self.metrics.refused(Direction.IN, error.reason)
 
 
 def _issuer(

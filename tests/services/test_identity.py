@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.web.client import Agent, readBody
 
 from meshtx.config import IdentityConfig
@@ -145,11 +146,13 @@ class Surviving(IdentityCase):
 
     async def test_garbage(self) -> None:
         service = self.start()
-        for garbage in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\0" * 100):
-            raw = await self.raw()
-            raw.transport.write(garbage)
-            raw.transport.loseWriteConnection()
-            await raw.lost
+        with capturedLogs() as events:
+            for garbage in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 70_000, b"\0" * 100):
+                raw = await self.raw()
+                raw.transport.write(garbage)
+                raw.transport.loseWriteConnection()
+                await raw.lost
+        self.assertIn("a caller is refused: ", "".join(map(formatEvent, events)))
         await self.certify()
         self.assertIn(b'tcp_refused_total{direction="inbound"', service.metrics.exposition())
 
