@@ -18,6 +18,8 @@ class CanonicalTests(SynchronousTestCase):
             ("0", "0"),
             ("128000", "128k"),
             ("64Mi", "64Mi"),
+            ("1Ki", "1Ki"),
+            ("1023.999Ki", "1048575"),
             ("1024Mi", "1Gi"),
             ("1.5Gi", "1536Mi"),
             ("0.5Ki", "512"),

@@ -72,6 +72,11 @@ class TransportHeaderTests(SynchronousTestCase):
         self.assertEqual(parse(wire + b"GET /"), (TransportHeader(80), b"GET /"))
         self.assertEqual(parse(wire, b"GET ", b"/"), (TransportHeader(80), b"GET /"))
 
+    def test_the_longest_header_is_read(self) -> None:
+        longest = framed(b"\x08\1\x7a\xfb\x1f" + bytes(4091))  # a field that only a later version knows
+        self.assertEqual(len(longest), len(PREFACE) + 4 + MAX_HEADER)
+        self.assertEqual(parse(longest), (TransportHeader(1), b""))
+
     def test_what_breaks_the_format_is_malformed(self) -> None:
         for wire, reason in BROKEN.items():
             self.assertEqual(parse(wire), (Malformed(reason), b""))
