@@ -28,6 +28,16 @@ class AnswersTests(SynchronousTestCase):
         self.assertEqual(self.answers.add(C, NOBODY, 3), [B])
         self.assertEqual((list(self.answers), len(self.answers)), ([A, C], 2))
 
+    def test_one_that_is_told_anew_is_used_anew(self) -> None:
+        for at, address in enumerate((A, B, A)):
+            self.answers.add(address, NOBODY, at)
+        self.assertEqual(self.answers.add(C, NOBODY, 3), [B])
+
+    def test_what_is_dropped_is_not_there(self) -> None:
+        self.answers.add(A, NOBODY, 0)
+        self.answers.drop(A)
+        self.assertNotIn(A, self.answers)
+
     def test_what_is_not_used_is_dropped(self) -> None:
         self.answers.add(A, NOBODY, 0)
         self.answers.add(B, NOBODY, 1)

@@ -36,7 +36,7 @@ class SpeakersTests(SynchronousTestCase):
 
     def test_the_ports_that_are_remembered_are_bounded(self) -> None:
         speakers = Speakers(limit=2)
-        for port in (1, 2, 2, 3):
+        for port in (1, 2, 1, 3):
             speakers.server_spoke(port)
         self.assertEqual(len(speakers), 2)
         self.assertEqual([speakers.of(port) is Speaker.SERVER_FIRST for port in (1, 2, 3)], [False, True, True])
