@@ -62,9 +62,9 @@ class Connections:
             oldest = next(iter(self.idle), None)
             if oldest is None:
                 raise Full(f"{self._limit} connections, all at work")
-            evict = oldest.evict
+            close = oldest.evict
             oldest.leave()
-            evict()
+            close()
         seat = Seat(self, evict)
         self.seats.add(seat)
         seat.idle()

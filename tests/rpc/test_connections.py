@@ -34,6 +34,12 @@ class ConnectionsTests(SynchronousTestCase):
         self.assertEqual(self.evicted, ["b", "c"])
         self.assertEqual(self.limited, 2)
 
+    def test_who_came_in_anothers_place_goes_in_turn(self) -> None:
+        names = [str(number) for number in range(10)]
+        for name in names:
+            self.enter(name)
+        self.assertEqual(self.evicted, names[:-3])
+
     def test_nobody_at_work_goes(self) -> None:
         for name in "abc":
             self.enter(name).busy()
