@@ -159,11 +159,13 @@ class Service:
         metadata, spec = json["metadata"], json.get("spec") or {}
         ingress = ((json.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
         balancers = [each.get("ip") for each in ingress if each.get("ipMode", "VIP") == "VIP"]
+        cluster_ips = _ips(spec.get("clusterIPs") or [spec.get("clusterIP")])
+        others = [*balancers, *(spec.get("externalIPs") or ())] if cluster_ips else []  # else nodes take none of them
         return cls(
             namespace=sys.intern(metadata["namespace"]),
             name=metadata["name"],
-            cluster_ips=_ips(spec.get("clusterIPs") or [spec.get("clusterIP")]),
-            others=_ips([*balancers, *(spec.get("externalIPs") or ())][:MOST_OTHERS]),
+            cluster_ips=cluster_ips,
+            others=_ips(others[:MOST_OTHERS]),
             ports=tuple(
                 ServicePort(port.get("name") or "", port["port"], _port(port.get("targetPort")))
                 for port in spec.get("ports") or ()

@@ -209,7 +209,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_a_headless_one_and_another_name_have_no_address(self) -> None:
         for spec in ({"clusterIP": "None", "clusterIPs": ["None"]}, {"clusterIPs": None, "clusterIP": None}):
-            self.assertEqual(Service.read(changed(SERVICE, spec=spec)).cluster_ips, ())
+            self.assertEqual(Service.read(changed(SERVICE, spec=spec)).ips, ())
 
 
 class SliceTests(SynchronousTestCase):
