@@ -47,7 +47,7 @@ from meshtx.wire.ports import PROXY_TAP
 REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 
 MAX_TAPS = 8
-"""At once."""
+"""At once; half of them of one namespace: who may tap only there keeps nobody from the others."""
 CONNECT_TIMEOUT = 5.0
 """Seconds."""
 
@@ -93,7 +93,8 @@ class TapApi(MultiService):
         self._known = known
         self._reactor = reactor
         self._dialler = Dialler(reactor, SocketOptions(), CONNECT_TIMEOUT)
-        self._taps: set[TapRelay] = set()
+        self._taps: dict[TapRelay, str] = {}
+        """Those that are open, and their namespaces."""
         self._answers = Counter(
             "meshtx_tap_api_requests",
             "Requests to the tap API, by the status of their answer.",
@@ -138,6 +139,9 @@ class TapApi(MultiService):
         await self._authorize(user, target)
         if len(self._taps) >= MAX_TAPS:
             raise TapRefused(HTTPStatus.TOO_MANY_REQUESTS, f"{MAX_TAPS} taps are open, and there may be no more")
+        if [*self._taps.values()].count(target.namespace) >= MAX_TAPS // 2:
+            text = f"{MAX_TAPS // 2} taps of namespace {target.namespace} are open, and there may be no more"
+            raise TapRefused(HTTPStatus.TOO_MANY_REQUESTS, text)
         if not self._known():  # that there is nothing would be no fact
             raise TapRefused(HTTPStatus.SERVICE_UNAVAILABLE, "the directory does not know the cluster yet: try again")
         pods = self._pods(target)
@@ -148,10 +152,13 @@ class TapApi(MultiService):
         async def observe(where: Meshed, on_event: OnEvent) -> None:
             await self._observe(where, request, on_event)
 
-        tap = TapRelay(reached, observe, outlet.add, self._reactor, self._taps.discard)
-        self._taps.add(tap)
+        tap = TapRelay(reached, observe, outlet.add, self._reactor, self._ended)
+        self._taps[tap] = target.namespace
         tap.begin(pods)
         return tap
+
+    def _ended(self, tap: TapRelay) -> None:
+        self._taps.pop(tap, None)
 
     async def _observe(self, where: Meshed, request: ObserveRequest, on_event: OnEvent) -> None:
         contexts = self._contexts()

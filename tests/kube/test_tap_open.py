@@ -26,7 +26,7 @@ from meshtx.kube.tap_relay import TapRelay
 from meshtx.kube.tap_site import TapRefused, TapSite
 from meshtx.kube.tap_target import TapTarget
 from meshtx.observe.tap_query import TapQuery
-from tests.kube.objects import SCOPE, SHOP, pod
+from tests.kube.objects import ELSEWHERE, SCOPE, SHOP, pod
 
 JANE = User("jane", ("ops",), "u-1", {"scopes": ["a"]})
 WEB = TapTarget(SHOP, "deployments", "web")
@@ -144,9 +144,16 @@ class OpenTests(SynchronousTestCase):
         self.assertEqual(self.refused(peer="web")[0], HTTPStatus.BAD_REQUEST)
 
     def test_there_are_so_many_taps_and_no_more(self) -> None:
-        taps = [self.open() for _ in range(MAX_TAPS)]
+        taps = [self.open(TapTarget(namespace, "tap")) for namespace in [ELSEWHERE, SHOP] * (MAX_TAPS // 2)]
         self.assertEqual(self.registry.get_sample_value("meshtx_tap_api_open"), MAX_TAPS)
+        self.assertEqual(self.refused(TapTarget("third", "tap"))[0], HTTPStatus.TOO_MANY_REQUESTS)
+        taps[0].stop()
+        self.open(TapTarget("third", "tap"))
+
+    def test_one_namespace_has_half_of_them_at_most(self) -> None:
+        taps = [self.open() for _ in range(MAX_TAPS // 2)]
         self.assertEqual(self.refused()[0], HTTPStatus.TOO_MANY_REQUESTS)
+        self.open(TapTarget(ELSEWHERE, "tap"))
         taps[0].stop()
         self.open()
 
