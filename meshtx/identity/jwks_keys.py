@@ -115,16 +115,23 @@ class JwksKeys(Service):
     async def renew(self) -> None:
         """Wait for keys that are no older than `SPACING`.
 
+        Once they could not be had, nobody waits before they can: it is tried again all the same, and who waits takes a
+        place from others, whose keys are there. Anybody can name a key that is not.
+
         :raises ValidatorUnavailable: they cannot be had.
         """
+        if self.problem is None:
+            await self._newest()
+        if self.problem is not None:
+            raise ValidatorUnavailable(f"the token keys cannot be had: {self.problem}")
+
+    async def _newest(self) -> None:
         if self._fetching is None and (self._last is None or self._clock.seconds() >= self._last + SPACING):
             self._begin()
         if self._fetching is not None:
             waiting: Deferred[None] = Deferred(self._waiting.remove)
             self._waiting.append(waiting)
             await waiting
-        if self.problem is not None:
-            raise ValidatorUnavailable(f"the token keys cannot be had: {self.problem}")
 
     def _begin(self) -> None:
         call_off(self._timer)

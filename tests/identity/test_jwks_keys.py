@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.errors import ConfigError, CredentialsError
-from meshtx.identity.jwks_keys import MAX_AGE, MAX_KEYS, RETRY, TIMEOUT, JwksKeys, parse_keys
+from meshtx.identity.jwks_keys import MAX_AGE, MAX_KEYS, RETRY, SPACING, TIMEOUT, JwksKeys, parse_keys
 from meshtx.identity.validator import ValidatorUnavailable
 from meshtx.watch import Reload
 from tests.identity.signed_tokens import ED25519, P256, P384, RSA, key_set
@@ -143,6 +143,23 @@ class Fetching(SynchronousTestCase):
         said = "token keys from here: no token can be judged: no answer within 5 s"
         self.assertEqual([formatEvent(each) for each in events], [said])
         self.assertEqual(self.keys.ready_reason(), "no token keys yet: no answer within 5 s")
+
+    def test_nobody_waits_for_what_could_not_be_had(self) -> None:
+        """A server that takes connections and says nothing would keep everybody for as long as each fetch may take."""
+        self.answer(key_set(P256))
+        self.clock.advance(SPACING)
+        self.failureResultOf(self.renewed_after(TIMEOUT), ValidatorUnavailable)
+        for _ in range(3):
+            self.clock.advance(SPACING)  # a fetch is under way
+            self.failureResultOf(self.renewed_after(0), ValidatorUnavailable)
+        self.answer(key_set(P256))
+        self.successResultOf(self.renewed_after(0))
+
+    def renewed_after(self, seconds: float) -> Deferred[None]:
+        """Ask for new keys, and let time pass."""
+        renewed = Deferred.fromCoroutine(self.keys.renew())
+        self.clock.advance(seconds)
+        return renewed
 
     def test_a_defect_does_not_end_the_fetching(self) -> None:
         self.answer(ZeroDivisionError())
