@@ -55,6 +55,12 @@ class PickTests(BackendsCase):
             self.connect(one)
         self.assertEqual([self.connect(one, other)[0] for _ in range(3)], [other] * 3)
 
+    def test_the_two_are_never_the_same_one(self) -> None:
+        for busy in READY[:3]:
+            _, choice = self.connect(busy)
+            self.assertNotIn(busy, {self.pick(*READY[:3])[0] for _ in range(100)})
+            choice.ended()
+
     def test_connections_that_last_are_spread_evenly(self) -> None:
         for _ in range(1000):
             self.connect()
@@ -78,6 +84,14 @@ class PickTests(BackendsCase):
         choice.ended()
         choice.ended()
         self.assertEqual(self.backends._open, {})
+
+    def test_of_several_each_is_counted_out_by_itself(self) -> None:
+        choices = [self.connect(READY[0])[1] for _ in range(3)]
+        left = []
+        for choice in choices:
+            choice.ended()
+            left.append(self.backends.open(READY[0].address))
+        self.assertEqual((left, self.backends._open), ([2, 1, 0], {}))
 
     def test_an_endpoint_of_two_services_counts_in_both(self) -> None:
         self.connect(READY[0])

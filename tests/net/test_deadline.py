@@ -28,12 +28,19 @@ class DeadlineTests(SynchronousTestCase):
 
     def test_one_that_is_moved_on_makes_no_other_call(self) -> None:
         self.set(10, "a")
-        calls = self.clock.getDelayedCalls()
+        [call] = self.clock.getDelayedCalls()
         self.pump(4)
         self.set(10, "b")
-        self.assertEqual(self.clock.getDelayedCalls(), calls)
+        self.assertEqual((self.clock.getDelayedCalls(), call.getTime()), ([call], 10))
         self.pump(30)
         self.assertEqual(self.called, [("b", 14)])
+
+    def test_one_that_is_moved_on_by_little_does_not_come_before(self) -> None:
+        self.set(10, "a")
+        self.pump(1)
+        self.set(10, "b")
+        self.pump(30)
+        self.assertEqual(self.called, [("b", 11)])
 
     def test_one_that_is_moved_nearer_comes_earlier(self) -> None:
         self.set(10, "a")
