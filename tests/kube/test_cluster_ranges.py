@@ -58,9 +58,27 @@ class RangeBookTests(SynchronousTestCase):
         self.book.leave(ips("10.1.0.1", "203.0.113.8"))
         self.assertEqual(self.book.ranges.mesh, networks("10.0.0.0/8"))
 
+    def test_what_was_told_is_made_anew_only_for_another_network(self) -> None:
+        before = self.book.ranges
+        self.book.enter(ips("10.1.0.1"))
+        self.assertIs(self.book.ranges, before)
+        self.book.enter(ips("203.0.113.7"))
+        after = self.book.ranges
+        self.assertEqual(after.mesh, networks("10.0.0.0/8 203.0.113.0/24"))
+        self.book.enter(ips("203.0.113.8"))
+        self.book.leave(ips("203.0.113.7"))
+        self.assertIs(self.book.ranges, after)
+
     def test_around_more_of_them_than_are_told_all_is_asked_about(self) -> None:
-        many = [parse_ip(f"100.{number // 256}.{number % 256}.1") for number in range(MOST_OUTSIDE + 1)]
-        self.book.enter(many)
-        self.assertEqual(self.book.ranges.mesh, networks("0.0.0.0/0 ::/0"))
+        many = [parse_ip(f"100.{number // 256}.{number % 256}.1") for number in range(MOST_OUTSIDE + 2)]
+        self.book.enter(many[:MOST_OUTSIDE])
+        self.assertNotIn(networks("::/0")[0], self.book.ranges.mesh)
+        self.book.enter([many[MOST_OUTSIDE]])
+        everything = self.book.ranges
+        self.assertEqual(everything.mesh, networks("0.0.0.0/0 ::/0"))
+        one_more = [many.pop()]
+        self.book.enter(one_more)
+        self.book.leave(one_more)
+        self.assertIs(self.book.ranges, everything)
         self.book.leave(many[:1])
         self.assertEqual(sum(each.num_addresses for each in self.book.ranges.mesh), 2**24 + 2**8 * MOST_OUTSIDE)
