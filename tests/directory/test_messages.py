@@ -57,7 +57,7 @@ class AnswerTests(SynchronousTestCase):
             self.assertRaises(BadMessage, messages.found, message)
 
     def test_addresses_go_there_and_back(self) -> None:
-        for text in ("10.1.0.2:80", "[fd00::1]:65535"):
+        for text in ("10.1.0.2:1", "[fd00::1]:65535"):
             self.assertEqual(messages.address(messages.endpoint(Address.parse(text))), Address.parse(text))
         mapped = pb.Endpoint(ip=bytes(10) + b"\xff\xff\x0a\1\0\2", port=80)
         self.assertEqual(messages.address(mapped), AT)
@@ -82,11 +82,12 @@ class FactsTests(SynchronousTestCase):
     def test_own_ports(self) -> None:
         told = table()
         told.own_opaque.add(first=3306, last=3307)
-        told.own_skip_inbound.add(first=3307, last=3307)
+        told.own_skip_inbound.add(first=3307, last=3308)
         facts = messages.facts(told)
         self.assertEqual(facts.own_port(3306), PortFacts(opaque=True))
         self.assertEqual(facts.own_port(3307), PortFacts(opaque=True, skipped=True))
-        self.assertEqual(facts.own_port(3308), PortFacts())
+        self.assertEqual(facts.own_port(3308), PortFacts(skipped=True))
+        self.assertEqual(facts.own_port(3309), PortFacts())
 
     def test_which_service_hides_clients_of_a_port(self) -> None:
         told = table()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshtx.kube import annotations as marks
-from meshtx.kube.annotations import MOST_WARNINGS, amount
+from meshtx.kube.annotations import MOST_WARNINGS, amount, is_wanted, said_by_pod
 from meshtx.kube.injection import Injected
 from meshtx.kube.ports import MOST, parse_ports
 from tests.kube.injection_case import Case, a_pod, annotated
@@ -34,6 +34,20 @@ class AnnotationTests(Case):
         assert isinstance(outcome, Injected)
         self.assertIn("--skip-inbound=22", outcome.pod["spec"]["initContainers"][0]["args"])
 
+    def test_what_a_pod_says_beats_what_its_namespace_does_and_a_word_that_is_none_says_nothing(self) -> None:
+        label, linkerds = "meshtx.io/inject", "linkerd.io/inject"
+        for labels, noted, said in (
+            ({}, {}, None),
+            ({label: "enabled"}, {}, True),
+            ({label: "disabled"}, {linkerds: "enabled"}, False),
+            ({label: "yes"}, {linkerds: "enabled"}, True),
+            ({label: "true"}, {linkerds: "ingress"}, None),
+        ):
+            self.assertIs(said_by_pod(labels, noted), said)
+            for namespace in ({}, {label: "enabled"}, {label: "disabled"}):
+                by_default = namespace.get(label) == "enabled"
+                self.assertIs(is_wanted(labels, noted, namespace), by_default if said is None else said)
+
     def test_of_many_mistakes_some_are_told_and_how_many_there_are_more(self) -> None:
         warnings = self.warnings(annotated(opaque_ports=",".join(f"port-{number}" for number in range(5000))))
         self.assertEqual((len(warnings), warnings[-1]), (MOST_WARNINGS + 1, f"and {MOST - 9} more such mistakes"))
@@ -44,6 +58,18 @@ class AnnotationTests(Case):
         self.patch(marks, "nearest", lambda word, _: words.append(word) or "did you mean ?")
         warnings = self.warnings(annotated(**{f"unknown_{number}": "" for number in range(100)}))
         self.assertEqual((len(words), warnings[-1]), (MOST_WARNINGS, "and 90 more such mistakes"))
+
+    def test_none_is_left_out_of_as_many_as_are_told_and_one_of_one_more(self) -> None:
+        for more, last in ((0, "unknown"), (1, "and 1 more such mistakes")):
+            warnings = self.warnings(annotated(**{f"unknown_{number}": "" for number in range(MOST_WARNINGS + more)}))
+            self.assertEqual(len(warnings), MOST_WARNINGS + more)
+            self.assertIn(last, warnings[-1])
+
+    def test_a_list_of_as_many_entries_as_are_read_is_no_mistake(self) -> None:
+        ports = ",".join(map(str, range(1, 2 * MOST, 2)))
+        self.assertEqual(self.warnings(annotated(skip_inbound_ports=ports)), ())
+        (warning,) = self.warnings(annotated(skip_inbound_ports=f"{ports},{2 * MOST + 1}"))
+        self.assertIn("after the first", warning)
 
     def test_a_list_is_read_as_far_as_the_directory_reads_it(self) -> None:
         ports = ",".join(map(str, range(1, 2 * MOST + 20, 2)))
@@ -115,6 +141,11 @@ class AnnotationTests(Case):
         ):
             resources = self.inject(annotated(**settings))["spec"]["initContainers"][0]["resources"]
             self.assertEqual((resources["requests"]["memory"], resources["limits"]["memory"]), expected)
+
+    def test_a_request_may_be_as_much_as_its_limit(self) -> None:
+        pod = annotated(proxy_cpu_request="1500m", proxy_cpu_limit="1.5")
+        resources = self.inject(pod)["spec"]["initContainers"][0]["resources"]
+        self.assertEqual((resources["requests"]["cpu"], resources["limits"]["cpu"]), ("1500m", "1.5"))
 
     def test_a_request_above_its_limit_is_refused_in_words(self) -> None:
         self.assertEqual(
