@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +19,6 @@ from meshtx.config_values import (
     NAMESPACE,
     SECONDS,
     TRUST_DOMAIN,
-    WORD,
     Endpoint,
     Kind,
     choice,
@@ -33,6 +33,17 @@ from meshtx.wire.address import Address
 
 LogLevel = StrEnum("LogLevel", {level.upper(): level for level in LOG_LEVELS})  # type: ignore[misc]  # one list of them
 
+_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", re.ASCII)
+"""Of the Open Container Initiative's distribution specification ("Pulling manifests"), a registry's host before it."""
+
+
+def _image(text: str) -> str:
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(f"{text!r} is no image")
+    return text
+
 
 def _quantity(text: str) -> str:
     amount(text)
@@ -43,6 +54,7 @@ def _limit(text: str) -> str | None:
     return None if text == NO_LIMIT else _quantity(text)
 
 
+IMAGE = Kind("IMAGE", "meshtx", _image)
 QUANTITY = Kind("QUANTITY", "100m", _quantity)
 LIMIT = Kind(f"QUANTITY|{NO_LIMIT}", "1", _limit)
 
@@ -75,7 +87,7 @@ class InjectorConfig(KubernetesConfig):
         ENDPOINT, "Where proxies ask who is meshed; without it, the Service meshtx-directory."
     )
 
-    image: str | None = optional(WORD, "The image of the proxy and of the container that redirects to it.")
+    image: str | None = optional(IMAGE, "The image of the proxy and of the container that redirects to it.")
     image_pull_policy: PullPolicy = setting(choice(PullPolicy), "IfNotPresent", "When a node fetches it.")
     ip_family: Family = setting(choice(Family), "ipv4", "Of the addresses that pods have.")
     proxy_log_level: LogLevel = setting(choice(LogLevel), "info", "From here on the proxy's log is written.")

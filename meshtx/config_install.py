@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import ClassVar
 
 from meshtx.config_checks import excludes, needs
 from meshtx.config_identity import SHORTEST_LIFETIME
-from meshtx.config_injector import LIMIT, QUANTITY, LogLevel
+from meshtx.config_injector import IMAGE, LIMIT, QUANTITY, LogLevel
 from meshtx.config_load import ProgramConfig, optional, setting
 from meshtx.config_values import (
     COUNT,
@@ -41,10 +40,6 @@ from meshtx.kube.sidecar import Family
 from meshtx.pki.name import MAX_LENGTH, InvalidName, MeshScope, Name
 from meshtx.wire.network import Network
 
-_HOST = r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
-_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(rf"(?:{_HOST}/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?", re.ASCII)
-"""Of the Open Container Initiative's distribution specification ("Pulling manifests"), a registry's host before it."""
 _RESOURCES = ("cpu", "memory")
 
 MANY = 3
@@ -76,12 +71,6 @@ class Amount:
         return cls(resource, quantity)
 
 
-def _image(text: str) -> str:
-    if not _IMAGE.fullmatch(text):
-        raise ValueError(f"{text!r} is no image")
-    return text
-
-
 def _object(text: str) -> str:
     try:
         return domain(text)
@@ -89,7 +78,6 @@ def _object(text: str) -> str:
         raise ValueError(f"{text!r} is no object name") from None
 
 
-IMAGE = Kind("IMAGE", "meshtx", _image)
 OBJECT = Kind("OBJECT-NAME", "meshtx", _object)
 AMOUNT = Kind("RESOURCE=QUANTITY", "cpu=100m,memory=64Mi", Amount.parse)
 

@@ -39,6 +39,8 @@ class InjectorConfigTests(ConfigCase):
             ({"trust_domain": "Example.org"}, "'Example' is not a DNS label"),
             ({"proxy_cpu_request": "2"}, "proxy_cpu_limit: 1 is less than the request, 2; raise it"),
             ({"proxy_memory_limit": "much"}, "write QUANTITY|none, such as 1"),
+            ({"proxy_cpu_limit": "\u0663"}, "'\u0663' is no quantity"),
+            ({"image": "meshtx:a b"}, "--image: 'meshtx:a b' is no image; write IMAGE, such as meshtx"),
             ({"proxy_log_level": "loud"}, "'loud' is none of debug, info, warn, error, critical"),
             ({"listen": "0.0.0.0:9990"}, "2 listeners have this address"),
         ):

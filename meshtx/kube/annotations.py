@@ -68,7 +68,7 @@ NO_LIMIT = "none"
 MOST_WARNINGS = 10
 """Of one pod's annotations: each becomes an event, and one annotation may have 100,000 mistakes."""
 
-_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,2})?")
+_QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d{1,2})?", re.ASCII)
 _SCALES = {
     "m": Decimal("0.001"),
     **{letter: Decimal(1000) ** power for power, letter in enumerate(("", "k", "M", "G", "T", "P", "E"))},
