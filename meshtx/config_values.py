@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from meshtx.pki.name import MAX_LENGTH, Name
 from meshtx.proxy.balancers import Balancer
-from meshtx.wire.address import Address
+from meshtx.wire.address import Address, parse_ip, refuse_zone
 from meshtx.wire.network import parse_network
 from meshtx.wire.ports import PortRange
 
@@ -30,7 +30,11 @@ LONGEST = timedelta(days=36525)
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _UNITS = (86400, 3600, 60, 1)
 _SECONDS = re.compile(r"\d+(?:\.\d+)?")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_HOST_LABEL = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,{MAX_LENGTH}}}\Z){_HOST_LABEL}(\.{_HOST_LABEL})*")
+"""No dots but between labels, and none too long: Python's resolver raises over others, and is asked in a thread."""
+_NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]+)?")
+"""Of a URL without a user: urlsplit takes more, and gives only the parts that it knows."""
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _TRUE = {"true", "yes", "on", "1"}
@@ -51,7 +55,7 @@ class Endpoint:
         :raises ValueError: it is none of these.
         """
         host, _, port = text.rpartition(":")
-        if _HOST.fullmatch(host) and not host.replace(".", "").isdigit():
+        if _is_host_name(host):
             if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
                 raise ValueError(f"{port!r} is no port")
             return cls(host.lower(), int(port))
@@ -60,6 +64,10 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_host_name(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None and not text.replace(".", "").isdigit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +181,10 @@ def _mark(text: str) -> int:
 
 
 def _count(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+    if not re.fullmatch(r"-?[0-9]+", text):
         raise ValueError(f"{text!r} is no whole number")
+    if len(text) > 18:
+        raise ValueError(f"a number of {len(text)} digits is too large")
     number = int(text)
     if number < 1:
         raise ValueError(f"{text!r} is less than 1")
@@ -196,6 +206,8 @@ def _lasting_path(text: str) -> Path:
 def _word(text: str) -> str:
     if not text:
         raise ValueError("the value is empty")
+    if not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} holds white space")
     return text
 
 
@@ -217,12 +229,25 @@ def _pem(text: str) -> str:
     return text
 
 
+def _is_address(text: str) -> bool:
+    try:
+        refuse_zone(text)
+        parse_ip(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _https_url(text: str) -> str:
+    if not re.fullmatch("[!-~]+", text):
+        raise ValueError(f"{text!r} holds white space or letters that no URL has")
     parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{text!r} is no https URL")
+    host = parts.hostname or ""
     if parts.username or parts.fragment:
         raise ValueError("a user or a fragment has no meaning in it")
+    whole = _NETLOC.fullmatch(parts.netloc) and parts.port != 0 and (_is_host_name(host) or _is_address(host))
+    if parts.scheme != "https" or not whole:
+        raise ValueError(f"{text!r} is no https URL")
     return text
 
 

@@ -152,6 +152,7 @@ class TestUnknown(ConfigCase):
 
 class TestValues(ConfigCase):
     def test_each_mistake_names_the_place_and_a_value_that_is_right(self) -> None:
+        zone = "has a zone, and only addresses that need none are taken"
         for key, text, problem in (
             ("inbound_listen", "4143", "'4143' is not ADDRESS:PORT"),
             ("tap_listen", "localhost:4190", "'localhost' does not appear to be an IPv4 or IPv6 address"),
@@ -162,6 +163,15 @@ class TestValues(ConfigCase):
             ("outbound_forward", "127.0.0.1:1", "'127.0.0.1:1' has no '='"),
             ("outbound_forward", "127.0.0.1:1=10.0.0.2:0", "'10.0.0.2:0': nobody listens on port 0"),
             ("identity_address", "127.0.0.1:0", "'127.0.0.1:0': nobody listens on port 0"),
+            ("identity_address", "a..b:80", "'a..b' does not appear to be an IPv4 or IPv6 address"),
+            ("identity_address", f"{'a' * 64}:80", f"{'a' * 64!r} does not appear to be an IPv4 or IPv6 address"),
+            ("inbound_listen", "[fe80::1%eth0]:80", f"'fe80::1%eth0' {zone}"),
+            ("node_networks", "fe80::1%eth0", f"'fe80::1%eth0' {zone}"),
+            ("node_networks", "fe80::1%eth0/128", f"'fe80::1%eth0/128' {zone}"),
+            ("proxy_protocol_from", "fe80::1%eth0=80", f"'fe80::1%eth0' {zone}"),
+            ("detectors", "h2 x", "'h2 x' holds white space"),
+            ("max_undecided", "9" * 19, "a number of 19 digits is too large"),
+            ("max_undecided", "1.0", "'1.0' is no whole number"),
             ("proxy_protocol_from", "8080", "'8080' has no '=' and no port behind it"),
             ("proxy_protocol_from", "10.0.0.1/8=80", "10.0.0.1/8 has host bits set"),
             ("proxy_protocol_to", "http", "'http' is no port and no range of ports"),

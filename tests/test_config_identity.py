@@ -43,8 +43,22 @@ class Validators(ConfigCase):
 
     def test_a_key_set_comes_by_https_alone(self) -> None:
         for url in ("http://a.example/", "a.example", "https://", "https://u:p@a.example", "https://a.example/#f"):
-            flags = self.identity(token_key_file="", validator="jwks", jwks_url=url)
-            self.assertRaises(ConfigError, load, IdentityConfig, flags, {})
+            self.assertEqual(self.refused(url).key, "--jwks-url")
+
+    def refused(self, url: str) -> ConfigError:
+        flags = self.identity(token_key_file="", validator="jwks", jwks_issuer="a", jwks_url=url)
+        return self.assertRaises(ConfigError, load, IdentityConfig, {**flags, "jwks_ca_file": flags["issuer"]}, {})
+
+    def test_a_key_set_comes_from_a_host_that_can_be_asked(self) -> None:
+        """Others were a trace at start, or one with each attempt."""
+        for host in ("a..b", "a" * 64, "a." * 130 + "a", "[fe80::1%25lo]", "10.0.0", "a\\b", "a:", "[::1]a"):
+            error = self.refused(f"https://{host}/")
+            self.assertEqual(error.problem, f"{f'https://{host}/'!r} is no https URL")
+        for url in (" https://a.example/", "https://a.example/\n", "https://a b/", "https://\xe9.example/"):
+            self.assertEqual(self.refused(url).problem, f"{url!r} holds white space or letters that no URL has")
+        for host in ("a.example", "10.0.0.1:8443", "[fd00::1]", "A_b-c"):
+            flags = self.identity(token_key_file="", validator="jwks", jwks_issuer="a", jwks_url=f"https://{host}/")
+            load(IdentityConfig, {**flags, "jwks_ca_file": flags["issuer"]}, {})
 
     def test_a_pod_is_required_unless_the_flag_says_no(self) -> None:
         flags = self.identity(token_key_file="", validator="kubernetes")

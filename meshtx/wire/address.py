@@ -20,6 +20,15 @@ def parse_ip(text: str) -> IP:
     return mapped or ip
 
 
+def refuse_zone(text: str) -> None:
+    """Insist that what a user has written is a whole address: a zone means something on one machine, and is not kept.
+
+    :raises ValueError: there is one (RFC 4007, section 11).
+    """
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone, and only addresses that need none are taken")
+
+
 @lru_cache(maxsize=4096)
 def _text(ip: IP) -> str:
     return str(ip)
@@ -55,6 +64,7 @@ class Address:
             host = host[1:-1]
         elif ":" in host:
             raise ValueError(f"{text!r}: write an IPv6 address in brackets")
+        refuse_zone(host)
         return cls.of(host, int(port))
 
     @property
