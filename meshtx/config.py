@@ -194,4 +194,13 @@ def _check_listeners(config: ProxyConfig) -> None:
         )
     if any(each.listen.port == 0 for each in config.inbound_forward):
         raise ConfigError("inbound_forward", "port 0 is none that clients know", "name the port that they connect to")
+    led: dict[int, Address] = {}
+    for each in config.inbound_forward:
+        other = led.setdefault(each.listen.port, each.destination)
+        if other != each.destination:
+            raise ConfigError(
+                "inbound_forward",
+                f"port {each.listen.port} leads to {other} and to {each.destination}",
+                "give each destination a port of its own, by which clients mean it",
+            )
     check_distinct([*inbound, *outbound, config.tap_listen, config.admin_listen])

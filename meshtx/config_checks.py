@@ -34,8 +34,12 @@ def excludes(config: ProgramConfig, what: str, *keys: str) -> None:
 def check_distinct(listeners: list[Address]) -> None:
     """Insist on an address of its own for each listener.
 
-    :raises ConfigError: two have the same.
+    :raises ConfigError: two have the same, or one has all addresses and another has one of them.
     """
     for address, times in Counter(each for each in listeners if each.port).items():
         if times > 1:
             raise ConfigError(str(address), f"{times} listeners have this address", "give each one its own port")
+    for each in listeners:
+        all_of_them = Address(type(each.ip)(0), each.port)
+        if each.port and each != all_of_them and all_of_them in listeners:
+            raise ConfigError(str(each), f"another listener has all of {all_of_them}", "give each one its own port")

@@ -95,6 +95,13 @@ class TestTogether(ConfigCase):
         self.assertMistake(ProxyConfig, forward, "127.0.0.1:4140", problem)
         self.assertMistake(IdentityConfig, self.identity(admin_listen="0.0.0.0:8080"), "0.0.0.0:8080", problem)
 
+    def test_one_listener_at_all_addresses_and_one_at_one_of_them(self) -> None:
+        for all_of_them, one in (("0.0.0.0:4191", "127.0.0.1:4191"), ("[::]:4191", "[::1]:4191")):
+            for tap, admin in ((all_of_them, one), (one, all_of_them)):
+                flags = self.proxy(tap_listen=tap, admin_listen=admin)
+                self.assertMistake(ProxyConfig, flags, one, f"another listener has all of {all_of_them}")
+        load(ProxyConfig, self.proxy(tap_listen="0.0.0.0:4191", admin_listen="[::1]:4191"), {})
+
     def test_any_free_port_may_be_asked_for_twice(self) -> None:
         config = load(ProxyConfig, self.proxy(tap_listen="127.0.0.1:0", admin_listen="127.0.0.1:0"), {})
         self.assertEqual(config.tap_listen, config.admin_listen)
@@ -102,6 +109,16 @@ class TestTogether(ConfigCase):
     def test_clients_must_know_the_port_of_an_inbound_forward(self) -> None:
         forward = self.proxy(inbound_forward="10.0.0.1:0=127.0.0.1:80")
         self.assertMistake(ProxyConfig, forward, "inbound_forward", "port 0 is none that clients know")
+
+    def test_an_inbound_forward_s_port_leads_to_one_destination(self) -> None:
+        forwards = "10.0.0.1:8080=127.0.0.1:80,10.0.0.2:8080=127.0.0.1:{}"
+        load(ProxyConfig, self.proxy(inbound_forward=forwards.format(80)), {})
+        self.assertMistake(
+            ProxyConfig,
+            self.proxy(inbound_forward=forwards.format(81)),
+            "inbound_forward",
+            "port 8080 leads to 127.0.0.1:80 and to 127.0.0.1:81",
+        )
 
     def test_a_connection_is_waited_for_as_long_as_dials_last(self) -> None:
         self.assertEqual(load(ProxyConfig, self.proxy(connect_timeout="8s"), {}).connect_timeout, LONGEST)
