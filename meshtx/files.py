@@ -59,17 +59,20 @@ def _read(path: Path, hint: str, limit: int) -> bytes:
 
 
 def write_file(path: Path, data: bytes, *, private: bool) -> None:
-    """Replace a file at once; what was there before stays until then.
+    """Replace a file at once, or that to which a link leads; what was there before stays until then.
 
     :param private: only the owner may read it.
-    :raises ConfigError: it cannot be written.
+    :raises ConfigError: it cannot be written, or is a device, a pipe or the like, which nobody wants replaced.
     """
-    temporary = path.with_name(f"..{path.name}.{secrets.token_hex(4)}")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f"..{target.name}.{secrets.token_hex(4)}")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(str(path), "is no file", "name one, or the place for one")
         try:
             _create(temporary, data, private=private)
-            temporary.replace(path)
-            _sync_folder(path.parent)
+            temporary.replace(target)
+            _sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -89,6 +89,19 @@ class WriteFileTests(SynchronousTestCase):
             write_file(path, b"new", private=False)
             self.assertEqual(reader.read(), b"old" * 1000)
 
+    def test_where_a_link_leads_to_is_replaced_and_the_link_stays(self) -> None:
+        link = self.folder / "link"
+        link.symlink_to("key")
+        write_file(link, b"new", private=True)
+        self.assertEqual((link.is_symlink(), (self.folder / "key").read_bytes()), (True, b"new"))
+
+    def test_what_is_no_file_is_not_replaced(self) -> None:
+        """As root one would replace /dev/stdout."""
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        error = self.assertRaises(ConfigError, write_file, pipe, b"new", private=True)
+        self.assertEqual((error.problem, pipe.is_fifo()), ("is no file", True))
+
     def test_nothing_else_is_left_behind(self) -> None:
         write_file(self.folder / "crt", b"x", private=False)
         self.assertRaises(ConfigError, write_file, self.folder / "none" / "crt", b"x", private=False)
