@@ -82,7 +82,8 @@ class CertificateFiles(CredentialsService):
     def _parse(self, contents: Contents) -> _Pair:
         certificate, key, *anchors = self._paths
         trust = self._fixed or TrustBundle.from_pem(contents[anchors[0]], str(anchors[0]))
-        return Credentials.from_pem(contents[certificate], contents[key], str(certificate)), trust
+        pair = contents[certificate], contents[key]
+        return Credentials.from_pem(*pair, str(certificate), key_what=str(key)), trust
 
     def _build(self, contents: Contents) -> _Pair:
         credentials, trust = self._parse(contents)

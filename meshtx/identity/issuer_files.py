@@ -108,10 +108,11 @@ class IssuerFiles(MultiService):
         return {path: read_file(path) for path in (certificate, key, self._trust_file)}
 
     def _build(self, contents: Contents) -> Loaded:
-        (certificate, certificate_pem), (_, key_pem), (anchors, anchors_pem) = contents.items()
+        (certificate, certificate_pem), (key, key_pem), (anchors, anchors_pem) = contents.items()
         trust = TrustBundle.from_pem(anchors_pem, str(anchors))
         now = datetime.fromtimestamp(self._wall(), UTC)
-        loaded = Loaded(Issuer.from_pem(certificate_pem, key_pem, trust, now, str(certificate)), trust)
+        issuer = Issuer.from_pem(certificate_pem, key_pem, trust, now, str(certificate), key_what=str(key))
+        loaded = Loaded(issuer, trust)
         loaded.issue(self._name, now)
         return loaded
 

@@ -50,7 +50,8 @@ class KeyFolder:
             certificate, key = (read_file(self.path / each) for each in (_CERTIFICATE, _KEY))
         except ConfigError as error:
             raise CredentialsError(str(error)) from error
-        credentials = Credentials.from_pem(certificate, key, str(self.path / _CERTIFICATE))
+        names = str(self.path / _CERTIFICATE), str(self.path / _KEY)
+        credentials = Credentials.from_pem(certificate, key, names[0], key_what=names[1])
         credentials.check(name, trust, now)
         return credentials
 

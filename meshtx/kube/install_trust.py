@@ -67,7 +67,7 @@ def from_files(
     certificate_pem, key_pem, anchors_pem = (read_file(path, hint) for path in (certificate, key, anchors))
     try:
         bundle = TrustBundle.from_pem(anchors_pem, str(anchors))
-        issuer = Issuer.from_pem(certificate_pem, key_pem, bundle, now, str(certificate))
+        issuer = Issuer.from_pem(certificate_pem, key_pem, bundle, now, str(certificate), key_what=str(key))
         chain = read_certificates(certificate_pem, str(certificate))
     except CredentialsError as error:
         raise ConfigError("issuer", str(error), hint) from error

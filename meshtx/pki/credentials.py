@@ -38,13 +38,15 @@ class Credentials:
     not_after: datetime
 
     @classmethod
-    def from_pem(cls, cert_pem: str | bytes, key_pem: str | bytes, what: str = "certificate") -> Credentials:
+    def from_pem(
+        cls, cert_pem: str | bytes, key_pem: str | bytes, what: str = "certificate", *, key_what: str = "key"
+    ) -> Credentials:
         """Read a chain, leaf first, and its key. Neither trust nor time is judged: see `check`.
 
-        :param what: names the certificate in errors.
+        :param what: names the certificate in errors, as `key_what` does the key.
         :raises CredentialsError: one cannot be read, they do not belong together, or the leaf is none for a mesh.
         """
-        return _make(read_key(key_pem, f"key of {what}"), read_certificates(cert_pem, what), what)
+        return _make(read_key(key_pem, key_what), read_certificates(cert_pem, what), what)
 
     @classmethod
     def from_chain(

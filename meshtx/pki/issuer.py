@@ -58,14 +58,21 @@ class Issuer:
 
     @classmethod
     def from_pem(
-        cls, cert_pem: str | bytes, key_pem: str | bytes, trust: TrustBundle, now: datetime, what: str = "issuer"
+        cls,
+        cert_pem: str | bytes,
+        key_pem: str | bytes,
+        trust: TrustBundle,
+        now: datetime,
+        what: str = "issuer",
+        *,
+        key_what: str = "issuer's key",
     ) -> Issuer:
         """Read an issuer's chain and key, and verify it; the chain is completed up to its anchor.
 
-        :param what: names the issuer in errors.
+        :param what: names the issuer in errors, as `key_what` does its key.
         :raises CredentialsError: it could not issue a leaf that the mesh trusts now.
         """
-        key = read_issuer_key(key_pem, f"key of {what}")
+        key = read_issuer_key(key_pem, key_what)
         chain = read_certificates(cert_pem, what)
         if chain[0].public_key() != key.public_key():
             raise CredentialsError(f"{what}: the private key is not the certificate's")

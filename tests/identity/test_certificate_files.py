@@ -137,6 +137,10 @@ class CertificateFilesTests(SynchronousTestCase):
         (self.folder / "tls.key").write_bytes(self.mesh.credentials().key_pem())
         error = self.assertRaises(ConfigError, self.make)
         self.assertIn("the private key is not the certificate's; mend the file and start again", str(error))
+        key = self.folder / "tls.key"
+        key.write_bytes(b"no key")
+        error = self.assertRaises(ConfigError, self.make)
+        self.assertTrue(error.problem.startswith(f"{key}: holds no PEM block"), error.problem)
         (self.folder / "tls.crt").unlink()
         error = self.assertRaises(ConfigError, self.make)
         self.assertEqual((error.key, error.problem), (str(self.folder / "tls.crt"), "no such file or directory"))

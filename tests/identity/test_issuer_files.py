@@ -182,5 +182,8 @@ class IssuerFilesTests(SynchronousTestCase):
         self.write(self.mesh.issuer)
         self.now += 91 * 86400
         self.assertIn("certificate has expired", problem())
-        (self.folder / "tls.key").unlink()
+        key = self.folder / "tls.key"
+        key.write_bytes(b"no key")
+        self.assertIn(f"{key}: holds no PEM block", problem())
+        key.unlink()
         self.assertIn("tls.key: no such file or directory; ", problem())
