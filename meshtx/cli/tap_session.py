@@ -42,7 +42,7 @@ from meshtx.pki.keys import new_key
 from meshtx.pki.name import MeshScope, Name
 from meshtx.rpc.connect import resolve
 from meshtx.rpc.messages.tap_pb2 import ObserveRequest, TapEvent
-from meshtx.wire.address import Address
+from meshtx.wire.address import Address, refuse_zone
 from meshtx.wire.ports import PROXY_TAP
 
 ANY_PORT = 0
@@ -216,7 +216,8 @@ class TapSession:
         now = datetime.fromtimestamp(time.time(), UTC)
         own = self._plan.own
         if isinstance(own, FromFiles):
-            credentials = Credentials.from_pem(read_file(own.certificate), read_file(own.key), str(own.certificate))
+            pair = read_file(own.certificate), read_file(own.key)
+            credentials = Credentials.from_pem(*pair, str(own.certificate), key_what=str(own.key))
             credentials.check(credentials.name, trust, now)
             return credentials
         token = read_file(own.token, "write a token of 'meshtx token create' there", MAX_TOKEN)
@@ -262,6 +263,7 @@ class _Names:
 
 
 def _endpoint(place: str) -> Endpoint:
+    refuse_zone(place)
     bare = place[1:-1] if place.startswith("[") and place.endswith("]") else place
     try:
         return Endpoint(str(ip_address(bare)), PROXY_TAP)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from meshtx.errors import MeshtxError
 from meshtx.observe.flow import Direction, Flow, Mtls, Request
 from meshtx.pki.name import Name
-from meshtx.wire.address import Address, parse_ip
+from meshtx.wire.address import Address, parse_ip, refuse_zone
 
 
 class BadMatch(MeshtxError, ValueError):
@@ -34,6 +34,7 @@ class Place:
         :raises BadMatch: it is none of these.
         """
         try:
+            refuse_zone(text)
             if "/" in text:
                 return cls(ip_network(text))
             if text.startswith("[") or text.count(":") == 1:

@@ -61,6 +61,7 @@ class RedirectTests(SynchronousTestCase):
             ("--skip-inbound", "22,http", "'http' is no port and no range of ports"),
             ("--skip-sources", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
             ("--skip-sources", "::ffff:10.0.0.0/104", "::ffff:10.0.0.0/104 is IPv4 inside IPv6"),
+            ("--skip-sources", "fe80::1%eth0", "'fe80::1%eth0' has a zone"),
             ("--proxy-mark", "red", "'red' is no number"),
         ):
             result = self.run_command("apply", "--proxy-uid", "1", option, value)

@@ -50,7 +50,7 @@ class TargetTests(SynchronousTestCase):
             self.assertEqual(ProxyTarget.parse(text), ProxyTarget(Endpoint(host, port), name), text)
 
     def test_what_is_no_target(self) -> None:
-        for text in ("", "web:", "web:x", "a b", "[fd00::1", "web@"):
+        for text in ("", "web:", "web:x", "a b", "[fd00::1", "web@", "[fe80::1%eth0]", "fe80::1%eth0"):
             self.assertRaises(ValueError, ProxyTarget.parse, text)
 
     def test_names_of_the_own_mesh_may_be_short(self) -> None:

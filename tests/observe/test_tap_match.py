@@ -29,7 +29,16 @@ class PlaceTests(SynchronousTestCase):
         self.assertHolds("fd00::/16", "[fd00::1]:80", "[fd00::2]:443")
 
     def test_what_is_no_place_is_refused_by_name(self) -> None:
-        for text in ("", "web", "10.1.0.4:99999", "10.1.0.4/8", "[fd00::1]", "10.1.0.0/99", "10.1.0.4:"):
+        for text in (
+            "",
+            "web",
+            "10.1.0.4:99999",
+            "10.1.0.4/8",
+            "[fd00::1]",
+            "10.1.0.0/99",
+            "10.1.0.4:",
+            "fe80::1%eth0",
+        ):
             error = self.assertRaises(BadMatch, Place.parse, text)
             self.assertIn(repr(text), str(error))
 
