@@ -20,7 +20,7 @@ def needs(config: ProgramConfig, what: str, *keys: str) -> None:
             raise ConfigError(key, "not set", f"{what} needs it")
 
 
-def excludes(config: ProgramConfig, what: str, *keys: str) -> None:
+def excludes(config: ProgramConfig, what: str, *keys: str, hint: str = "remove it") -> None:
     """Insist on the absence of settings that nothing would read.
 
     :param what: what does not read them, for the error.
@@ -28,7 +28,7 @@ def excludes(config: ProgramConfig, what: str, *keys: str) -> None:
     """
     for key in keys:
         if getattr(config, key) is not None:
-            raise ConfigError(key, f"{what} does not read it", "remove it")
+            raise ConfigError(key, f"{what} does not read it", hint)
 
 
 def check_distinct(listeners: list[Address]) -> None:

@@ -103,7 +103,7 @@ def _check_validator(config: IdentityConfig) -> None:
     what = f"the validator {config.validator!r}"
     for validator, keys in _READ_BY.items():
         if validator != config.validator:
-            excludes(config, what, *keys)
+            excludes(config, what, *keys, hint=f"remove it, or set validator to {validator!r}, which does")
     if config.validator == "local":
         needs(config, what, "token_key_file")
     elif config.validator == "jwks":

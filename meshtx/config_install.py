@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
@@ -162,6 +162,7 @@ class InstallConfig(ProgramConfig):
         if self.keep_issuer:
             excludes(self, "keep_issuer", "ca_folder", *given)
         self._check_replicas()
+        _check_once("image_pull_secrets", self.image_pull_secrets, "secret")
         if self.certificate_lifetime < SHORTEST_LIFETIME:
             raise ConfigError(
                 "certificate_lifetime", f"shorter than {SHORTEST_LIFETIME.seconds} s", "give certificates more time"
@@ -199,9 +200,7 @@ class InstallConfig(ProgramConfig):
     def _check_amounts(self) -> None:
         for program, what in product(Program, ("requests", "limits")):
             key = f"{program.role}_{what}"
-            for resource, times in Counter(each.resource for each in getattr(self, key)).items():
-                if times > 1:
-                    raise ConfigError(key, f"{resource} is given {times} times", "give each resource once")
+            _check_once(key, (each.resource for each in getattr(self, key)), "resource")
         for key, requests, limits in self._amounts():
             for resource in requests.keys() & limits.keys():
                 asked, limit = requests[resource], limits[resource]
@@ -257,6 +256,13 @@ class InstallConfig(ProgramConfig):
             sidecar=Sidecar(self.proxy_log_level.value, self.proxy_resources, self.metrics_identity),
             resources={program: Resources(self._requests(program), self._limits(program)) for program in Program},
         )
+
+
+def _check_once(key: str, words: Iterable[str], what: str) -> None:
+    """Insist that none is given twice: API servers tell the objects of such a list apart by their names."""
+    for word, times in Counter(words).items():
+        if times > 1:
+            raise ConfigError(key, f"{word} is given {times} times", f"give each {what} once")
 
 
 def _seconds(length: timedelta) -> str:

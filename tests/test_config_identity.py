@@ -17,7 +17,8 @@ class Validators(ConfigCase):
         for validator, keys in theirs.items():
             for key, value in keys.items():
                 flags = self.identity(token_key_file="", validator="scripted", **{key: value})
-                self.assertMistake(IdentityConfig, flags, key, "the validator 'scripted' does not read it")
+                hint = self.assertMistake(IdentityConfig, flags, key, "the validator 'scripted' does not read it")
+                self.assertEqual(hint, f"remove it, or set validator to {validator!r}, which does")
                 flags = self.identity(token_key_file="", validator=validator, **{key: value})
                 if validator == "kubernetes":
                     load(IdentityConfig, flags, {})

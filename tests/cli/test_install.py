@@ -334,7 +334,11 @@ class ValuesTests(InstallCase):
             )
         self.printed(f"--ca-folder={self.folder}", "--certificate-lifetime=89d")
 
-    def test_a_resource_is_given_once(self) -> None:
+    def test_a_resource_and_a_secret_are_given_once(self) -> None:
+        self.assertEqual(
+            self.refused("--keep-issuer", "--image-pull-secrets=a", "--image-pull-secrets=b,a"),
+            "image_pull_secrets: a is given 2 times; give each secret once",
+        )
         self.assertEqual(
             self.refused("--keep-issuer", "--injector-requests=cpu=1,cpu=2"),
             "injector_requests: cpu is given 2 times; give each resource once",
