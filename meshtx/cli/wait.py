@@ -13,7 +13,8 @@ from datetime import timedelta
 import click
 
 from meshtx.cli.options import DURATION
-from meshtx.errors import MeshtxError
+from meshtx.errors import MeshtxError, said_by_system
+from meshtx.observe.printable import printable
 from meshtx.wire.ports import PROXY_ADMIN
 
 BETWEEN = 0.1
@@ -47,8 +48,12 @@ def _why_not(port: int) -> str | None:
         connection.request("GET", "/ready")
         answer = connection.getresponse()
         text = answer.read(1024).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
+    except OSError as error:
+        return f"port {port}: {said_by_system(error)}"
+    except http.client.HTTPException as error:
+        return f"port {port}: {printable(str(error)) or type(error).__name__}"
     finally:
         connection.close()
-    return None if answer.status == http.client.OK else text
+    if answer.status == http.client.OK:
+        return None
+    return printable(" ".join(text.split())) or f"port {port}: HTTP status {answer.status}"  # it may be another's page

@@ -10,14 +10,14 @@ from tests.cli.test_main import Case
 
 
 class WaitTests(Case):
-    def serve(self, ready: Callable[[], bool]) -> int:
+    def serve(self, ready: Callable[[], bool], says: bytes = b"not ready: no certificate yet\n") -> int:
         """Return the port of a site that says whether it is ready."""
 
         class Site(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200 if ready() and self.path == "/ready" else 503)
                 self.end_headers()
-                self.wfile.write(b"not ready: no certificate yet\n")
+                self.wfile.write(says)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -43,7 +43,19 @@ class WaitTests(Case):
             (1, "", "meshtx: the proxy is not ready after 0.1 s: not ready: no certificate yet\n"),
         )
 
+    def test_somebody_else_s_page_is_one_line_too(self) -> None:
+        for says, line in (
+            (b"<html>\r\n<h1>\x1b[31mno</h1>\n", r"<html> <h1>\x1b[31mno</h1>"),
+            (b"", "port {port}: HTTP status 503"),
+        ):
+            port = self.serve(lambda: False, says)
+            self.assertEqual(
+                self.run_line("wait", f"--port={port}", "--timeout=0.1s"),
+                (1, "", f"meshtx: the proxy is not ready after 0.1 s: {line.format(port=port)}\n"),
+            )
+
     def test_where_nobody_listens_it_waits_and_says_so(self) -> None:
-        status, _, err = self.run_line("wait", "--port=1", "--timeout=0.1s")
-        self.assertEqual(status, 1)
-        self.assertIn("refused", err)
+        self.assertEqual(
+            self.run_line("wait", "--port=1", "--timeout=0.1s"),
+            (1, "", "meshtx: the proxy is not ready after 0.1 s: port 1: connection refused\n"),
+        )
