@@ -112,27 +112,30 @@ class WithTokensOfOurs(StatusCase):
         self.assertEqual(await self.grpcio(work), said)
 
     async def test_internal_when_signing_fails(self) -> None:
-        """A parent that has expired, beside the path that verifies, leaves a certificate no time."""
+        """A parent that expires, beside the path that verifies, leaves a certificate no time."""
         process = await self.running()
         request = self.request()
 
         def work(channel: grpc.Channel) -> Answer:
-            self.replace_issuer()
+            grpc.channel_ready_future(channel).result(PATIENCE)
+            ends = self.replace_issuer()
             self.taken_up(process)
+            wait_until(lambda: datetime.now(UTC) > ends + timedelta(seconds=1), "expired", PATIENCE)
             return answer(ask(channel)(request, timeout=PATIENCE))
 
         self.assertEqual(await self.grpcio(work), (grpc.StatusCode.INTERNAL, "the certificate cannot be issued"))
 
-    def replace_issuer(self) -> None:
-        """Put an issuer in place whose chain has a root of another mesh, which expired a day ago."""
+    def replace_issuer(self) -> datetime:
+        """Put an issuer in place whose chain has a root of another mesh; return when that expires."""
         now = datetime.now(UTC)
         root = x509.load_pem_x509_certificate((self.mesh / ca_folder.ROOT).read_bytes())
         root_key = read_key((self.mesh / ca_folder.ROOT_KEY).read_bytes(), "root key")
         made = make_issuer(root_key, root, SCOPE, now)
-        _, other = make_root(SCOPE, now - timedelta(days=2), timedelta(days=1))
+        _, other = make_root(SCOPE, now - timedelta(days=1), timedelta(days=1, seconds=10))
         chain = [each.public_bytes(Encoding.PEM) for each in (made.certificate, other)]
         files = {"tls.crt": b"".join(chain), "tls.key": key_to_pem(made.key), "ca.crt": root.public_bytes(Encoding.PEM)}
         write_folder(self.mesh / ca_folder.ISSUER, files, private={"tls.key"})
+        return other.not_valid_after_utc
 
     async def test_internal_for_bytes_that_are_no_message(self) -> None:
         await self.running()
