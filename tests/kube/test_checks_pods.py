@@ -7,7 +7,8 @@ from dataclasses import replace
 from meshtx.kube.checks.outcomes import Passed, Warned
 from meshtx.kube.checks.snapshot import Found, Snapshot
 from meshtx.kube.sidecar import API_TOKEN_FOLDER, PROXY
-from tests.kube.snapshots import CheckedCase, Json, bare_pod, healthy, meshed_pod, namespace, outcomes
+from meshtx.kube.webhook import NAME as WEBHOOK
+from tests.kube.snapshots import CheckedCase, Json, bare_pod, changed, healthy, meshed_pod, namespace, outcomes
 
 
 class DataPlaneTests(CheckedCase):
@@ -105,3 +106,29 @@ class BalancerTests(CheckedCase):
         self.assertFalse(self.told(type="ClusterIP"))
         self.assertFalse(self.told(type="LoadBalancer", selector={"app": "other"}))
         self.assertFalse(self.told(type="LoadBalancer", selector={}))
+
+
+class WhichPodsTests(CheckedCase):
+    """Which pods the API server shows to the injector."""
+
+    def test_a_selector_that_leaves_more_out_is_named(self) -> None:
+        for selector in ("namespaceSelector", "objectSelector"):
+
+            def narrowed(each: Json, selector: str = selector) -> None:
+                each["webhooks"][0][selector]["matchLabels"] = {"team": "shop"}
+
+            name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, narrowed))
+            self.assertEqual(
+                (name, failed.objects), ("webhook", (f"namespaces.injector.meshtx.io: {selector} differs",))
+            )
+
+    def test_an_entry_of_somebody_elses_is_named(self) -> None:
+        """Such as one by which the API server would show what it is not asked for."""
+
+        def more(each: Json) -> None:
+            each["webhooks"].append({**each["webhooks"][0], "name": "secrets.injector.meshtx.io"})
+
+        name, failed = self.only(changed("MutatingWebhookConfiguration", WEBHOOK, more))
+        self.assertEqual(
+            (name, failed.objects), ("webhook", ("secrets.injector.meshtx.io: is none of this version's",))
+        )

@@ -23,6 +23,8 @@ LEFT = timedelta(days=2)
 """An injector renews its certificate before that: a third of seven days before its end."""
 
 _KIND = "MutatingWebhookConfiguration"
+_SELECTORS = ("namespaceSelector", "objectSelector")
+"""Whatever stands there as well leaves pods out; the API server adds nothing to them."""
 _APPLY = "apply what 'meshtx install' prints (--keep-issuer keeps the issuer)"
 
 
@@ -39,10 +41,14 @@ def _present(snapshot: Snapshot) -> Outcome:
     if isinstance(snapshot.objects[key], Absent):
         return Failed("no pod gets a sidecar: there is no webhook", _APPLY, (str(key),))
     found = _entries(snapshot)
-    wrong = tuple(
-        f"{each['name']}: {problem}"
-        for each in expected(snapshot.namespace)[key]["webhooks"]
-        for problem in (_differences(each, found[each["name"]]) if each["name"] in found else ["is missing"])
+    rendered = {each["name"]: each for each in expected(snapshot.namespace)[key]["webhooks"]}
+    wrong = (
+        *(
+            f"{name}: {problem}"
+            for name, each in rendered.items()
+            for problem in (_differences(each, found[name]) if name in found else ["is missing"])
+        ),
+        *(f"{name}: is none of this version's" for name in found if name not in rendered),
     )
     return Failed("it is not as this version makes it", _APPLY, wrong) if wrong else Passed()
 
@@ -50,7 +56,8 @@ def _present(snapshot: Snapshot) -> Outcome:
 def _differences(rendered: Object, found: Object) -> Iterator[str]:
     """Give the fields that differ; the policy of failures has a check of its own, as has the ``caBundle``."""
     for field, value in rendered.items():
-        if field != "failurePolicy" and not _holds(found.get(field), value):
+        same = found.get(field) == value if field in _SELECTORS else _holds(found.get(field), value)
+        if field != "failurePolicy" and not same:
             yield f"{field} differs"
 
 
