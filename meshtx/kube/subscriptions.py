@@ -93,7 +93,8 @@ class Subscriptions:
         self._kept_size = 0
         self._asked: dict[IP, dict[Address, _Asked]] = {}
         self._own: dict[IP, set[Session]] = {}
-        self._stale: dict[Address, None] = {}
+        self._stale: OrderedDict[str, dict[_Asked, None]] = OrderedDict()
+        """By the namespace that has asked first, which take turns: one that asks for much is behind the others."""
         self._stale_tables: dict[Session, None] = {}
 
     def open(self, session: Session) -> None:
@@ -164,7 +165,8 @@ class Subscriptions:
     def changed(self, ips: Iterable[IP]) -> None:
         """Note where answers may be others."""
         for ip in ips:
-            self._stale.update(dict.fromkeys(self._asked.get(ip, ())))
+            for asked in self._asked.get(ip, {}).values():
+                self._stale.setdefault(asked.first, {})[asked] = None
             self._stale_tables.update(dict.fromkeys(self._own.get(ip, ())))
 
     def ranges_changed(self) -> None:
@@ -185,10 +187,8 @@ class Subscriptions:
         touched: set[Session] = set()
         left = most
         while self._stale and left > 0:
-            address = next(iter(self._stale))
-            del self._stale[address]
-            asked = self._asked.get(address.ip, {}).get(address)
-            if asked is not None:
+            asked = self._next_stale()
+            if asked.sessions:
                 encoded = self._made(asked)
                 left -= len(encoded) // LONG
                 touched |= self._compared(asked, encoded)
@@ -200,6 +200,14 @@ class Subscriptions:
                 session.table, session.table_pending = table, True
                 touched.add(session)
         return touched
+
+    def _next_stale(self) -> _Asked:
+        namespace, waiting = self._stale.popitem(last=False)
+        asked = next(iter(waiting))
+        del waiting[asked]
+        if waiting:
+            self._stale[namespace] = waiting
+        return asked
 
     def take(self, session: Session, most: int) -> list[bytes]:
         """Return the next messages for a session, encoded; none when it knows all.

@@ -8,7 +8,7 @@ from meshtx.kube import directory_service
 from meshtx.kube.objects import ServicePort
 from meshtx.kube.subscriptions import LONG
 from tests.kube import test_directory_service as told
-from tests.kube.objects import endpoint, piece, pod, service
+from tests.kube.objects import ELSEWHERE, SCOPE, endpoint, piece, pod, service
 from tests.kube.test_directory_service import BATCH, TURN, WEB, DirectoryCase
 
 PORTS = range(1000, 1010)
@@ -81,3 +81,19 @@ class LongTests(DirectoryCase):
             counts.append(len(follower.call.sent) - 1)
         self.assertEqual({later - earlier for earlier, later in pairwise([0, *counts[:3]])}, {3})
         self.assertEqual(counts[-1], len(PORTS))
+
+    def test_who_asks_for_little_does_not_wait_for_who_asks_for_much(self) -> None:
+        """Else one namespace could have all others told of their pods minutes later."""
+        self.patch(directory_service, "A_TURN", 1)
+        many = self.follower(*(f"10.96.0.1:{port}" for port in PORTS), peer=SCOPE.name(ELSEWHERE, "web"))
+        one = self.follower(WEB)
+        for each in (many, one):
+            each.told()
+        self.service.changed(piece(*self.places, ports=self.named), piece(*self.places[1:], ports=self.named))
+        self.service.changed(pod(), pod(account="other"))
+        for seconds in (BATCH, TURN):
+            self.clock.advance(seconds)
+        self.assertEqual((len(many.told()), one.told()), (1, [self.answer(WEB)]))
+        while self.clock.getDelayedCalls():
+            self.clock.advance(TURN)
+        self.assertEqual(len(many.told()), len(PORTS) - 1)
