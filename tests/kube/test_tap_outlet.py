@@ -52,6 +52,13 @@ class OutletTests(SynchronousTestCase):
         self.assertEqual(len(self.sent), 1)
         self.successResultOf(waiting)
 
+    def test_a_pause_ahead_of_the_turn_makes_no_room(self) -> None:
+        waiting = [self.outlet.add(b"x") for _ in range(QUEUE)][-1]
+        assert waiting is not None
+        self.outlet.pauseProducing()
+        self.clock.advance(0)
+        self.assertNoResult(waiting)
+
     def test_a_pause_in_the_middle_of_a_burst_keeps_the_rest(self) -> None:
         for _ in range(2 * BATCH):
             self.outlet.add(b"x")
@@ -68,7 +75,9 @@ class OutletTests(SynchronousTestCase):
         self.assertEqual(self.sent, [b"\n"])
         self.outlet.add(b"x")
         self.clock.pump([HEARTBEAT / 2, HEARTBEAT * 0.9])
-        self.assertEqual(self.sent, [b"\n", b"x\n", b"\n"][: len(self.sent)])
+        self.assertEqual(self.sent, [b"\n", b"x\n"])
+        self.clock.advance(HEARTBEAT * 0.2)
+        self.assertEqual(self.sent, [b"\n", b"x\n", b"\n"])
 
     def test_when_the_caller_has_gone_nobody_waits_and_nothing_is_sent(self) -> None:
         waiting = [self.outlet.add(b"x") for _ in range(QUEUE)][-1]
@@ -77,4 +86,10 @@ class OutletTests(SynchronousTestCase):
         self.successResultOf(waiting)
         self.assertIsNone(self.outlet.add(b"y"))
         self.clock.pump([0, GATHER, HEARTBEAT])
+        self.assertEqual(self.sent, [])
+
+    def test_when_the_caller_has_gone_before_a_line_came_none_is_sent(self) -> None:
+        self.outlet.stopProducing()
+        self.assertIsNone(self.outlet.add(b"y"))
+        self.clock.advance(0)
         self.assertEqual(self.sent, [])
