@@ -198,11 +198,21 @@ class RetireTests(PoolCase):
         self.assertIs(self.take(), leg)
         self.clock.advance(1)
         self.finish(leg)
-        self.clock.advance(IDLE)
+        self.clock.advance(IDLE - 0.1)
+        self.assertFalse(self.closed(leg))
+        self.clock.advance(0.1)
         self.assertTrue(self.closed(leg))
         self.assertIsNone(self.take())
         self.lose(leg)
         self.assertEqual(self.retired(), {"idle": 1})
+
+    def test_in_use_past_that_it_is_lost_with_its_connection(self) -> None:
+        leg = self.used()
+        self.clock.advance(IDLE - 0.1)
+        self.assertIs(self.take(), leg)
+        self.clock.advance(1)
+        self.lose(leg)
+        self.assertEqual(self.retired(), {"connection": 1})
 
     def test_it_is_closed_at_its_age(self) -> None:
         waiting, working = self.begin(), self.begin()
@@ -296,6 +306,8 @@ class SpareTests(PoolCase):
 
     def test_new_credentials_have_a_new_one_opened_to_a_peer_in_recent_use(self) -> None:
         self.finish(self.begin())
+        self.clock.advance(SETTLE)
+        self.assertEqual(self.wanted, [])
         self.pool.renew()
         self.clock.advance(SETTLE)
         self.assertEqual([peer for peer, _ in self.wanted], [A])
@@ -333,8 +345,18 @@ class SpareTests(PoolCase):
         self.clock.advance(1)
         self.assertEqual(len(self.wanted), 2)
 
+    def test_one_that_was_used_or_that_we_closed_is_none(self) -> None:
+        self.lose(self.begin())
+        self.clock.advance(SETTLE)
+        self.assertEqual(len(self.wanted), 1)
+        spare = self.provide()
+        self.pool.renew()
+        self.lose(spare)
+        self.clock.advance(SETTLE)
+        self.assertEqual(len(self.wanted), 2)
+
     def test_only_so_many_are_opened_at_once(self) -> None:
-        for last in range(MAX_SPARES + 1):
+        for last in range(MAX_SPARES + 3):
             self.begin(Peer(Address.parse(f"10.1.0.{last}:4143"), VOTING))
         self.clock.advance(SETTLE)
         self.assertEqual(len(self.wanted), MAX_SPARES)
