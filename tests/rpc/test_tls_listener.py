@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.wrappers_pb2 import BytesValue
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
 
@@ -13,7 +13,7 @@ from meshtx.net.dial import Dialler
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
-from meshtx.net.tls import Session, TlsProtocol
+from meshtx.net.tls import HANDSHAKE, Session, TlsProtocol
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
 from meshtx.rpc.call import Call
@@ -128,6 +128,12 @@ class TlsListenerTests(Listening):
         await self.raw()
         await second.lost
         self.assertFalse(third.lost.called)
+
+    async def test_however_many_come_there_are_so_many_handshakes(self) -> None:
+        self.listen(max_handshakes=2)
+        silent = [await self.raw() for _ in range(7)]
+        await gatherResults([each.lost for each in silent[:-2]]).addTimeout(HANDSHAKE / 2, reactor)
+        self.assertEqual([each.lost.called for each in silent[-2:]], [False, False])
 
     async def test_a_client_that_goes_is_forgotten(self) -> None:
         server = self.listen()
