@@ -38,6 +38,14 @@ class SetClockTests(SynchronousTestCase):
         self.reactor.runUntilCurrent()
         return self.made
 
+    def test_from_the_start_nothing_is_moved(self) -> None:
+        reactor = _Reactor()
+        reactor.seconds = lambda: self.monotonic + self.ahead  # type: ignore[method-assign]  # as it comes from Twisted
+        call = reactor.callLater(10.0, int)
+        outlive_set_clocks(reactor, lambda: self.monotonic + self.ahead, lambda: self.monotonic)
+        now = reactor.seconds()
+        self.assertEqual(call.getTime() - now, 10.0)
+
     def test_what_waits_comes_in_time(self) -> None:
         self.call(30.0, 10.0, 20.0)
         self.assertEqual(self.at(5), [])
