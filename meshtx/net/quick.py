@@ -65,6 +65,7 @@ class QuickTransport(ResetUnlessWhole):
     _ahead: bytes = b""
     _bulk = False  # the last read was full
     _reads = True  # what comes is to be read, as far as this was told
+    _lost = False  # a write was told so: the kernel tells of a loss once, and to whoever reads then it is an end
 
     def secure(self, channel: Channel) -> None:
         """Read and write by a channel from now on; its reader hears also of reads that gave no bytes."""
@@ -110,8 +111,10 @@ class QuickTransport(ResetUnlessWhole):
         self.protocol.dataReceived(data)
         return None
 
-    def _read_ended(self) -> ConnectionDone | None:
+    def _read_ended(self) -> ConnectionDone | ConnectionLost | None:
         """Tell a protocol that knows half-close of the peer's end; to any other it is the end of all."""
+        if self._lost:
+            return main.CONNECTION_LOST
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None:
             return main.CONNECTION_DONE
@@ -131,8 +134,10 @@ class QuickTransport(ResetUnlessWhole):
         channel = self._channel
         try:
             sent = self.socket.send(data) if channel is None else channel.send(data)
-        except OSError:  # full, or lost: a loss shows at the next attempt as well
+        except BlockingIOError:
             sent = 0
+        except OSError:  # that shows at the next attempt to write as well
+            sent, self._lost = 0, True
         if sent == len(data):
             if self.producer is not None and not self.streamingProducer:
                 self.startWriting()  # it is asked for more once this has gone

@@ -209,6 +209,15 @@ class Ends(TransportCase):
         self.assertIsInstance(await end.lost, ConnectionLost)
         self.assertFalse(end.eof.called)
 
+    async def test_a_reset_that_meets_a_write_is_no_end_in_order(self) -> None:
+        for kind in HalfCloseable, End:
+            end = kind()
+            peer = await self.connect(end)
+            peer.reset()
+            end.transport.write(b"x")  # in the turn in which the reset came, and before it is read
+            self.assertIsInstance(await end.lost, ConnectionLost)
+            self.assertFalse(isinstance(end, HalfCloseable) and end.eof.called)
+
     async def test_a_reset_behind_the_peers_eof_is_told_though_nothing_is_written(self) -> None:
         self.patch(transports, "LOOKS", 0.001)
         end = HalfCloseable()
