@@ -152,7 +152,7 @@ def or_end(program: str, reactor: Any, make: Callable[[], T]) -> T:
     :param reactor: that of the program. (Any: a reactor has no one type.)
     """
     forgo_core_dumps()
-    outlive_set_clocks(reactor)  # before anybody keeps what tells the time
+    outlive_set_clocks(reactor)
     reactor.callWhenRunning(outlive_hang_ups, reactor)
     try:
         return make()

@@ -20,23 +20,24 @@ def outlive_set_clocks(
 ) -> None:
     """Have a reactor move its delayed calls along when the wall clock is set back.
 
-    It asks for the time before it makes a call, and when it looks which ones are due: so none is moved that was made
-    after the step, and none comes late.
+    It looks once in each turn, behind what is due and before it waits. What was made since, by the clock as it is now,
+    stays: once moved it would have been due before the last look, as nothing is that waited then.
 
-    :param reactor: a `ReactorBase`. (Any: it is told the time in a way that no interface has.)
+    :param reactor: a `ReactorBase`. (Any: it is asked how long to wait in a way that no interface has.)
     """
-    ahead = wall() - monotonic()
+    due_within, looked = reactor.timeout, monotonic()
+    ahead = wall() - looked
 
-    def seconds() -> float:
-        nonlocal ahead
-        now = wall()
-        before, present = ahead, now - monotonic()
-        if present > before:
-            ahead = present
-        elif present < before - STEP:
-            ahead = present
+    def timeout() -> float | None:
+        nonlocal ahead, looked
+        now = monotonic()
+        present = wall() - now
+        if present < ahead - STEP:
             for call in reactor.getDelayedCalls():
-                call.delay(present - before)
-        return now
+                if call.getTime() - ahead >= looked - STEP:
+                    call.delay(present - ahead)
+            ahead = present
+        ahead, looked = max(ahead, present), now
+        return due_within()
 
-    reactor.seconds = seconds
+    reactor.timeout = timeout
