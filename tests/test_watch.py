@@ -73,6 +73,18 @@ class FileWatchTests(SynchronousTestCase):
         self.clock.advance(INTERVAL)
         self.assertEqual(self.seen, [7])
 
+    def test_what_has_gone_from_one_file_to_another_is_seen(self) -> None:
+        contents = {Path("a"): b"12", Path("b"): b"3"}
+        seen: list[Contents] = []
+        watch = FileWatch(
+            "pair", read=lambda: dict(contents), build=lambda read: read, changed=seen.append, clock=self.clock
+        )
+        watch.load()
+        contents[Path("a")], contents[Path("b")] = b"1", b"23"
+        watch.look()
+        watch.look()
+        self.assertEqual(seen, [contents])
+
     def test_a_bad_file_keeps_the_value_and_says_why(self) -> None:
         self.start()
         self.write("one")

@@ -93,7 +93,16 @@ class EventsTests(SynchronousTestCase):
     def test_what_is_remembered_is_bounded(self) -> None:
         for number in range(MAX_KEPT + 50):
             self.tell(MADE, message=str(number))
-        self.assertEqual(len(self.recorder._kept), MAX_KEPT)
+        self.assertEqual([said.message for said in self.recorder._kept], [*map(str, range(50, MAX_KEPT + 50))])
+
+    def test_the_one_goes_that_was_written_anew_longest_ago(self) -> None:
+        for number in range(MAX_KEPT):
+            self.tell(MADE, message=str(number))
+        self.now += 7200
+        self.tell(ApiRefused("PATCH: 404", 404, "NotFound", ""), MADE, message="0")
+        self.tell(MADE, message="another")
+        kept = [said.message for said in self.recorder._kept]
+        self.assertEqual((kept[0], kept[-2:]), ("2", ["0", "another"]))
 
     def test_so_is_what_is_written_in_a_minute(self) -> None:
         for number in range(MOST + 7):
@@ -110,5 +119,8 @@ class EventsTests(SynchronousTestCase):
 
     def test_what_is_being_written_when_the_program_stops_is_left(self) -> None:
         self.tell()
+        [writing] = self.recorder._writing
+        self.assertNoResult(writing)
         self.recorder.stopService()
+        self.assertIsNone(self.successResultOf(writing))
         self.assertEqual(self.recorder._writing, set())
