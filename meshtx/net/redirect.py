@@ -136,11 +136,24 @@ def _body(rules: RedirectRules) -> Iterator[str]:
     yield from _network_sets("skip_src", rules.skip_sources)
     yield from _network_sets("skip_dst", rules.skip_destinations)
     yield "  counter invalid { }"
-    # Packets that connection tracking calls invalid pass NAT by; the workload would answer them with a reset.
+    # Packets that connection tracking calls invalid pass NAT by. The workload would answer those from outside by a
+    # reset; its own, what it sends again of a connection that was forgotten, would go out as they are, in clear.
     yield from _chain(
         "guard",
         "filter hook prerouting priority mangle",
         ['iifname != "lo" meta l4proto tcp ct state invalid counter name "invalid" drop'],
+    )
+    yield from _chain(
+        "guard_output",
+        "filter hook output priority mangle",
+        [
+            "ct state != invalid return",
+            *_left_alone(rules),
+            "tcp sport @skip_in return",
+            "ip daddr @skip_src4 return",
+            "ip6 daddr @skip_src6 return",
+            'counter name "invalid" drop',
+        ],
     )
     # What this machine sends to itself was decided on the output hook; it does not come here.
     yield from _chain(
@@ -159,15 +172,7 @@ def _body(rules: RedirectRules) -> Iterator[str]:
     yield from _chain(
         "outbound",
         "nat hook output priority -100",
-        [
-            "meta l4proto != tcp return",
-            *_own_traffic(rules),
-            'oifname "lo" return',
-            "tcp dport @skip_out return",
-            "ip daddr @skip_dst4 return",
-            "ip6 daddr @skip_dst6 return",
-            f"meta l4proto tcp redirect to :{rules.outbound_port}",
-        ],
+        [*_left_alone(rules), f"meta l4proto tcp redirect to :{rules.outbound_port}"],
     )
 
 
@@ -185,6 +190,16 @@ def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:
     yield f"    type {hook}; policy accept;"
     yield from (f"    {rule}" for rule in rules)
     yield "  }"
+
+
+def _left_alone(rules: RedirectRules) -> Iterator[str]:
+    """Return from what does not go out through the proxy."""
+    yield "meta l4proto != tcp return"
+    yield from _own_traffic(rules)
+    yield 'oifname "lo" return'
+    yield "tcp dport @skip_out return"
+    yield "ip daddr @skip_dst4 return"
+    yield "ip6 daddr @skip_dst6 return"
 
 
 def _own_traffic(rules: RedirectRules) -> Iterator[str]:

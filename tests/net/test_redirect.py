@@ -57,6 +57,22 @@ table inet meshtx {
     type filter hook prerouting priority mangle; policy accept;
     iifname != "lo" meta l4proto tcp ct state invalid counter name "invalid" drop
   }
+  chain guard_output {
+    type filter hook output priority mangle; policy accept;
+    ct state != invalid return
+    meta l4proto != tcp return
+    meta skuid 2102 return
+    meta skgid 2103 return
+    meta mark 0x4d return
+    oifname "lo" return
+    tcp dport @skip_out return
+    ip daddr @skip_dst4 return
+    ip6 daddr @skip_dst6 return
+    tcp sport @skip_in return
+    ip daddr @skip_src4 return
+    ip6 daddr @skip_src6 return
+    counter name "invalid" drop
+  }
   chain inbound {
     type nat hook prerouting priority dstnat; policy accept;
     meta l4proto != tcp return

@@ -74,6 +74,19 @@ socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP).sendto(
 """
 """Sends one segment of a connection that there is not."""
 
+FORGOTTEN = """
+import socket, struct, sys
+host, port = sys.argv[1], int(sys.argv[2])
+sock = socket.create_connection((host, port))
+sock.recv(200)
+tracking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+delete = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 5, 1, 0, socket.AF_INET, 0, 0)  # IPCTNL_MSG_CT_DELETE: all
+tracking.send(delete)
+assert struct.unpack("=i", tracking.recv(100)[16:20])[0] == 0
+sock.sendall(b"a secret")
+"""
+"""Sends on a connection that connection tracking has forgotten meanwhile."""
+
 
 def ask(
     namespace: Namespace, *targets: str, uid: int | str = "", gid: int | str = "", mark: int | str = ""
@@ -217,13 +230,46 @@ class TrafficTests(SynchronousTestCase):
         load(self.pod, RedirectRules(uid=UID))
         ask(self.outside, "10.99.1.2:8080")
         self.outside.python(STRAY, "10.99.1.1", "10.99.1.2")
-        counters = json.loads(self.pod.run("nft", "-j", "list", "counters"))["nftables"]
-        self.assertEqual([item["counter"]["packets"] for item in counters if "counter" in item], [1])
-        self.assertIn("OutRsts 0", " ".join(self.tcp_counters("OutRsts")))
+        self.assertEqual((self.invalid(), resets(self.pod)), (1, 0))
 
-    def tcp_counters(self, name: str) -> list[str]:
-        names, values = (line.split() for line in self.pod.run("cat", "/proc/net/snmp").splitlines() if "Tcp:" in line)
-        return [f"{key} {value}" for key, value in zip(names, values, strict=True) if key == name]
+    def test_nor_does_such_a_packet_of_the_workload_pass_the_proxy_by(self) -> None:
+        load(self.pod, RedirectRules(uid=UID))
+        self.pod.python(STRAY, "10.99.1.2", "10.99.1.1", check=False)  # it is told that it may not
+        self.assertEqual((self.invalid(), resets(self.outside)), (1, 0))
+
+    def test_it_does_where_the_proxy_has_no_part_in_the_connection(self) -> None:
+        there, own = (ip_network("10.99.1.1/32"),), (PortRange(40000, 40000),)
+        for number, rules in enumerate(
+            (
+                RedirectRules(uid=UID, skip_destinations=there),
+                RedirectRules(uid=UID, skip_sources=there),
+                RedirectRules(uid=UID, skip_outbound=(PortRange(8080, 8080),)),
+                RedirectRules(uid=UID, skip_inbound=own),
+                RedirectRules(uid=0),
+            ),
+            1,
+        ):
+            load(self.pod, rules)
+            self.pod.python(STRAY, "10.99.1.2", "10.99.1.1")
+            self.assertEqual(resets(self.outside), number, rules)
+
+    def test_of_a_connection_that_was_forgotten_nothing_goes_out_in_clear(self) -> None:
+        load(self.pod, RedirectRules(uid=UID))
+        self.pod.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")  # as hardened hosts have it
+        self.pod.python(FORGOTTEN, "10.99.1.1", "8080")
+        self.assertEqual(resets(self.outside), 0)
+        self.assertGreater(self.invalid(), 0)
+
+    def invalid(self) -> int:
+        counters = json.loads(self.pod.run("nft", "-j", "list", "counters"))["nftables"]
+        (packets,) = (item["counter"]["packets"] for item in counters if "counter" in item)
+        return packets
+
+
+def resets(namespace: Namespace) -> int:
+    """Return how many resets a namespace has sent: so it answers a packet of a connection that it does not know."""
+    names, values = (line.split() for line in namespace.run("cat", "/proc/net/snmp").splitlines() if "Tcp:" in line)
+    return int(values[names.index("OutRsts")])
 
 
 ACT = """
