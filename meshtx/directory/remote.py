@@ -244,8 +244,8 @@ class RemoteDirectory(MultiService):
         self._fail(address, self._out_of_reach(address, problem))
 
     def _fail(self, address: Address, error: NotReady) -> None:
-        asked = self._asked.pop(address)
-        while asked.waiting:
+        asked = self._asked.pop(address, None)
+        while asked is not None and asked.waiting:  # it may have been given up while others were told
             asked.waiting.pop(0).errback(error)
 
     @staticmethod

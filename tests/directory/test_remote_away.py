@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from meshtx.directory.follower import LEISURE, PATIENCE, SETTLED
@@ -37,6 +37,27 @@ class AwayTests(RemoteCase):
         self.assertEqual(self.successResultOf(self.find("10.1.0.2:80")), meshed("10.1.0.2:80"))
         self.assertEqual(self.successResultOf(self.find("192.0.2.1:80")), plain("192.0.2.1:80"))
         self.assertTrue(self.directory.ready)
+
+    def test_who_is_refused_may_take_another_along(self) -> None:
+        self.service.refuses = Unreachable("nobody")
+        self.stream.cut()
+        first, second = (self.find(f"10.1.0.{last}:80") for last in (3, 4))
+        first.addErrback(lambda _: second.cancel())
+        self.later(1)
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, CancelledError)
+        self.service.refuses = None
+        self.later()
+        self.assertEqual(len(self.service.streams), 2)
+
+    def test_so_he_may_when_the_proxy_stops(self) -> None:
+        self.stream.cut()
+        first, second = (self.find(f"10.1.0.{last}:80") for last in (3, 4))
+        first.addErrback(lambda _: second.cancel())
+        stopped = self.directory.stopService()
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, CancelledError)
+        self.successResultOf(stopped)
 
     def test_who_asks_meanwhile_waits_for_the_first_attempt(self) -> None:
         """So nobody notices when one directory takes another one's place."""
