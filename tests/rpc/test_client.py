@@ -312,6 +312,45 @@ class Streams(ClientCase):
             self.failureResultOf(stream, ZeroDivisionError)
             self.assertEqual([each.error_code for each in self.server.of(StreamReset, stream_id)], [ErrorCodes.CANCEL])
 
+    def test_a_consumer_that_fails_gets_nothing_more(self) -> None:
+        going: Deferred[None] = Deferred()
+        got: list[bytes] = []
+
+        def consume(each: BytesValue) -> Deferred[None]:
+            got.append(each.value)
+            return going
+
+        stream = self.stream(consume)
+        self.answer(1, HEAD, framed(b"1") + framed(b"2"), OK)
+        going.errback(ZeroDivisionError())
+        self.failureResultOf(stream, ZeroDivisionError)
+        self.assertEqual(got, [b"1"])
+
+    def test_what_is_left_when_a_call_is_given_up_does_not_use_up_the_window(self) -> None:
+        for number in range(30):
+            going: Deferred[None] = Deferred()
+            stream = self.stream(lambda _, going=going: going)
+            stream_id = self.server.of(RequestReceived)[-1].stream_id
+            self.server.h2.send_headers(stream_id, HEAD)
+            self.server.h2.send_data(stream_id, framed(b"x" * 16_000))
+            self.server.h2.send_data(stream_id, framed(b"x" * 16_000))
+            self.server.flush()
+            stream.cancel()
+            self.failureResultOf(stream, CancelledError)
+            if number % 2:  # nobody waits for it any more
+                going.callback(None)
+            else:
+                going.errback(ZeroDivisionError())
+            self.server.flush()
+        self.assertGreater(self.server.h2.outbound_flow_control_window, WINDOW / 2)
+
+    def test_what_is_not_grpc_ends_before_it_is_whole(self) -> None:
+        stream = self.stream(lambda _: None)
+        self.server.h2.send_headers(1, [(":status", "502")])
+        self.server.h2.send_data(1, b"page")
+        self.server.flush()
+        self.assertEqual(self.refused(stream), (Status.UNAVAILABLE, "the server answered with HTTP status 502"))
+
     def test_a_message_longer_than_the_window_comes_whole(self) -> None:
         got: list[int] = []
         stream = self.stream(lambda each: got.append(len(each.value)))
