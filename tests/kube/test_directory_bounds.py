@@ -69,6 +69,15 @@ class BoundTests(DirectoryCase):
         self.successResultOf(elsewhere.forget("10.1.0.1:3"))
         third.found("10.1.0.1:5")
 
+    def test_of_different_addresses_each_that_is_forgotten_makes_room_for_one(self) -> None:
+        self.patch(self.service._subscriptions, "_most_addresses", 4)
+        follower = self.follower("10.1.0.1:1", "10.1.0.1:2")
+        self.successResultOf(follower.forget("10.1.0.1:2"))
+        follower.found("10.1.0.1:3")
+        self.refused(Status.RESOURCE_EXHAUSTED, follower.find("10.1.0.1:4"))
+        self.follower("10.1.0.1:5", "10.1.0.1:6", peer=ELSEWHERE)
+        self.refused(Status.RESOURCE_EXHAUSTED, self.follower(peer=THIRD).find("10.1.0.1:7"))
+
     def test_of_a_pods_own_addresses(self) -> None:
         many = [f"10.1.0.{number}" for number in range(1, 18)]
         follower = self.follower(own_ips=many)
