@@ -6,6 +6,9 @@
 The answer comes from connection tracking. It knows connections too that nobody redirected: for those it
 gives our own address, so the answer means nothing before it is compared with that. It knows nothing of a
 connection that was reset more than ten seconds ago, or where no rule has started it.
+
+It is asked by the connection's addresses. One that was reset while it waited to be accepted may have left its port to
+another by the time that it is, and would be told where that one was going; so it has to stand when the answer is there.
 """
 
 from __future__ import annotations
@@ -45,7 +48,8 @@ def original_destination(sock: socket.socket, local: Address) -> Original:
 
     :param local: the address at which it was accepted (`getHost` of its transport). Its family decides what to ask:
         an IPv4 client on an IPv6 socket is known as an IPv4 connection only.
-    :raises NoOriginalDestination: connection tracking does not know the connection (any more), or there is none.
+    :raises NoOriginalDestination: connection tracking does not know the connection (any more), or there is none; or the
+        connection has ended, and the answer may be another's.
     """
     try:
         if local.ip.version == 4:
@@ -56,6 +60,10 @@ def original_destination(sock: socket.socket, local: Address) -> Original:
             address = Address(IPv6Address(raw[8:24]), _port(raw))
     except OSError as why:
         raise NoOriginalDestination(f"the kernel knows no original destination: {why.strerror}") from why
+    try:
+        sock.getpeername()  # 0.5 us
+    except OSError as why:
+        raise NoOriginalDestination(f"the connection is gone: {why.strerror}") from why
     return Original(address, address != local)
 
 

@@ -14,10 +14,19 @@ from meshtx.wire.address import Address
 
 
 class Socket:
-    """Answers getsockopt as the kernel does."""
+    """Answers getsockopt as the kernel does.
 
-    def __init__(self, answers: dict[tuple[int, int, int], bytes]) -> None:
+    :param there: the connection stands.
+    """
+
+    def __init__(self, answers: dict[tuple[int, int, int], bytes], *, there: bool = True) -> None:
         self._answers = answers
+        self._there = there
+
+    def getpeername(self) -> tuple[str, int]:
+        if not self._there:
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+        return "192.0.2.1", 40000
 
     def getsockopt(self, *asked: int) -> bytes:
         if asked not in self._answers:
@@ -25,7 +34,8 @@ class Socket:
         return self._answers[cast("tuple[int, int, int]", asked)]
 
 
-V4 = Socket({(0, 80, 16): b"\2\0" + b"\x1f\x90" + bytes([10, 1, 0, 2]) + bytes(8)})
+ANSWER = {(0, 80, 16): b"\2\0" + b"\x1f\x90" + bytes([10, 1, 0, 2]) + bytes(8)}
+V4 = Socket(ANSWER)
 V6 = Socket(
     {(41, 80, 28): b"\x0a\0" + b"\x1f\x90" + bytes(4) + socket.inet_pton(socket.AF_INET6, "fd00::2") + bytes(4)}
 )
@@ -52,3 +62,7 @@ class OriginalDestinationTests(SynchronousTestCase):
     def test_a_connection_that_the_kernel_has_forgotten_has_none(self) -> None:
         failed = self.assertRaises(NoOriginalDestination, ask, V6, "10.1.0.2:4143")
         self.assertEqual(str(failed), "the kernel knows no original destination: No such file or directory")
+
+    def test_a_connection_that_has_ended_has_none_for_it_may_be_another_s(self) -> None:
+        failed = self.assertRaises(NoOriginalDestination, ask, Socket(ANSWER, there=False), "10.1.0.2:4143")
+        self.assertEqual(str(failed), "the connection is gone: Transport endpoint is not connected")

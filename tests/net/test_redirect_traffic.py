@@ -74,18 +74,46 @@ socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP).sendto(
 """
 """Sends one segment of a connection that there is not."""
 
-FORGOTTEN = """
-import socket, struct, sys
-host, port = sys.argv[1], int(sys.argv[2])
-sock = socket.create_connection((host, port))
+FORGET = """
+import socket, struct
+def forget():
+    tracking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+    tracking.send(struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 5, 1, 0, socket.AF_INET, 0, 0))  # IPCTNL_MSG_CT_DELETE: all
+    assert struct.unpack("=i", tracking.recv(100)[16:20])[0] == 0
+"""
+"""Has connection tracking forget all connections."""
+
+FORGOTTEN = FORGET + """
+import sys
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 sock.recv(200)
-tracking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
-delete = struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 5, 1, 0, socket.AF_INET, 0, 0)  # IPCTNL_MSG_CT_DELETE: all
-tracking.send(delete)
-assert struct.unpack("=i", tracking.recv(100)[16:20])[0] == 0
+forget()
 sock.sendall(b"a secret")
 """
 """Sends on a connection that connection tracking has forgotten meanwhile."""
+
+SAME_PORT = FORGET + """
+import sys
+from meshtx.net.origdst import NoOriginalDestination, original_destination
+from meshtx.wire.address import Address
+def dial(port):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
+    sock.bind(("", 45000))
+    sock.connect((sys.argv[1], port))
+    return sock
+listener = socket.create_server(("127.0.0.1", 4999))
+dial(7001).close()
+forget()  # as it does of itself, ten seconds later
+second = dial(7002)
+for sock in (listener.accept()[0], listener.accept()[0]):
+    try:
+        print(original_destination(sock, Address.of(*sock.getsockname())).address)
+    except NoOriginalDestination as why:
+        print(why)
+"""
+"""Accepts a connection that was reset, when its port has another one already; says where each was going."""
 
 
 def ask(
@@ -259,6 +287,11 @@ class TrafficTests(SynchronousTestCase):
         self.pod.python(FORGOTTEN, "10.99.1.1", "8080")
         self.assertEqual(resets(self.outside), 0)
         self.assertGreater(self.invalid(), 0)
+
+    def test_a_connection_that_was_reset_is_not_told_where_the_next_one_from_its_port_was_going(self) -> None:
+        load(self.pod, RedirectRules(uid=UID, outbound_port=4999))
+        said = self.pod.python(SAME_PORT, "10.99.1.1").splitlines()
+        self.assertEqual(said, ["the connection is gone: Transport endpoint is not connected", "10.99.1.1:7002"])
 
     def invalid(self) -> int:
         counters = json.loads(self.pod.run("nft", "-j", "list", "counters"))["nftables"]
