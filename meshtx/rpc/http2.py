@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -41,6 +40,7 @@ from zope.interface import implementer
 
 from meshtx.errors import PeerError
 from meshtx.net.deadline import call_off
+from meshtx.rpc.bounded import BoundedConnection
 from meshtx.rpc.frame_filter import MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
 from meshtx.rpc.headers import Headers
 from meshtx.rpc.patience import Patience
@@ -84,7 +84,7 @@ class Http2Protocol(Protocol):
     def __init__(self, clock: IReactorTime, *, client: bool, max_streams: int) -> None:
         self.clock = clock
         self.max_streams = max_streams
-        self._h2 = H2Connection(H2Configuration(client_side=client, header_encoding="latin-1"))
+        self._h2 = BoundedConnection(H2Configuration(client_side=client, header_encoding="latin-1"))
         self._filter = FrameFilter(0 if client else len(PREFACE))
         self._patience = Patience(clock.seconds)
         self._outgoing: dict[int, _Outgoing] = {}

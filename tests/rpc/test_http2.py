@@ -54,6 +54,16 @@ class Floods(ServerCase):
         self.assertTrue(caller.transport.disconnecting)
         caller.lose()
 
+    def test_settings_of_no_meaning_are_not_kept(self) -> None:
+        caller = self.caller()
+        known = len(caller.protocol._h2.remote_settings)
+        for first in range(16, 65_000, 2_500):
+            entries = b"".join(code.to_bytes(2, "big") + bytes(4) for code in range(first, first + 2_500))
+            caller.protocol.dataReceived(len(entries).to_bytes(3, "big") + b"\x04" + bytes(5) + entries)
+        self.assertFalse(caller.gone)
+        self.assertEqual(len(caller.protocol._h2.remote_settings), known)
+        caller.lose()
+
     def test_rapid_resets(self) -> None:
         caller = self.caller(self.hang)
         for _ in range(1100):
