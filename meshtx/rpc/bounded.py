@@ -12,6 +12,10 @@ _KNOWN = frozenset(SettingCodes)
 class BoundedConnection(H2Connection):
     """Is told by its peer what it likes, and keeps a part of it."""
 
+    MAX_CLOSED_STREAMS = 1000
+    """How each of the last streams ended, h2's own bound is 65,536: ten times what may be open at once, so that what
+    was on its way to a stream that we reset still finds it."""
+
     def __init__(self, config: H2Configuration) -> None:
         super().__init__(config)
         self.remote_settings = _KnownSettings(client=not config.client_side)

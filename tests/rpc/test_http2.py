@@ -64,6 +64,14 @@ class Floods(ServerCase):
         self.assertEqual(len(caller.protocol._h2.remote_settings), known)
         caller.lose()
 
+    def test_streams_that_have_ended_are_forgotten_but_the_last(self) -> None:
+        caller = self.caller()
+        for _ in range(1100):
+            caller.call(b"")
+        self.assertFalse(caller.gone)
+        self.assertLessEqual(len(caller.protocol._h2._closed_streams), 1000)
+        caller.lose()
+
     def test_rapid_resets(self) -> None:
         caller = self.caller(self.hang)
         for _ in range(1100):
