@@ -1,7 +1,8 @@
 """What h2 must not see of a connection's frames: GOAWAY, and frames past the bound. RFC 9113.
 
 A GOAWAY (section 6.8) ends no stream up to the one that it names, but h2 refuses every frame that comes after
-it. And h2 holds a frame until it is whole before it looks at its length (section 4.2), up to 16 MiB.
+it. And h2 holds a frame until it is whole before it looks at its length (section 4.2), up to 16 MiB, and 64 frames of
+a header block (section 6.10) before it looks at that: for us a block is no longer than a frame.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ HEADER = 9
 MAX_PAYLOAD = 2**14
 """Bytes; SETTINGS_MAX_FRAME_SIZE as we leave it."""
 
+_HEADERS = 1
 _GOAWAY = 7
+_CONTINUATION = 9
 _GOAWAY_MIN = 8
 
 
@@ -35,7 +38,7 @@ class GoAway:
 
 @dataclass(frozen=True, slots=True)
 class TooLong:
-    """A frame past `MAX_PAYLOAD`. Nothing comes after it."""
+    """A frame, or a header block, past `MAX_PAYLOAD`. Nothing comes after it."""
 
     size: int
 
@@ -56,6 +59,8 @@ class FrameFilter:
         self._held = b""
         self._at = 0
         self._over = False
+        self._block = 0
+        """Bytes of the last header block so far."""
 
     def receive_data(self, data: bytes) -> tuple[bytes, list[GoAway | TooLong]]:
         """Return the bytes for h2, unchanged but for what is taken out, and that."""
@@ -76,11 +81,15 @@ class FrameFilter:
         left = len(self._held) - self._at
         if left < HEADER:
             return False
-        size = int.from_bytes(self._held[self._at : self._at + 3], "big")
-        if size > MAX_PAYLOAD:
+        size, kind = int.from_bytes(self._held[self._at : self._at + 3], "big"), self._held[self._at + 3]
+        if kind == _HEADERS:
+            self._block = size
+        elif kind == _CONTINUATION:
+            self._block += size
+        if size > MAX_PAYLOAD or self._block > MAX_PAYLOAD:
             self._over = True
-            found.append(TooLong(size))
-        elif self._held[self._at + 3] != _GOAWAY or size < _GOAWAY_MIN:
+            found.append(TooLong(max(size, self._block)))
+        elif kind != _GOAWAY or size < _GOAWAY_MIN:
             self._pass = HEADER + size
         elif left < HEADER + size:
             return False

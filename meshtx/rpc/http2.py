@@ -315,7 +315,7 @@ class Http2Protocol(Protocol):
             case GoAway():
                 self.peer_goes(what)
             case TooLong(size):
-                self._cause = Http2Error(f"the peer sent a frame of {size} bytes, at most {MAX_PAYLOAD}")
+                self._cause = Http2Error(f"the peer sent a frame or head of {size} bytes, at most {MAX_PAYLOAD}")
                 self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
                 self.shut()
 

@@ -223,7 +223,7 @@ class Endings(ClientCase):
         call = self.call()
         self.client.dataReceived(b"\x10\0\0\0\0\0\0\0\1")
         self.server.lose()
-        self.assertIn("a frame of 1048576 bytes, at most 16384", self.refused(call)[1])
+        self.assertIn("a frame or head of 1048576 bytes, at most 16384", self.refused(call)[1])
 
     def test_after_a_goaway_what_the_server_took_goes_on(self) -> None:
         taken, untaken = self.call(), self.call()

@@ -12,6 +12,8 @@ PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"
 EMPTY = b"\x00\x00\x00\x00\x00\x00\x00\x00\x01"
 SHORT = b"\x00\x00\x07\x07\x00\x00\x00\x00\x001234567"
 LONG = b"\x00\x40\x01\x07\x00\x00\x00\x00\x00"
+HEAD = b"\x00\x20\x00\x01\x00\x00\x00\x00\x01" + bytes(2**13)
+MORE = b"\x00\x10\x00\x09\x00\x00\x00\x00\x01" + bytes(2**12)
 
 CORPUS = {
     PREFACE + PING + encode_goaway(7) + EMPTY: (PREFACE + PING + EMPTY, [GoAway(7, 0)]),
@@ -49,6 +51,12 @@ class FilterTests(SynchronousTestCase):
         for piece in draw.draw(splits(data)):
             frames.receive_data(piece)
             self.assertLessEqual(len(frames._held), HEADER + MAX_PAYLOAD)
+
+    def test_a_header_block_may_be_as_long_as_a_frame(self) -> None:
+        frames = FrameFilter(0)
+        for _ in range(2):
+            self.assertEqual(frames.receive_data(HEAD + MORE * 2), (HEAD + MORE * 2, []))
+        self.assertEqual(frames.receive_data(MORE[:9]), (b"", [TooLong(MAX_PAYLOAD + 2**12)]))
 
     def test_a_debug_text_of_a_goaway_is_no_matter(self) -> None:
         frame = b"\x00\x00\x0c\x07\x00\x00\x00\x00\x00" + b"\x80\x00\x00\x05" + b"\x00\x00\x00\x02" + b"text"
