@@ -97,6 +97,7 @@ class Stream(Protocol):
     def send_data(self, stream_id: int, data: bytes) -> None: ...  # noqa: D102
     def send_end(self, stream_id: int, trailers: Headers | None) -> None: ...  # noqa: D102
     def waiting(self, stream_id: int) -> int: ...  # noqa: D102
+    def is_over(self, stream_id: int) -> bool: ...  # noqa: D102
     def reset_stream(self, stream_id: int, code: ErrorCodes) -> None: ...  # noqa: D102
 
 
@@ -181,7 +182,7 @@ class Call:
 
         :raises RpcError: as `send` does.
         """
-        if self._phase is not _Phase.RUNNING:
+        if self._phase is not _Phase.RUNNING or self._stream.is_over(self._id):
             raise RpcError(Status.CANCELLED, "the call is over")
         if self._stream.waiting(self._id) > MAX_WAITING:
             raise RpcError(Status.RESOURCE_EXHAUSTED, "the caller reads too slowly")

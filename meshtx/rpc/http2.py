@@ -277,7 +277,7 @@ class Http2Protocol(Protocol):
 
     def _send_some(self, stream_id: int, outgoing: _Outgoing) -> None:
         """Send one frame's worth. The role may do anything when it is told of it."""
-        if self._outgoing.get(stream_id) is not outgoing:
+        if self._outgoing.get(stream_id) is not outgoing or self.is_over(stream_id):
             return
         window = 0 if self._blocked else self._h2.local_flow_control_window(stream_id)
         size = min(len(outgoing.data), window, self._h2.max_outbound_frame_size, _CHUNK)

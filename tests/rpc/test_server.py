@@ -11,7 +11,7 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from meshtx.rpc.call import Call
 from meshtx.rpc.framing import encode_message
@@ -172,6 +172,39 @@ class Endings(ServerCase):
             caller.flush()
             self.assertEqual((caller.gone, caller.status(stream_id)), (False, (None, None)))
             self.assertEqual(caller.status(caller.call())[0], "0")
+            caller.lose()
+
+    def test_an_answer_leaves_others_alone_that_are_reset_in_the_same_breath(self) -> None:
+        """One that waits for the window, which opens behind the reset, and one that is answered with it."""
+
+        async def both(_request: BytesValue, call: Call) -> BytesValue:
+            self.calls.append(call)
+            if len(self.calls) == 2:
+                waiter: Deferred[None] = Deferred()
+                self.waiting.append(waiter)
+                await waiter
+            elif len(self.calls) == 3:
+                self.waiting[0].callback(None)
+            return message(b"x" * 70_000 if len(self.calls) == 1 else b"")
+
+        for opened in (1000, 0):
+            self.calls, self.waiting = [], []
+            caller = self.caller(both)
+            large, waits = caller.call(), caller.call()
+            last = caller.open()
+            caller.h2.send_data(last, encode_message(b""), end_stream=True)
+            if opened:
+                caller.h2.increment_flow_control_window(opened)
+                caller.h2.increment_flow_control_window(opened, large)
+            caller.h2.reset_stream(large, ErrorCodes.CANCEL)
+            caller.h2.reset_stream(waits, ErrorCodes.CANCEL)
+            if not opened:
+                caller.open()
+            caller.flush()
+            self.assertEqual(self.flushLoggedErrors(), [])
+            caller.h2.increment_flow_control_window(2**17)
+            caller.flush()
+            self.assertEqual([caller.status(each)[0] for each in (large, waits, last)], [None, None, "0"])
             caller.lose()
 
     def test_a_lost_connection_cancels_all_its_handlers(self) -> None:
