@@ -3,6 +3,9 @@
 A GOAWAY (section 6.8) ends no stream up to the one that it names, but h2 refuses every frame that comes after
 it. And h2 holds a frame until it is whole before it looks at its length (section 4.2), up to 16 MiB, and 64 frames of
 a header block (section 6.10) before it looks at that: for us a block is no longer than a frame.
+
+Those that ask for work and are no part of a call are counted here: of many h2 says nothing (acknowledgements, a window
+or a reset of a stream that has ended).
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ MAX_PAYLOAD = 2**14
 _HEADERS = 1
 _GOAWAY = 7
 _CONTINUATION = 9
+_OF_CALLS = frozenset([0, _HEADERS, _CONTINUATION])
 _GOAWAY_MIN = 8
 
 
@@ -52,6 +56,7 @@ class FrameFilter:
     """Reads one direction of a connection; holds at most one frame header or one GOAWAY.
 
     :param preface: bytes before the first frame: 24 from a client, 0 from a server.
+    :ivar others: frames in the last bytes that are no part of a call.
     """
 
     def __init__(self, preface: int) -> None:
@@ -59,6 +64,7 @@ class FrameFilter:
         self._held = b""
         self._at = 0
         self._over = False
+        self.others = 0
         self._block = 0
         """Bytes of the last header block so far."""
 
@@ -66,7 +72,7 @@ class FrameFilter:
         """Return the bytes for h2, unchanged but for what is taken out, and that."""
         passed: list[bytes] = []
         found: list[GoAway | TooLong] = []
-        self._held, self._at = self._held + data, 0
+        self._held, self._at, self.others = self._held + data, 0, 0
         while not self._over and self._at < len(self._held):
             if self._pass:
                 passed.append(self._take(self._pass))
@@ -91,6 +97,7 @@ class FrameFilter:
             found.append(TooLong(max(size, self._block)))
         elif kind != _GOAWAY or size < _GOAWAY_MIN:
             self._pass = HEADER + size
+            self.others += kind not in _OF_CALLS
         elif left < HEADER + size:
             return False
         else:

@@ -15,15 +15,7 @@ from typing import cast
 
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
-from h2.events import (
-    DataReceived,
-    Event,
-    PingReceived,
-    PriorityUpdated,
-    RemoteSettingsChanged,
-    StreamReset,
-    UnknownFrameReceived,
-)
+from h2.events import DataReceived, Event, RemoteSettingsChanged, StreamReset
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from twisted.internet.interfaces import (
@@ -57,6 +49,8 @@ LINGER = 5.0
 
 _HEADER_TABLE = 4096
 _CHUNK = 2**14
+_WINDOWS = 2
+"""Frames that a peer may answer one of DATA with: the connection's window, and the stream's."""
 
 
 class Http2Error(PeerError):
@@ -217,6 +211,10 @@ class Http2Protocol(Protocol):
         if self._closing:
             return
         passed, found = self._filter.receive_data(data)
+        if self._filter.others:
+            self.spend(self._filter.others)
+            if self._closing:
+                return
         try:
             events = self._h2.receive_data(passed) if passed else []
         except ProtocolError as error:
@@ -284,6 +282,7 @@ class Http2Protocol(Protocol):
         if size > 0:
             self._again = True
             self._h2.send_data(stream_id, bytes(outgoing.data[:size]))
+            self._patience.earn(_WINDOWS)
             del outgoing.data[:size]
             self._flush()
         if outgoing.ended and not outgoing.data:
@@ -326,17 +325,12 @@ class Http2Protocol(Protocol):
                 self._h2.encoder.header_table_size = min(self._h2.encoder.header_table_size, _HEADER_TABLE)
             case StreamReset(stream_id=stream_id):
                 self._outgoing.pop(stream_id, None)
-            case (
-                PingReceived() | PriorityUpdated() | UnknownFrameReceived() | DataReceived(data=b"", stream_ended=None)
-            ):
-                pass
-            case _:
-                return
-        self.spend()
+            case DataReceived(data=b"", stream_ended=None):
+                self.spend()
 
-    def spend(self) -> None:
-        """Count something that costs the peer nothing; too many end the connection."""
-        if not self._patience.spend():
+    def spend(self, count: int = 1) -> None:
+        """Count what costs the peer nothing; too much ends the connection."""
+        if not self._patience.spend(count):
             self._cause = Http2Error("the peer sent too many frames that ask for work")
             self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             self.shut()

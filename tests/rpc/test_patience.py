@@ -26,6 +26,14 @@ class PatienceTests(SynchronousTestCase):
         self.clock.advance(1.5)
         self.assertEqual(self.spend(), 3)
 
+    def test_what_is_earned_is_there_at_once(self) -> None:
+        self.spend()
+        self.patience.earn(4)
+        self.assertFalse(self.patience.spend(5))
+        self.assertTrue(self.patience.spend(4))
+        self.patience.earn(1000)
+        self.assertEqual(self.spend(), 10)
+
     def test_it_is_never_more_than_at_first(self) -> None:
         self.clock.advance(1000)
         self.assertEqual(self.spend(), 10)
