@@ -83,16 +83,21 @@ def forget():
 """
 """Has connection tracking forget all connections."""
 
-FORGOTTEN = FORGET + """
+FORGOTTEN = (
+    FORGET
+    + """
 import sys
 sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 sock.recv(200)
 forget()
 sock.sendall(b"a secret")
 """
+)
 """Sends on a connection that connection tracking has forgotten meanwhile."""
 
-SAME_PORT = FORGET + """
+SAME_PORT = (
+    FORGET
+    + """
 import sys
 from meshtx.net.origdst import NoOriginalDestination, original_destination
 from meshtx.wire.address import Address
@@ -113,6 +118,7 @@ for sock in (listener.accept()[0], listener.accept()[0]):
     except NoOriginalDestination as why:
         print(why)
 """
+)
 """Accepts a connection that was reset, when its port has another one already; says where each was going."""
 
 
