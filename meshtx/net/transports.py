@@ -54,9 +54,18 @@ class ResetUnlessWhole(tcp.Connection):
     _looking: IDelayedCall | None = None
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Tell the protocol that the peer has ended its direction, and see if it is lost from now on."""
-        super().readConnectionLost(reason)
-        self._look_later()
+        """Tell the protocol that the peer has ended its direction, and see if it is lost from now on.
+
+        To Twisted's reactors a hang-up is such an end if there is nothing to read with it. That is how a reset may look
+        for a moment, while the kernel is about it; behind the peer's FIN it is a broken pipe.
+        """
+        lost = self._error()
+        if lost in {0, errno.EPIPE}:
+            super().readConnectionLost(reason)
+        if not lost:
+            self._look_later()
+        elif self.connected:
+            self.connectionLost(Failure(error.ConnectionLost(os.strerror(lost))))
 
     def _look_later(self) -> None:
         if self.connected:
@@ -72,8 +81,12 @@ class ResetUnlessWhole(tcp.Connection):
 
     def broken(self) -> error.ConnectionLost | None:
         """Return that the connection is lost, if it is: the peer has reset it, or is gone."""
-        lost = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        lost = self._error()
         return error.ConnectionLost(os.strerror(lost)) if lost else None
+
+    def _error(self) -> int:
+        """Return what has become of the connection, which the kernel tells once: 0, or a number of `errno`."""
+        return self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def loseConnection(self) -> None:
         """Send what is left, then close in order."""

@@ -218,6 +218,23 @@ class Ends(TransportCase):
             self.assertIsInstance(await end.lost, ConnectionLost)
             self.assertFalse(isinstance(end, HalfCloseable) and end.eof.called)
 
+    async def test_a_reset_that_the_reactor_takes_for_an_end_is_none(self) -> None:
+        for kind in HalfCloseable, End:
+            end = kind()
+            peer = await self.connect(end)
+            peer.reset()
+            end.transport.readConnectionLost(Failure(ConnectionDone()))  # as at a hang-up without anything to read
+            self.assertIsInstance(await end.lost, ConnectionLost)
+            self.assertFalse(isinstance(end, HalfCloseable) and end.eof.called)
+
+    async def test_an_end_with_a_reset_behind_it_is_both(self) -> None:
+        end = HalfCloseable()
+        peer = await self.connect(end)
+        peer.sock.shutdown(socket.SHUT_WR)
+        peer.reset()
+        self.assertIsInstance(await end.lost, ConnectionLost)
+        self.assertTrue(end.eof.called)
+
     async def test_a_reset_behind_the_peers_eof_is_told_though_nothing_is_written(self) -> None:
         self.patch(transports, "LOOKS", 0.001)
         end = HalfCloseable()
