@@ -118,7 +118,7 @@ class RpcClient(Http2Protocol):
     @property
     def over(self) -> bool:
         """No call can begin any more: the connection is lost or closed, or the server is going away."""
-        return self._gone is not None
+        return self._gone is not None or self.closing
 
     def close(self) -> None:
         """Close the connection; what waits and what runs fails with `Status.CANCELLED`."""
@@ -197,6 +197,8 @@ class RpcClient(Http2Protocol):
         return call.result
 
     def _open_next(self) -> None:
+        if self.closing:
+            return  # nothing is sent any more, not even what makes the next stream another: they fail in `ended`
         while self._queue and len(self._calls) < self._most:
             self._open(self._queue.popleft())
         if self._queue and self._most < self._said and self._pause is None:
