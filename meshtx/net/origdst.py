@@ -32,6 +32,10 @@ class NoOriginalDestination(PeerError):
     """The kernel does not say where the connection was going."""
 
 
+class AlreadyGone(PeerError):
+    """The connection has ended, so that what the kernel says may be of another that has its port."""
+
+
 @dataclass(frozen=True, slots=True)
 class Original:
     """Where a connection was going.
@@ -48,8 +52,8 @@ def original_destination(sock: socket.socket, local: Address) -> Original:
 
     :param local: the address at which it was accepted (`getHost` of its transport). Its family decides what to ask:
         an IPv4 client on an IPv6 socket is known as an IPv4 connection only.
-    :raises NoOriginalDestination: connection tracking does not know the connection (any more), or there is none; or the
-        connection has ended, and the answer may be another's.
+    :raises NoOriginalDestination: connection tracking does not know the connection (any more), or there is none.
+    :raises AlreadyGone: the connection has ended, and the answer may be another's.
     """
     try:
         if local.ip.version == 4:
@@ -63,7 +67,7 @@ def original_destination(sock: socket.socket, local: Address) -> Original:
     try:
         sock.getpeername()  # 0.5 us
     except OSError as why:
-        raise NoOriginalDestination(f"the connection is gone: {why.strerror}") from why
+        raise AlreadyGone(f"the connection is gone: {why.strerror}") from why
     return Original(address, address != local)
 
 

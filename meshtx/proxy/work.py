@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from meshtx.net.dial import DialFailed
 from meshtx.net.failures import TlsError, TlsFailure, without_frames
 from meshtx.net.legs import LegMalformed, LegRefused
-from meshtx.net.origdst import NoOriginalDestination
+from meshtx.net.origdst import AlreadyGone, NoOriginalDestination
 from meshtx.net.relay import RelayResult, join
 from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import FlowHandle
@@ -160,7 +160,7 @@ class Work:
         self._failed(Failure(error))
 
     def silent(self) -> None:
-        """End it as a probe that has said nothing in time: that is counted, and nobody's news."""
+        """End it as a probe, which has said nothing in time or is gone: that is counted, and nobody's news."""
         self.flow.ended(0, 0)
         self._close(Refusal.LIMIT.value)
         self._finish()
@@ -198,6 +198,8 @@ class Work:
         refused = refusal(error)
         if refused is not None:
             self.refuse(refused.reason, refused.detail)
+        elif isinstance(error, AlreadyGone):
+            self.silent()
         elif not (self._over and isinstance(error, CancelledError)):
             self.log.failure("a connection could not be served; refused", failure)
             self.refuse(Refusal.INTERNAL, type(error).__name__)

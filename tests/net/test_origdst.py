@@ -9,7 +9,7 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
+from meshtx.net.origdst import AlreadyGone, NoOriginalDestination, Original, original_destination
 from meshtx.wire.address import Address
 
 
@@ -64,5 +64,5 @@ class OriginalDestinationTests(SynchronousTestCase):
         self.assertEqual(str(failed), "the kernel knows no original destination: No such file or directory")
 
     def test_a_connection_that_has_ended_has_none_for_it_may_be_another_s(self) -> None:
-        failed = self.assertRaises(NoOriginalDestination, ask, Socket(ANSWER, there=False), "10.1.0.2:4143")
+        failed = self.assertRaises(AlreadyGone, ask, Socket(ANSWER, there=False), "10.1.0.2:4143")
         self.assertEqual(str(failed), "the connection is gone: Transport endpoint is not connected")

@@ -99,7 +99,7 @@ SAME_PORT = (
     FORGET
     + """
 import sys
-from meshtx.net.origdst import NoOriginalDestination, original_destination
+from meshtx.net.origdst import AlreadyGone, original_destination
 from meshtx.wire.address import Address
 def dial(port):
     sock = socket.socket()
@@ -115,7 +115,7 @@ second = dial(7002)
 for sock in (listener.accept()[0], listener.accept()[0]):
     try:
         print(original_destination(sock, Address.of(*sock.getsockname())).address)
-    except NoOriginalDestination as why:
+    except AlreadyGone as why:
         print(why)
 """
 )

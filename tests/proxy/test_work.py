@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.net.dial import DialFailed, DialFailure
 from meshtx.net.failures import TlsError, TlsFailure
 from meshtx.net.legs import LegMalformed, LegRefused, LegReset
-from meshtx.net.origdst import NoOriginalDestination
+from meshtx.net.origdst import AlreadyGone, NoOriginalDestination
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.flows import Flows
 from meshtx.observe.metrics import Metrics
@@ -75,6 +75,16 @@ class WorkTests(SynchronousTestCase):
         self.work.attempt(lambda: 1 // 0)  # type: ignore[arg-type,return-value]
         self.assertEqual(self.outcome(), ({"internal": 1}, ["internal"], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_one_that_had_gone_before_it_came_is_nobodys_news(self) -> None:
+        """Health checks of balancers connect and reset at once."""
+
+        def step() -> None:
+            raise AlreadyGone("the connection is gone")
+
+        self.work.attempt(step)
+        refused, closed, served = self.outcome()
+        self.assertEqual((refused, len(closed), served), ({}, 1, 0))
 
     def test_steps_that_are_cancelled_by_somebody_else_are_a_defect(self) -> None:
         self.work.start(self.steps())
