@@ -25,4 +25,4 @@ class Goal:
 
 
 Goals = Callable[[ITCPTransport], Goal]
-"""Tells what an accepted connection is addressed to; raises `NoOriginalDestination`."""
+"""Tells what an accepted connection is addressed to; raises `AlreadyGone`."""

@@ -41,7 +41,7 @@ from meshtx.wire.address import IP, Address
 from meshtx.wire.proxy_header import ProxyHeader
 
 Destination = Callable[[ITCPTransport], Address]
-"""Tells where an accepted connection was going; raises `NoOriginalDestination`."""
+"""Tells where an accepted connection was going; raises `NoOriginalDestination` and `AlreadyGone`."""
 
 
 class Outbound(ServerFactory):
