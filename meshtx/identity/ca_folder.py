@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from meshtx.errors import ConfigError, CredentialsError, said_by_system
 from meshtx.files import read_file, write_file, write_folder
 from meshtx.identity.local_tokens import LIFETIME, mint
+from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import ISSUER_LIFETIME, ROOT_LIFETIME, Issuer, make_issuer, make_root
 from meshtx.pki.keys import IssuerKey, key_to_pem, new_key, public_to_pem, read_issuer_key, read_key
 from meshtx.pki.name import InvalidName, MeshScope
@@ -77,14 +78,14 @@ def issuer(folder: Path, now: datetime, lifetime: timedelta = ISSUER_LIFETIME) -
     """Replace the issuer by a new one below the same root; a running identity service takes it up.
 
     :param now: aware.
-    :raises ConfigError: the folder holds no usable root.
+    :raises ConfigError: the folder holds no usable root, or an anchor that the identity service would refuse.
     """
     root_key, root = _read_root(folder)
     try:
         made = make_issuer(root_key, root, _scope_of(root), now, lifetime)
     except CredentialsError as error:
         raise ConfigError(str(folder / ROOT), str(error), "make a new mesh with 'meshtx ca init'") from error
-    anchors = read_file(folder / BUNDLE, "put the trust anchors there")
+    anchors = _read_anchors(folder / BUNDLE)
     _write_issuer(folder, made, anchors)
     return _made(folder, made, root)
 
@@ -127,6 +128,15 @@ def _read_root(folder: Path) -> tuple[IssuerKey, x509.Certificate]:
     if key.public_key() != root.public_key():
         raise ConfigError(str(folder / ROOT_KEY), "is not the key of root.crt", hint)
     return key, root
+
+
+def _read_anchors(bundle: Path) -> bytes:
+    anchors = read_file(bundle, "put the trust anchors there")
+    try:
+        TrustBundle.from_pem(anchors, str(bundle))
+    except CredentialsError as error:
+        raise ConfigError("trust anchors", str(error), "take it out of the bundle") from error
+    return anchors
 
 
 def _write_issuer(folder: Path, made: Issuer, anchors: bytes) -> None:

@@ -13,6 +13,7 @@ from OpenSSL import crypto
 
 from meshtx.errors import CredentialsError
 from meshtx.pki.pem import read_certificates
+from meshtx.pki.strength import check_strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class TrustBundle:
         """Read a bundle; doubled anchors count once.
 
         :param what: names the text in errors.
-        :raises CredentialsError: it holds no certificate, or something else.
+        :raises CredentialsError: it holds no certificate, something else, or one that handshakes refuse.
         """
         return cls.of(read_certificates(text, what), what)
 
@@ -38,12 +39,13 @@ class TrustBundle:
     def of(cls, anchors: Sequence[x509.Certificate], what: str = "trust anchors") -> TrustBundle:
         """Return the bundle of these anchors.
 
-        :raises CredentialsError: one is no certificate authority.
+        :raises CredentialsError: one is no certificate authority, or too weak for a handshake.
         """
         for number, anchor in enumerate(anchors, 1):
+            which = f"{what}: certificate {number} ({anchor.subject.rfc4514_string()})"
             if not is_authority(anchor):
-                subject = anchor.subject.rfc4514_string()
-                raise CredentialsError(f"{what}: certificate {number} ({subject}) is no certificate authority")
+                raise CredentialsError(f"{which} is no certificate authority")
+            check_strength(anchor, which, anchor=True)
         return cls(tuple(dict.fromkeys(anchors)))
 
     @property

@@ -13,6 +13,7 @@ from OpenSSL import crypto
 
 from meshtx.errors import CredentialsError
 from meshtx.pki.bundle import TrustBundle
+from meshtx.pki.strength import check_strength
 
 
 def verify_chain(
@@ -24,7 +25,8 @@ def verify_chain(
 ) -> tuple[x509.Certificate, ...]:
     """Return the path from a certificate to its anchor, both included.
 
-    Signatures, times, basic constraints, path lengths and key usage are checked (RFC 5280, section 6).
+    Signatures, times, basic constraints, path lengths and key usage are checked (RFC 5280, section 6), and that keys
+    and signatures are strong enough for a handshake.
 
     :param others: intermediates that may be part of the path.
     :param now: aware.
@@ -41,7 +43,10 @@ def verify_chain(
         subject = error.certificate.to_cryptography().subject.rfc4514_string()
         failed = f" ({subject})" if subject else ""  # that of a leaf with a long name is empty
         raise CredentialsError(f"{what}: does not verify against the trust anchors: {error}{failed}") from error
-    return tuple(certificate.to_cryptography() for certificate in path)
+    found = tuple(certificate.to_cryptography() for certificate in path)
+    for each in found:
+        check_strength(each, f"{what}: {each.subject.rfc4514_string() or 'the leaf'}", anchor=each is found[-1])
+    return found
 
 
 _MERE_AUTHORITY = {
@@ -98,7 +103,7 @@ def _path_length(authority: x509.Certificate) -> int | None:
 
 
 def _is_strong(authority: x509.Certificate) -> bool:
-    """Say whether OpenSSL takes it in any handshake; what is weaker, or of another kind, is for it to judge."""
+    """Say whether OpenSSL takes it in any handshake; what is weaker than ours, or of another kind, is for it to judge."""
     match authority.public_key():
         case ec.EllipticCurvePublicKey(key_size=bits):
             enough = bits >= 256

@@ -6,6 +6,7 @@ import stat
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +19,7 @@ from meshtx.pki.name import MeshScope
 from meshtx.pki.pem import read_certificates
 from meshtx.watch import INTERVAL
 from tests.identity.made import START
+from tests.net.certificates import make_ca
 from tests.pki.made import NOW, SCOPE, WEB
 
 DAY = timedelta(days=1)
@@ -143,6 +145,13 @@ class IssuerTests(Case):
         bundle.write_bytes(bundle.read_bytes() + (other / "ca-bundle.crt").read_bytes())
         ca_folder.issuer(self.folder, NOW)
         self.assertEqual((self.folder / "issuer/ca.crt").read_bytes(), bundle.read_bytes())
+
+    def test_an_anchor_that_handshakes_refuse_is_found_here(self) -> None:
+        ca_folder.init(self.folder, SCOPE, NOW)
+        weak = make_ca("old", key=rsa.generate_private_key(65537, 1024))
+        with (self.folder / "ca-bundle.crt").open("a") as bundle:
+            bundle.write(weak.pem)
+        self.assertIn("ca-bundle.crt: certificate 2 (CN=old): has an RSA key of 1024 bits", self.problem())
 
     def problem(self, at: timedelta = timedelta()) -> str:
         return str(self.assertRaises(ConfigError, ca_folder.issuer, self.folder, NOW + at))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -66,9 +66,12 @@ class StandInTests(SynchronousTestCase):
         """The next issuer has its name: OpenSSL would take this one for that, and refuse whom that has issued for."""
         self.assertIsNone(of(make_ca("issuer", issuer=ROOT, key_id=False)))
 
-    def test_not_below_one_that_is_too_weak_for_a_handshake(self) -> None:
-        for bits, stands in ((1024, False), (2048, True)):
-            root = make_ca(key=rsa.generate_private_key(65537, bits))
+    def test_not_below_one_that_is_weaker_than_ours(self) -> None:
+        for key, stands in (
+            (ec.generate_private_key(ec.SECP224R1()), False),
+            (rsa.generate_private_key(65537, 2048), True),
+        ):
+            root = make_ca(key=key)
             issuer = make_ca("issuer", issuer=root)
             self.assertEqual(of(issuer, root) is not None, stands)
 
