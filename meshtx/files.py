@@ -114,6 +114,14 @@ def _swap(folder: Path, files: Mapping[str, bytes], private: Collection[str]) ->
         shutil.rmtree(before, ignore_errors=True)
 
 
+def remove_old_generations(folder: Path) -> None:
+    """Remove what a killed writer has left in a folder of `write_folder`. No other may write there meanwhile."""
+    present = _generation(folder / DATA)
+    for each in folder.iterdir():
+        if _GENERATION.fullmatch(each.name) and each != present and each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, ignore_errors=True)
+
+
 def _generation(data: Path) -> Path | None:
     """Return the folder that `DATA` leads to if it is one of ours: what others have put there, nobody removes."""
     if not data.is_symlink():

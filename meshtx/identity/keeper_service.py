@@ -66,7 +66,7 @@ class KeeperService(CredentialsService):
     :param certify: asks the identity service once.
     :param token_file: read anew for each request, sent untouched.
     :param trust: the mesh's anchors, or the file that they stand in, which is watched.
-    :param key_folder: where key and certificate survive a restart; without it memory alone has them.
+    :param key_folder: where key and certificate survive a restart, locked; without it memory alone has them.
     :param wall: seconds since the epoch; `monotonic`: seconds that nobody sets.
     :param jitter: a number in [0, 1), drawn anew each time.
     :param refreshed: called after each request.
@@ -124,6 +124,8 @@ class KeeperService(CredentialsService):
         call_off(self._timer)
         if self._request:
             self._request.cancel()
+        if self._key_folder:
+            self._key_folder.unlock()
 
     # What the keeper is told
 

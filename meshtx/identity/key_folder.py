@@ -4,16 +4,21 @@ A restarted sidecar with a certificate that still verifies serves at once, with 
 service. The folder must be on a tmpfs or ramfs: a key on a disk outlives its machine.
 
     tls.crt  tls.key (0600)  ca.crt        in the kubelet's layout, see `meshtx.files`
+
+A folder has one owner: a lock on it (flock(2)) belongs to the running process. The kernel releases it when that ends,
+however it ends, so nothing stale is left; a process that stops releases it before it drains its connections, so its
+successor may start meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from datetime import datetime
 from pathlib import Path
 
-from meshtx.errors import ConfigError, CredentialsError
-from meshtx.files import read_file, write_folder
+from meshtx.errors import ConfigError, CredentialsError, said_by_system
+from meshtx.files import read_file, remove_old_generations, write_folder
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials
 from meshtx.pki.name import Name
@@ -33,11 +38,41 @@ class KeyFolder:
 
     def __init__(self, path: Path, mounts: Path = MOUNTS) -> None:
         self.path = path
+        self._lock: int | None = None
         kind = _file_system(path, mounts)
         if kind not in IN_MEMORY:
             raise ConfigError(
                 str(path), f"is on {kind}, where a private key must not be", "name a folder on a tmpfs, or leave it out"
             )
+
+    def lock(self) -> None:
+        """Make this process the folder's only user, and remove what a killed one has left half written.
+
+        :raises ConfigError: another process is, or the folder cannot be locked.
+        """
+        try:
+            lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise
+        except BlockingIOError:
+            raise ConfigError(
+                str(self.path),
+                "another process keeps its key there",
+                "give each program a folder of its own, or stop the other one",
+            ) from None
+        except OSError as error:
+            raise ConfigError(str(self.path), said_by_system(error), "name a folder that this user may read") from error
+        self._lock = lock
+        remove_old_generations(self.path)
+
+    def unlock(self) -> None:
+        """Leave the folder to the next process."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            os.close(lock)
 
     def load(self, name: Name, trust: TrustBundle, now: datetime) -> Credentials | None:
         """Return what was stored for this name, ``None`` where there is nothing.

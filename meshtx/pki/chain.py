@@ -103,7 +103,7 @@ def _path_length(authority: x509.Certificate) -> int | None:
 
 
 def _is_strong(authority: x509.Certificate) -> bool:
-    """Say whether OpenSSL takes it in any handshake; what is weaker than ours, or of another kind, is for it to judge."""
+    """Say whether OpenSSL takes it in any handshake; what is weaker, or of another kind, is for it to judge."""
     match authority.public_key():
         case ec.EllipticCurvePublicKey(key_size=bits):
             enough = bits >= 256

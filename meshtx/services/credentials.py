@@ -61,10 +61,15 @@ def _source(
         config.token_file,
         trust,
         reactor,
-        key_folder=KeyFolder(config.key_folder) if config.key_folder else None,
+        key_folder=_locked(KeyFolder(config.key_folder)) if config.key_folder else None,
         refreshed=metrics.certificate_refreshed,
         reloaded=metrics.reloads(Followed.TRUST_ANCHORS),
     )
+
+
+def _locked(folder: KeyFolder) -> KeyFolder:
+    folder.lock()
+    return folder
 
 
 def _anchors(pem: str | None) -> TrustBundle:

@@ -334,9 +334,11 @@ class KeyFolderTests(Case):
         self.folder = KeyFolder(self.path, mounts)
 
     def test_a_restarted_program_serves_with_what_it_had(self) -> None:
+        self.folder.lock()
         first = self.start(folder=self.folder)
         self.answer()
         first.stopService()
+        self.folder.lock()  # nobody else's any more, though the process may have connections to drain
         second = self.start(folder=self.folder)
         self.assertEqual((second.ready_reason(), len(self.asked)), (None, 1))
         assert first.credentials

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from tests.identity.made import Mesh
 from tests.pki.made import NOW, VOTING, WEB
 
 LINE = "36 28 {device} / /x rw,nosuid - {kind} {kind} rw\n"
+LOCKS = """
+import fcntl, os, sys, time
+fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(600)
+"""
 
 
 class KeyFolderTests(SynchronousTestCase):
@@ -72,6 +80,41 @@ class KeyFolderTests(SynchronousTestCase):
         assert loaded is not None
         self.assertEqual((loaded.chain, loaded.key_pem()), (credentials.chain, credentials.key_pem()))
         self.assertEqual(stat.S_IMODE((self.path / "tls.key").stat().st_mode), 0o600)
+
+    def test_a_second_process_is_refused_until_the_first_one_ends(self) -> None:
+        first, second = self.on("tmpfs"), self.on("tmpfs")
+        first.lock()
+        error = self.assertRaises(ConfigError, second.lock)
+        self.assertEqual(
+            str(error),
+            f"{self.path}: another process keeps its key there; "
+            "give each program a folder of its own, or stop the other one",
+        )
+        first.unlock()
+        second.lock()
+        second.unlock()
+
+    def test_a_killed_process_leaves_no_lock(self) -> None:
+        other = subprocess.Popen([sys.executable, "-c", LOCKS, str(self.path)], stdout=subprocess.PIPE)
+        assert other.stdout
+        with other.stdout:
+            other.stdout.readline()
+            self.assertRaises(ConfigError, self.on("tmpfs").lock)
+            other.kill()
+            other.wait()
+        folder = self.on("tmpfs")
+        folder.lock()
+        folder.unlock()
+
+    def test_what_a_killed_process_left_half_written_is_removed(self) -> None:
+        folder = self.on("tmpfs")
+        folder.store(self.mesh.credentials(), self.mesh.trust)
+        present = sorted(each.name for each in self.path.iterdir())
+        (self.path / "..0123456789abcdef").mkdir()
+        (self.path / "..0123456789abcdef/tls.key").touch()
+        folder.lock()
+        folder.unlock()
+        self.assertEqual(sorted(each.name for each in self.path.iterdir()), present)
 
     def test_an_empty_folder_holds_nothing(self) -> None:
         self.assertIsNone(self.on("tmpfs").load(WEB, self.mesh.trust, NOW))

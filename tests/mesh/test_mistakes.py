@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -114,6 +117,19 @@ class ProxyTests(ServiceCase):
             {"MESHTX_PROXY_TAP_LISEN": "127.0.0.1:4190"},
         )
         self.assertMistake("option --tap-lisen not recognized; did you mean '--tap-listen'?", tap_lisen="127.0.0.1:1")
+
+    def test_a_key_folder_of_another_process(self) -> None:
+        if not Path("/dev/shm").is_dir():
+            raise SkipTest("no /dev/shm")
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+            lock = os.open(folder, os.O_RDONLY)
+            self.addCleanup(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.assertMistake(
+                f"{folder}: another process keeps its key there; "
+                "give each program a folder of its own, or stop the other one",
+                key_folder=folder,
+            )
 
     def test_a_missing_file(self) -> None:
         self.assertMistake(

@@ -30,7 +30,7 @@ def signed_with_sha1(certificate: x509.Certificate, signer: Ca) -> x509.Certific
     body = certificate.tbs_certificate_bytes
     weak = body.replace(RSA_SHA256, RSA_SHA1)
     der = certificate.public_bytes(Encoding.DER).replace(body, weak).replace(RSA_SHA256, RSA_SHA1)
-    signature = signer.key.sign(weak, padding.PKCS1v15(), SHA1())  # noqa: S303  # the weakness that is tested
+    signature = signer.key.sign(weak, padding.PKCS1v15(), SHA1())  # the weakness that is tested
     return x509.load_der_x509_certificate(der.removesuffix(certificate.signature) + signature)
 
 
