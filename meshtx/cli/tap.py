@@ -21,6 +21,7 @@ from meshtx.cli.tap_session import (
     TapPlan,
     TapSession,
 )
+from meshtx.cli.tap_words import cluster_target
 from meshtx.config_values import ENDPOINT, NAME
 from meshtx.errors import OutputError
 from meshtx.kube.tap_target import NoTarget, TapTarget
@@ -65,8 +66,8 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 
 
 @click.command()
-@click.argument("targets", metavar="(KIND/NAME | [NAME@]HOST[:PORT])...", nargs=-1, required=True)
-@click.option("-n", "--namespace", help="Of KIND/NAME; default: that of the kubeconfig's context.")
+@click.argument("targets", metavar="(KIND[/NAME] | KIND NAME | [NAME@]HOST[:PORT]...)", nargs=-1, required=True)
+@click.option("-n", "--namespace", help="Of KIND; default: that of the kubeconfig's context.")
 @click.option("--context", help="Of the kubeconfig; default: its current one.")
 @click.option("--kubeconfig", type=PATH, help="Instead of $KUBECONFIG or ~/.kube/config.")
 @_option(
@@ -117,22 +118,25 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option("--headers", is_flag=True, help="With -o json: headers too. They may hold secrets of the applications.")
 @click.option("--max-lines", type=click.IntRange(min=1), help="End after as many lines.")
 def command(targets: tuple[str, ...], output: str, max_lines: int | None, **options: Any) -> None:
-    """Show connections and requests as they happen, as the proxies of these see them.
+    """Show connections and requests as they happen, as the proxies see them.
 
-    In a cluster: deploy/web, pod/web-1, ns/emojivoto and the like, by the rights that kubectl has. Elsewhere: the
-    places of proxies, each asked over mutual TLS, and to prove the name that is expected of it. Without filters all is
-    shown; all filters that are given must hold. Ends by Ctrl-C, or when every tap was ended from the other side.
+    In a cluster, name a workload as for kubectl: deploy (all Deployments of the namespace), deploy/web or deploy web
+    (one of them); likewise sts, ds, rs, rc, job, cronjob and pod; ns/emojivoto is a whole namespace. This takes a right
+    of the cluster, and no certificate.
+
+    Elsewhere, give the addresses of proxies, each with the name that it must prove. A host with the name of a kind
+    needs its port: job:4190.
+
+    Without filters everything is shown; all filters that are given must hold. Ctrl-C ends it.
     """
     asked = {key: options.pop(key) for key in _QUERY}
     if asked["headers"] and output != "json":
         raise click.UsageError("--headers needs -o json: a line has no place for them")
     query = TapQuery(**asked)
-    in_cluster = [text for text in targets if "/" in text]
-    if in_cluster and len(in_cluster) < len(targets):
-        raise click.UsageError("name things of a cluster, or places of proxies; not both at once")
+    in_cluster = cluster_target(targets)
     _insist_on_its_own(_PLAN if in_cluster else _CLUSTER, targets[0])
     if in_cluster:
-        _tap_cluster(targets, query, output, max_lines, **{key: options[key] for key in _CLUSTER})
+        _tap_cluster(in_cluster, query, output, max_lines, **{key: options[key] for key in _CLUSTER})
     else:
         plan = _plan(_proxies(targets), **{key: options[key] for key in _PLAN})
         printer = Printer(output, max_lines, several=len(targets) > 1)
@@ -140,7 +144,7 @@ def command(targets: tuple[str, ...], output: str, max_lines: int | None, **opti
 
 
 def _tap_cluster(
-    targets: tuple[str, ...],
+    written: str,
     query: TapQuery,
     output: str,
     max_lines: int | None,
@@ -152,14 +156,12 @@ def _tap_cluster(
     from meshtx.cli.tap_cluster import ClusterTap
     from meshtx.kube.api import KubeApi
 
-    if len(targets) > 1:
-        raise click.UsageError("one thing of a cluster at a time; ns/NAMESPACE is all of a namespace")
     config = load(kubeconfig, context)
     try:
-        target = TapTarget.written(targets[0], namespace or namespace_of(kubeconfig, context))
+        target = TapTarget.written(written, namespace or namespace_of(kubeconfig, context))
     except NoTarget as error:
         raise click.UsageError(str(error)) from error
-    printer = Printer(output, max_lines, several=target.resource != "pods")
+    printer = Printer(output, max_lines, several=target.resource != "pods" or not target.name)
     _watch(lambda reactor: ClusterTap(KubeApi(reactor, config), target, query, printer.show, _say).run())
 
 

@@ -89,7 +89,7 @@ class ClusterTap:
                 return f"{error}; the cluster does not know you: log in to it anew"
             case ApiForbidden():
                 return (
-                    f"{error.message or error}; who may tap has '{VERB}' on {target.right} in {GROUP}: ask for the"
+                    f"{error.message or error}; this takes '{VERB}' on {target.right}: ask for the"
                     f" ClusterRole meshtx-tap in namespace {target.namespace}"
                 )
             case ApiRefused(status=404, reason="") | ApiRefused(status=404, message=""):

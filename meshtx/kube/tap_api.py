@@ -28,7 +28,7 @@ from meshtx.kube.objects import Kept, Pod
 from meshtx.kube.self_check import Rule
 from meshtx.kube.serving_certificate import Generation
 from meshtx.kube.serving_rotation import Called, ServingRotation
-from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE
+from meshtx.kube.tap_names import API_SERVICE, SERVICE
 from meshtx.kube.tap_outlet import Outlet
 from meshtx.kube.tap_relay import OnEvent, TapRelay
 from meshtx.kube.tap_site import TapRefused, TapSite
@@ -170,13 +170,13 @@ class TapApi(MultiService):
     def _pods(self, target: TapTarget) -> list[Pod]:
         found = [pod for pod in self._cluster.pods if target.holds(pod)]
         if not found and target.resource != WHOLE:
-            raise TapRefused(HTTPStatus.NOT_FOUND, f"{target}: it has no pods in namespace {target.namespace}")
+            raise TapRefused(HTTPStatus.NOT_FOUND, f"{target}: no pods in namespace {target.namespace}")
         meshed = [pod for pod in found if self._cluster.reached(pod)]
         if found and not meshed:
             raise TapRefused(
                 HTTPStatus.NOT_FOUND,
-                f"{target}: none of its {len(found)} pods is meshed; label its namespace meshtx.io/inject=enabled and"
-                " restart it",
+                f"{target}: none of {len(found)} pods is meshed; label the namespace meshtx.io/inject=enabled and"
+                " restart them",
             )
         return meshed
 
@@ -192,7 +192,7 @@ class TapApi(MultiService):
             text = f"the API server does not say whether {user.name} may: {error}"
             raise TapRefused(HTTPStatus.SERVICE_UNAVAILABLE, text) from error
         if not isinstance(status, dict) or status.get("allowed") is not True or status.get("denied"):
-            text = f"{user.name} may not watch {target.right} of {GROUP} in namespace {target.namespace}"
+            text = f"{user.name} may not watch {target.right} in namespace {target.namespace}"
             raise TapRefused(HTTPStatus.FORBIDDEN, text)
 
     def _answered(self, status: HTTPStatus) -> None:

@@ -1,11 +1,16 @@
 """What may be tapped in a cluster, as users write it, as URLs have it, and as the API server authorizes it.
 
+    deploy           .../watch/namespaces/NS/deployments/-/tap     watch deployments/tap, in NS, whatever the name
     deploy/web       .../watch/namespaces/NS/deployments/web/tap   watch deployments/tap, in NS, by the name web
     pod/web-1        .../watch/namespaces/NS/pods/web-1/tap        watch pods/tap, in NS, by the name web-1
     ns/emojivoto     .../watch/namespaces/emojivoto/tap            watch tap, in emojivoto
 
 The API server reads the right that is needed from the URL before it passes the request on. Here the same right is
 read from it, to be asked for again: whoever serves requests for others does not trust that somebody has looked.
+
+``-`` stands for every name (AIP-159). The API server reads it as a name that no object can have, so a rule with
+`resourceNames` does not cover it; the directory asks for the right without a name, which no such rule gives.
+The right is on the subresource: roles that let their holders watch ``deployments`` of every group are common.
 """
 
 from __future__ import annotations
@@ -58,7 +63,7 @@ class TapTarget:
     """Pods of a namespace.
 
     :param resource: plural, one of `RESOURCES`, or `WHOLE`.
-    :param name: of the object; empty for the whole namespace.
+    :param name: of the object; empty for every one of the kind, and for the whole namespace.
     """
 
     namespace: str
@@ -67,22 +72,21 @@ class TapTarget:
 
     @classmethod
     def written(cls, text: str, namespace: str) -> TapTarget:
-        """Read what a user writes: ``KIND/NAME``, with kubectl's short names.
+        """Read ``KIND`` or ``KIND/NAME``, with kubectl's short names; a namespace has a name.
 
         :param namespace: in which it is, unless it is one.
         :raises NoTarget: it is nothing that can be tapped.
         """
-        kind, _, name = text.partition("/")
-        kind = kind.lower()
-        if not _NAME.fullmatch(name):
-            raise NoTarget(f"{text!r}: {name!r} is no name of an object; write KIND/NAME, such as deploy/web")
-        if kind in _NAMESPACES:
-            return cls(name, WHOLE)
-        resource = _SHORT.get(kind, kind if kind.endswith("s") else f"{kind}s")
-        if resource not in RESOURCES:
+        kind, slash, name = text.partition("/")
+        resource = resource_of(kind)
+        if resource is None:
             known = ", ".join([*(each.removesuffix("s") for each in RESOURCES), "namespace"])
-            raise NoTarget(f"{text!r}: {kind!r} cannot be tapped; there are {known}")
-        return cls(namespace, resource, name)
+            raise NoTarget(f"{text!r}: {kind.lower()!r} cannot be tapped; there are {known}")
+        if resource == WHOLE and not slash:
+            raise NoTarget(f"{text!r}: which namespace is not said; write {kind}/NAMESPACE")
+        if slash and not _NAME.fullmatch(name):
+            raise NoTarget(f"{text!r}: {name!r} is no name of an object; write KIND/NAME, such as deploy/web")
+        return cls(name, WHOLE) if resource == WHOLE else cls(namespace, resource, name)
 
     @classmethod
     def of_path(cls, path: str) -> TapTarget | None:
@@ -91,30 +95,38 @@ class TapTarget:
         match [before, *rest.split("/")]:
             case ["", "watch", "namespaces", namespace, "tap"]:
                 target = cls(unquote(namespace), WHOLE)
+            case ["", "watch", "namespaces", namespace, resource, "-", "tap"] if resource in RESOURCES:
+                target = cls(unquote(namespace), resource)
             case ["", "watch", "namespaces", namespace, resource, name, "tap"] if resource in RESOURCES:
                 target = cls(unquote(namespace), resource, unquote(name))
+                if not _NAME.fullmatch(target.name):
+                    return None
             case _:
                 return None
-        names = [target.namespace] if target.resource == WHOLE else [target.namespace, target.name]
-        return target if all(map(_NAME.fullmatch, names)) else None
+        return target if _NAME.fullmatch(target.namespace) else None
 
     @property
     def path(self) -> str:
         """The path of its URL."""
         place = f"{PATH}/watch/namespaces/{quote(self.namespace)}"
-        return f"{place}/{WHOLE}" if self.resource == WHOLE else f"{place}/{self.resource}/{quote(self.name)}/tap"
+        return (
+            f"{place}/{WHOLE}" if self.resource == WHOLE else f"{place}/{self.resource}/{quote(self.name or '-')}/tap"
+        )
 
     def attributes(self) -> dict[str, str]:
         """Return what must be allowed, as a SubjectAccessReview has it."""
         right = {"verb": VERB, "group": GROUP, "version": VERSION, "namespace": self.namespace}
         if self.resource == WHOLE:
             return {**right, "resource": WHOLE}
-        return {**right, "resource": self.resource, "subresource": SUBRESOURCE, "name": self.name}
+        named = {"name": self.name} if self.name else {}
+        return {**right, "resource": self.resource, "subresource": SUBRESOURCE, **named}
 
     @property
     def right(self) -> str:
-        """The resource of a rule that allows it."""
-        return WHOLE if self.resource == WHOLE else f"{self.resource}/{SUBRESOURCE}"
+        """The rule that allows it, in words: the resource, its group, and whether `resourceNames` will do."""
+        if self.resource == WHOLE:
+            return f"{WHOLE} of {GROUP}"
+        return f"{self.resource}/{SUBRESOURCE} of {GROUP}{'' if self.name else ' without resourceNames'}"
 
     def holds(self, pod: Pod) -> bool:
         """Say whether a pod is one of these."""
@@ -123,11 +135,24 @@ class TapTarget:
         if self.resource == WHOLE:
             return True
         if self.resource == "pods":
-            return pod.name == self.name
+            return self.name in ("", pod.name)
+        if not self.name:
+            return any(each.startswith(f"{self.resource}/") for each in pod.workloads)
         return f"{self.resource}/{self.name}" in pod.workloads
 
     def __str__(self) -> str:
-        return f"namespace {self.namespace}" if self.resource == WHOLE else f"{self.resource}/{self.name}"
+        if self.resource == WHOLE:
+            return f"namespace {self.namespace}"
+        return f"{self.resource}/{self.name}" if self.name else self.resource
+
+
+def resource_of(kind: str) -> str | None:
+    """Return the resource that a kind or its short name stands for (`WHOLE` for a namespace), ``None`` for no kind."""
+    kind = kind.lower()
+    if kind in _NAMESPACES:
+        return WHOLE
+    resource = _SHORT.get(kind, kind if kind.endswith("s") else f"{kind}s")
+    return resource if resource in RESOURCES else None
 
 
 def api_resources() -> list[dict[str, object]]:

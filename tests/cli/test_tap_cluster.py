@@ -99,7 +99,7 @@ class ClusterTapTests(SynchronousTestCase):
         text = self.problem(ApiForbidden("GET x: 403", 403, "Forbidden", "jane cannot watch"))
         self.assertEqual(
             text,
-            "jane cannot watch; who may tap has 'watch' on deployments/tap in tap.meshtx.io: ask for the ClusterRole"
+            "jane cannot watch; this takes 'watch' on deployments/tap of tap.meshtx.io: ask for the ClusterRole"
             " meshtx-tap in namespace shop",
         )
 
@@ -107,7 +107,7 @@ class ClusterTapTests(SynchronousTestCase):
         self.assertIn("log in to it anew", self.problem(ApiForbidden("GET x: 401", 401, "Unauthorized", "")))
 
     def test_an_answer_of_the_directorys_stands_as_it_is(self) -> None:
-        message = "deployments/web: it has no pods in namespace shop"
+        message = "deployments/web: no pods in namespace shop"
         self.assertEqual(self.problem(ApiRefused("GET x: 404", 404, "NotFound", message)), message)
 
     def test_without_the_api_its_installation_is_named(self) -> None:

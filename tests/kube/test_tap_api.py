@@ -90,12 +90,38 @@ class TapApiTests(TapApiCase):
         file = await self.user("watcher", RULE)
         tap = self.tap("deploy/web", "-n", self.apps, kubeconfig=file)
         await tap.until(b"the tap is open")
-        for target in (f"pod/{name}", f"ns/{self.apps}"):
+        for target in (f"pod/{name}", f"ns/{self.apps}", "deploy"):
             refused = self.tap(target, "-n", self.apps, kubeconfig=file)
             self.assertEqual(await refused.status, 1)
             self.assertIn(b"system:serviceaccount:%s:watcher" % self.apps.encode(), refused.err)
             self.assertIn(b"ask for the ClusterRole meshtx-tap", refused.err)
             self.assertEqual(refused.err.count(b"\n"), 1)
+
+    async def test_a_rule_for_the_placeholder_of_every_name_is_not_one_for_every_name(self) -> None:
+        """The API server itself takes ``-`` for a name, and lets this user through."""
+        await self.deployment()
+        refused = self.tap(
+            "deploy", "-n", self.apps, kubeconfig=await self.user("sly", {**RULE, "resourceNames": ["-"]})
+        )
+        self.assertEqual(await refused.status, 1)
+        self.assertIn(b"sly may not watch deployments/tap of tap.meshtx.io without resourceNames", refused.err)
+
+    async def test_a_kind_without_a_name_is_all_of_its_pods_and_later_ones(self) -> None:
+        (first,) = await self.deployment()
+        alone = self.template()
+        alone["metadata"]["name"] = "alone"
+        await self.call("POST", f"/api/v1/namespaces/{self.apps}/pods", alone)
+        await self.running(2)
+        kinds = {key: value for key, value in RULE.items() if key != "resourceNames"}
+        tap = self.tap("deploy", "-n", self.apps, "-o", "wide", kubeconfig=await self.user("kinds", kinds))
+        await tap.until(f"{first}: the tap is open".encode())
+        path = f"/apis/apps/v1/namespaces/{self.apps}/deployments/web"
+        await self.call("PATCH", path, {"spec": {"replicas": 2}}, kind="merge")
+        (second,) = set(await self.running(3)) - {first, "alone"}
+        await tap.until(f"{second}: the tap is open".encode())
+        self.proxies[second].exchange("/second")
+        await tap.until(f"target={second}".encode())
+        self.assertNotIn(b"alone", tap.out + tap.err)
 
     async def test_the_role_for_users_is_enough_for_everything_in_a_namespace(self) -> None:
         await self.deployment()
@@ -139,8 +165,8 @@ class TapApiTests(TapApiCase):
         await self.pod("plain", "10.77.0.1", {"app": "plain"}, namespace=self.apps)
         await self.wait_until(lambda: self.known("10.77.0.1"), what="the directory's knowing the pod")
         for target, words in (
-            ("deploy/none", "deployments/none: it has no pods in namespace"),
-            ("pod/plain", "pods/plain: none of its 1 pods is meshed"),
+            ("deploy/none", "deployments/none: no pods in namespace"),
+            ("pod/plain", "pods/plain: none of 1 pods is meshed"),
         ):
             tap = self.tap(target, "-n", self.apps)
             self.assertEqual(await tap.status, 1)

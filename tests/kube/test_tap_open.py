@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +31,7 @@ from tests.kube.objects import ELSEWHERE, SCOPE, SHOP, pod
 
 JANE = User("jane", ("ops",), "u-1", {"scopes": ["a"]})
 WEB = TapTarget(SHOP, "deployments", "web")
+EVERY = TapTarget(SHOP, "deployments")
 PODS = ("deployments/web",)
 
 
@@ -38,12 +40,15 @@ class Api:
 
     def __init__(self) -> None:
         self.status: object = {"allowed": True}
+        self.allows: Callable[[Object], bool] | None = None
         self.asked: list[tuple[str, Object]] = []
 
     async def post(self, path: str, body: Object) -> Object:
         self.asked.append((path, body))
         if isinstance(self.status, Exception):
             raise self.status
+        if self.allows is not None:
+            return {"status": {"allowed": self.allows(body["spec"]["resourceAttributes"])}}
         return {"status": self.status}
 
 
@@ -111,6 +116,15 @@ class OpenTests(SynchronousTestCase):
             self.assertEqual(code, HTTPStatus.FORBIDDEN)
             self.assertEqual(text, "jane may not watch deployments/tap of tap.meshtx.io in namespace shop")
 
+    def test_a_rule_for_one_name_is_not_enough_for_the_kind(self) -> None:
+        self.api.allows = lambda asked: asked.get("name") in ("web", "-")  # as RBAC reads resourceNames
+        self.open()
+        code, text = self.refused(EVERY)
+        self.assertEqual(code, HTTPStatus.FORBIDDEN)
+        self.assertEqual(
+            text, "jane may not watch deployments/tap of tap.meshtx.io without resourceNames in namespace shop"
+        )
+
     def test_what_there_is_is_told_to_nobody_who_may_not(self) -> None:
         self.api.status = {"allowed": False}
         self.assertEqual(self.refused(TapTarget(SHOP, "deployments", "none"))[0], HTTPStatus.FORBIDDEN)
@@ -127,14 +141,18 @@ class OpenTests(SynchronousTestCase):
 
     def test_a_workload_without_pods_is_not_found(self) -> None:
         code, text = self.refused(TapTarget(SHOP, "deployments", "none"))
-        self.assertEqual((code, text), (HTTPStatus.NOT_FOUND, "deployments/none: it has no pods in namespace shop"))
+        self.assertEqual((code, text), (HTTPStatus.NOT_FOUND, "deployments/none: no pods in namespace shop"))
+
+    def test_a_kind_without_pods_is_not_found(self) -> None:
+        code, text = self.refused(TapTarget(SHOP, "statefulsets"))
+        self.assertEqual((code, text), (HTTPStatus.NOT_FOUND, "statefulsets: no pods in namespace shop"))
 
     def test_a_workload_that_is_not_meshed_is_said(self) -> None:
         for number, changed in enumerate(({"meshed_by": ""}, {"meshed_by": "other"}, {"live": False}), 1):
             self.put(pod(f"api-{number}", f"10.1.0.{number + 1}", workloads=(f"deployments/api-{number}",), **changed))
             code, text = self.refused(TapTarget(SHOP, "deployments", f"api-{number}"))
             self.assertEqual(code, HTTPStatus.NOT_FOUND)
-            self.assertIn("none of its 1 pods is meshed", text)
+            self.assertIn("none of 1 pods is meshed", text)
 
     def test_an_empty_namespace_may_be_waited_for(self) -> None:
         self.open(TapTarget("empty", "tap"))
@@ -165,6 +183,17 @@ class OpenTests(SynchronousTestCase):
         said = self.said()
         self.assertIn('"pod":"web-2"', said)
         self.assertNotIn("api-1", said)
+
+    def test_a_kinds_later_workloads_come_in_and_other_pods_do_not(self) -> None:
+        self.open(EVERY)
+        for one in (
+            pod("api-1", "10.1.0.2", workloads=("replicasets/api-5f", "deployments/api")),
+            pod("db-0", "10.1.0.3", workloads=("statefulsets/db",)),
+            pod("alone", "10.1.0.4"),
+        ):
+            self.put(one)
+            self.taps.changed(None, one)
+        self.assertEqual({json.loads(line)["pod"] for line in self.said().splitlines()}, {"web-1", "api-1"})
 
     def test_without_a_certificate_of_its_own_the_directory_says_so(self) -> None:
         self.open()

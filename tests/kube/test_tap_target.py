@@ -10,6 +10,7 @@ from meshtx.kube.workloads import workloads_of
 from tests.kube.objects import SHOP, pod
 
 WEB = TapTarget(SHOP, "deployments", "web")
+EVERY = TapTarget(SHOP, "deployments")
 
 
 def owned(kind: str, name: str, api: str = "apps/v1", labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -22,6 +23,8 @@ class WrittenTests(SynchronousTestCase):
         for text in ("deploy/web", "deployment/web", "deployments/web", "Deployment/web"):
             self.assertEqual(TapTarget.written(text, SHOP), WEB, text)
         self.assertEqual(TapTarget.written("sts/db", SHOP).resource, "statefulsets")
+        for text in ("deploy", "deployment", "deployments", "Deployment"):
+            self.assertEqual(TapTarget.written(text, SHOP), EVERY, text)
         for text in ("ns/other", "namespace/other"):
             self.assertEqual(TapTarget.written(text, SHOP), TapTarget("other", WHOLE))
 
@@ -31,7 +34,10 @@ class WrittenTests(SynchronousTestCase):
             ("deploy/", "'' is no name"),
             ("deploy/a/b", "'a/b' is no name"),
             ("deploy/A", "'A' is no name"),
+            ("deploy/-", "'-' is no name"),
             ("/web", "'' cannot be tapped"),
+            ("service", "'service' cannot be tapped"),
+            ("ns", "which namespace is not said; write ns/NAMESPACE"),
         ):
             self.assertIn(words, str(self.assertRaises(NoTarget, TapTarget.written, text, SHOP)))
 
@@ -39,6 +45,7 @@ class WrittenTests(SynchronousTestCase):
 class PathTests(SynchronousTestCase):
     def test_a_path_leads_back_to_what_it_was_made_of(self) -> None:
         targets = [TapTarget(SHOP, WHOLE), *(TapTarget(SHOP, each, "web-1.x") for each in RESOURCES)]
+        targets += [TapTarget(SHOP, each) for each in RESOURCES]
         for target in targets:
             self.assertEqual(TapTarget.of_path(target.path), target)
 
@@ -56,6 +63,9 @@ class PathTests(SynchronousTestCase):
             good.replace("pods", "services"),
             good.replace("web", "a%2fb"),
             good.replace("web", ""),
+            good.replace("web", "%2d"),
+            good.replace("web", "--"),
+            good.replace("/web", ""),
             good.replace("web", ".."),
             good.replace("shop", "*"),
         ):
@@ -64,6 +74,7 @@ class PathTests(SynchronousTestCase):
     def test_the_right_is_the_one_that_the_api_server_reads_from_the_path(self) -> None:
         common = {"verb": "watch", "group": "tap.meshtx.io", "version": "v1alpha1", "namespace": SHOP}
         self.assertEqual(WEB.attributes(), {**common, "resource": "deployments", "subresource": "tap", "name": "web"})
+        self.assertEqual(EVERY.attributes(), {**common, "resource": "deployments", "subresource": "tap"})
         self.assertEqual(TapTarget(SHOP, WHOLE).attributes(), {**common, "resource": "tap"})
 
 
@@ -79,6 +90,11 @@ class HoldsTests(SynchronousTestCase):
             (TapTarget("other", "deployments", "web"), False),
             (TapTarget(SHOP, "statefulsets", "web"), False),
             (TapTarget(SHOP, "pods", "web"), False),
+            (EVERY, True),
+            (TapTarget(SHOP, "pods"), True),
+            (TapTarget("other", "deployments"), False),
+            (TapTarget("other", "pods"), False),
+            (TapTarget(SHOP, "statefulsets"), False),
         ):
             self.assertEqual(target.holds(one), held, target)
 
