@@ -5,9 +5,9 @@ service. The folder must be on a tmpfs or ramfs: a key on a disk outlives its ma
 
     tls.crt  tls.key (0600)  ca.crt        in the kubelet's layout, see `meshtx.files`
 
-A folder has one owner: a lock on it (flock(2)) belongs to the running process. The kernel releases it when that ends,
-however it ends, so nothing stale is left; a process that stops releases it before it drains its connections, so its
-successor may start meanwhile.
+A folder has one owner: the running process holds a lock on it (flock(2)) until it has stopped, its connections drained.
+The kernel releases the lock of a process that ends in any other way, so none is ever stale. A successor that starts
+sooner is refused at once and does not wait: its supervisor starts it again.
 """
 
 from __future__ import annotations

@@ -338,7 +338,7 @@ class KeyFolderTests(Case):
         first = self.start(folder=self.folder)
         self.answer()
         first.stopService()
-        self.folder.lock()  # nobody else's any more, though the process may have connections to drain
+        self.folder.lock()  # which the first gave up when it stopped
         second = self.start(folder=self.folder)
         self.assertEqual((second.ready_reason(), len(self.asked)), (None, 1))
         assert first.credentials
