@@ -59,6 +59,11 @@ __all__ = [
 ]
 
 
+_INBOUND = ("inbound_listen", "inbound_forward")
+_FROM_OTHERS = (*_INBOUND, "outbound_forward")
+"""The listeners where others than the workload connect."""
+
+
 @dataclass(frozen=True)
 class ProxyConfig(CredentialsConfig):
     """The sidecar, ``twistd meshproxy``."""
@@ -74,6 +79,7 @@ class ProxyConfig(CredentialsConfig):
         NAME,
         "meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local",
         "The name that the directory service must prove.",
+        needs=["directory_address"],
     )
 
     inbound_listen: tuple[Address, ...] = setting(
@@ -91,24 +97,33 @@ class ProxyConfig(CredentialsConfig):
         listed(FORWARD), "", "Without a redirect: who connects to LISTEN, the workload or others, means DESTINATION."
     )
 
-    inbound_policy: Mode = setting(choice(Mode), "all-unauthenticated", "Who may connect to the workload.")
-    inbound_allow: tuple[Name, ...] = setting(listed(NAME), "", "The names that the policy 'listed' lets in.")
+    inbound_policy: Mode = setting(
+        choice(Mode), "all-unauthenticated", "Who may connect to the workload.", needs=_INBOUND
+    )
+    inbound_allow: tuple[Name, ...] = setting(
+        listed(NAME), "", "The names that the policy 'listed' lets in.", needs=["inbound_policy=listed"]
+    )
 
     node_networks: tuple[Network, ...] = setting(
-        listed(NETWORK), "", "Addresses that nodes put in their clients' place, beside the directory's."
+        listed(NETWORK),
+        "",
+        "Addresses that nodes put in their clients' place, beside the directory's.",
+        needs=_FROM_OTHERS,
     )
     pod_networks: tuple[Network, ...] = setting(
         listed(NETWORK),
         "",
         "Where workloads are, beside the directory's; once they are known, no ClientHello is awaited from elsewhere.",
+        needs=_FROM_OTHERS,
     )
     balancer_networks: tuple[Network, ...] = setting(
-        listed(NETWORK), "", "Load balancers, which connect for others, beside the directory's."
+        listed(NETWORK), "", "Load balancers, which connect for others, beside the directory's.", needs=_FROM_OTHERS
     )
     gateways: tuple[Name, ...] = setting(
         listed(NAME),
         "",
         "The names that carry others' connections, and are believed whose; others are not.",
+        needs=_INBOUND,
     )
 
     proxy_protocol_from: tuple[Balancer, ...] = setting(
@@ -116,14 +131,19 @@ class ProxyConfig(CredentialsConfig):
         "",
         "Balancers that begin connections with a PROXY header (v1, v2), by their address and the port, of the workload"
         " or an outbound_forward: there it is mandatory and says who the client is; elsewhere none is looked for.",
+        needs=_FROM_OTHERS,
     )
     proxy_protocol_to: tuple[PortRange, ...] = setting(
-        listed(PORTS), "", "Ports where the workload expects a PROXY header (v2), which tells it who the client is."
+        listed(PORTS),
+        "",
+        "Ports where the workload expects a PROXY header (v2), which tells it who the client is.",
+        needs=_INBOUND,
     )
     proxy_protocol_tlvs: tuple[Extra, ...] = setting(
         listed(choice(Extra)),
         "alpn,authority,identity",
         "What that header has beside the addresses; nginx before 1.23.2 resets one that is longer than 107 bytes.",
+        needs=["proxy_protocol_to"],
     )
 
     tap_listen: Address = setting(ADDRESS, f"0.0.0.0:{PROXY_TAP}", "Where tap is served, over mutual TLS.")
@@ -156,7 +176,9 @@ class ProxyConfig(CredentialsConfig):
         Transports.QUICK.value,
         "What moves the bytes: quick transports, with a poller of their own, or Twisted's, which work everywhere.",
     )
-    directory_timeout: float = setting(SECONDS, "5s", "Longest wait for the directory's answer.")
+    directory_timeout: float = setting(
+        SECONDS, "5s", "Longest wait for the directory's answer.", needs=["directory_address"]
+    )
     drain_timeout: float = setting(SECONDS, "30s", "How long connections may go on after a stop was asked for.")
 
     def check(self) -> None:
@@ -168,12 +190,6 @@ class ProxyConfig(CredentialsConfig):
                 "connect_timeout",
                 f"longer than {LONGEST:g}s, behind which no SYN goes out before the fifteenth second",
                 f"write {LONGEST:g}s or less",
-            )
-        if self.inbound_allow and self.inbound_policy is not Mode.LISTED:
-            raise ConfigError(
-                "inbound_allow",
-                f"the policy {self.inbound_policy.value!r} does not read it",
-                "set inbound_policy to 'listed', or remove it",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshtx.config_checks import excludes, needs
+from meshtx.config_checks import needs
 from meshtx.config_load import ProgramConfig, optional, setting
 from meshtx.config_values import ENDPOINT, FILE, FOLDER, NAME, PEM, Endpoint
 from meshtx.errors import ConfigError
@@ -27,10 +27,15 @@ class CredentialsConfig(ProgramConfig):
         NAME,
         "meshtx-identity.meshtx.serviceaccount.identity.meshtx.cluster.local",
         "The name that the identity service must prove.",
+        needs=["identity_address"],
     )
-    token_file: Path | None = optional(FILE, "The token that proves the name to the identity service.")
+    token_file: Path | None = optional(
+        FILE, "The token that proves the name to the identity service.", needs=["identity_address"]
+    )
     key_folder: Path | None = optional(
-        FOLDER, "A folder on a tmpfs where the private key is kept over a restart; without it, memory alone has it."
+        FOLDER,
+        "A folder on a tmpfs where the private key is kept over a restart; without it, memory alone has it.",
+        needs=["identity_address"],
     )
 
     certificate_file: Path | None = optional(
@@ -54,7 +59,6 @@ def check_credentials(config: CredentialsConfig) -> None:
         )
     if from_files:
         needs(config, "a certificate from files", "certificate_file", "key_file")
-        excludes(config, "a certificate from files", "token_file", "key_folder")
     elif config.identity_address is None:
         raise ConfigError(
             "identity_address",

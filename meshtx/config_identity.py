@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from meshtx.config_checks import check_distinct, excludes, needs
+from meshtx.config_checks import check_distinct, needs
 from meshtx.config_load import ProgramConfig, optional, setting
 from meshtx.config_values import ADDRESS, BOOLEAN, DURATION, FILE, FOLDER, NAME, NAMESPACE, TRUST_DOMAIN, URL, WORD
 from meshtx.errors import ConfigError
@@ -50,21 +50,32 @@ class IdentityConfig(ProgramConfig):
         "Who judges tokens: 'local' takes those of 'meshtx token create', 'kubernetes' asks a cluster's API server,"
         " 'jwks' takes those of an issuer that publishes its keys; others are plugins.",
     )
-    token_key_file: Path | None = optional(FILE, "The public key of the local validator, in a PEM file.")
+    token_key_file: Path | None = optional(
+        FILE, "The public key of the local validator, in a PEM file.", needs=["validator=local"]
+    )
     token_requires_pod: bool | None = optional(
-        BOOLEAN, "With 'kubernetes': take only tokens that are bound to a pod, and so end with it; true unless set."
+        BOOLEAN,
+        "With 'kubernetes': take only tokens that are bound to a pod, and so end with it; true unless set.",
+        needs=["validator=kubernetes"],
     )
     kubernetes_folder: Path | None = optional(
         FOLDER,
         "With 'kubernetes': where token and ca.crt for the API server are, whose address is in KUBERNETES_SERVICE_HOST"
         " and KUBERNETES_SERVICE_PORT; /var/run/secrets/kubernetes.io/serviceaccount unless set.",
+        needs=["validator=kubernetes"],
     )
-    jwks_file: Path | None = optional(FILE, "With 'jwks': the issuer's key set, in a JSON file.")
-    jwks_url: str | None = optional(URL, "With 'jwks': where the issuer publishes its key set.")
-    jwks_ca_file: Path | None = optional(FILE, "Who may vouch for the server of jwks_url: authorities, in a PEM file.")
-    jwks_issuer: str | None = optional(WORD, "With 'jwks': what the tokens' 'iss' must be.")
+    jwks_file: Path | None = optional(
+        FILE, "With 'jwks': the issuer's key set, in a JSON file.", needs=["validator=jwks"]
+    )
+    jwks_url: str | None = optional(
+        URL, "With 'jwks': where the issuer publishes its key set.", needs=["validator=jwks"]
+    )
+    jwks_ca_file: Path | None = optional(
+        FILE, "Who may vouch for the server of jwks_url: authorities, in a PEM file.", needs=["jwks_url"]
+    )
+    jwks_issuer: str | None = optional(WORD, "With 'jwks': what the tokens' 'iss' must be.", needs=["validator=jwks"])
     jwks_audience: str | None = optional(
-        WORD, "With 'jwks': what must be among the tokens' 'aud'; identity.l5d.io unless set."
+        WORD, "With 'jwks': what must be among the tokens' 'aud'; identity.l5d.io unless set.", needs=["validator=jwks"]
     )
 
     def check(self) -> None:
@@ -91,19 +102,8 @@ class IdentityConfig(ProgramConfig):
         return self.name or self.scope.name(self.control_namespace, "meshtx-identity")
 
 
-_READ_BY = {
-    "local": ("token_key_file",),
-    "kubernetes": ("token_requires_pod", "kubernetes_folder"),
-    "jwks": ("jwks_file", "jwks_url", "jwks_ca_file", "jwks_issuer", "jwks_audience"),
-}
-"""The settings that only one validator reads."""
-
-
 def _check_validator(config: IdentityConfig) -> None:
     what = f"the validator {config.validator!r}"
-    for validator, keys in _READ_BY.items():
-        if validator != config.validator:
-            excludes(config, what, *keys, hint=f"remove it, or set validator to {validator!r}, which does")
     if config.validator == "local":
         needs(config, what, "token_key_file")
     elif config.validator == "jwks":
@@ -115,9 +115,7 @@ def _check_key_set(config: IdentityConfig) -> None:
     if (config.jwks_file is None) == (config.jwks_url is None):
         have = "neither is" if config.jwks_file is None else "both are"
         raise ConfigError("jwks_file, jwks_url", f"{have} set", "set one of them to the issuer's key set")
-    if config.jwks_url is None:
-        excludes(config, "a key set from a file", "jwks_ca_file")
-    elif config.jwks_ca_file is None:
+    if config.jwks_url is not None and config.jwks_ca_file is None:
         raise ConfigError(
             "jwks_ca_file",
             "not set, and nothing says who may vouch for the server of jwks_url",

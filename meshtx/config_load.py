@@ -2,15 +2,16 @@
 
 A program's configuration is a frozen dataclass whose fields are made by `setting` and
 `optional`. A field ``tap_listen`` of the program ``meshproxy`` is ``tap_listen`` in the file,
-``MESHTX_PROXY_TAP_LISTEN`` in the environment and ``--tap-listen`` among the flags. A key that
-nothing reads is an error that names the nearest one that something does read.
+``MESHTX_PROXY_TAP_LISTEN`` in the environment and ``--tap-listen`` among the flags. An unknown key
+is an error that names the nearest known one. So is a known one that is given where no other setting
+makes the program read it: ``needs`` declares which one would.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -22,25 +23,28 @@ from meshtx.files import read_text
 T = TypeVar("T")
 C = TypeVar("C", bound="ProgramConfig")
 
-_KIND, _HELP, _DEFAULT = "meshtx.kind", "meshtx.help", "meshtx.default"
+_KIND, _HELP, _DEFAULT, _NEEDS = "meshtx.kind", "meshtx.help", "meshtx.default", "meshtx.needs"
 
 _SERVICE_LINK = re.compile(r"(.+?_)(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
 """What Kubernetes says of a Service in its namespace's pods: ``MESHTX_IDENTITY_SERVICE_HOST`` of meshtx-identity."""
 
 
-def setting(kind: Kind[T], default: str, text: str) -> T:
+def setting(kind: Kind[T], default: str, text: str, needs: Sequence[str] = ()) -> T:
     """Declare a field.
 
     :param default: as a user would write it.
     :param text: for ``--help``.
+    :param needs: the settings without which nothing reads this one: any of them, each ``key`` (it has a value) or
+        ``key=value`` (it has this one). Empty: it is always read.
     """
-    metadata = {_KIND: kind, _HELP: text, _DEFAULT: default}
+    metadata = {_KIND: kind, _HELP: text, _DEFAULT: default, _NEEDS: tuple(needs)}
     return cast("T", field(default=cast("Any", kind.parse(default)), metadata=metadata))
 
 
-def optional(kind: Kind[T], text: str) -> T | None:
-    """Declare a field that is ``None`` unless it is set."""
-    return cast("T | None", field(default=None, metadata={_KIND: kind, _HELP: text, _DEFAULT: ""}))
+def optional(kind: Kind[T], text: str, needs: Sequence[str] = ()) -> T | None:
+    """Declare a field that is ``None`` unless it is set; see `setting`."""
+    metadata = {_KIND: kind, _HELP: text, _DEFAULT: "", _NEEDS: tuple(needs)}
+    return cast("T | None", field(default=None, metadata=metadata))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Setting:
     kind: Kind[Any]
     help: str
     default: str
+    needs: tuple[str, ...]
 
     @property
     def flag(self) -> str:
@@ -84,6 +89,7 @@ def settings(config: type[ProgramConfig]) -> tuple[Setting, ...]:
             each.metadata[_KIND],
             each.metadata[_HELP],
             each.metadata[_DEFAULT],
+            each.metadata[_NEEDS],
         )
         for each in fields(config)
     )
@@ -108,7 +114,26 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
     values = {key: _value(known[key].kind, place, text) for key, (place, text) in written.items()}
     loaded = config(**values)
     loaded.check()
+    _refuse_unread(loaded, known, {key: place for key, (place, _) in written.items()})
     return loaded
+
+
+def _refuse_unread(config: ProgramConfig, known: Mapping[str, Setting], places: Mapping[str, str]) -> None:
+    """Insist that each setting that was given is read; one that is given empty asks for nothing.
+
+    :param places: where each was given, by key.
+    """
+    for key, place in places.items():
+        needs, value = known[key].needs, getattr(config, key)
+        if needs and value not in (None, ()) and not any(_is_met(config, known, each) for each in needs):
+            wanted = " or ".join(needs)
+            raise ConfigError(place, f"nothing reads it without {wanted}", f"set {wanted}, or remove it")
+
+
+def _is_met(config: ProgramConfig, known: Mapping[str, Setting], need: str) -> bool:
+    key, equals, text = need.partition("=")
+    value = getattr(config, key)
+    return bool(value == known[key].kind.parse(text) if equals else value)
 
 
 def _from_file(file: Path, known: Mapping[str, Setting]) -> dict[str, tuple[str, str]]:

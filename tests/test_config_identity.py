@@ -17,8 +17,10 @@ class Validators(ConfigCase):
         for validator, keys in theirs.items():
             for key, value in keys.items():
                 flags = self.identity(token_key_file="", validator="scripted", **{key: value})
-                hint = self.assertMistake(IdentityConfig, flags, key, "the validator 'scripted' does not read it")
-                self.assertEqual(hint, f"remove it, or set validator to {validator!r}, which does")
+                place = "--" + key.replace("_", "-")
+                needed = f"validator={validator}"
+                hint = self.assertMistake(IdentityConfig, flags, place, f"nothing reads it without {needed}")
+                self.assertEqual(hint, f"set {needed}, or remove it")
                 flags = self.identity(token_key_file="", validator=validator, **{key: value})
                 if validator == "kubernetes":
                     load(IdentityConfig, flags, {})
@@ -31,7 +33,7 @@ class Validators(ConfigCase):
         for more, key, problem in (
             ({}, "jwks_file, jwks_url", "neither is set"),
             ({"jwks_file": file, "jwks_url": url}, "jwks_file, jwks_url", "both are set"),
-            ({"jwks_file": file, "jwks_ca_file": file}, "jwks_ca_file", "a key set from a file does not read it"),
+            ({"jwks_file": file, "jwks_ca_file": file}, "--jwks-ca-file", "nothing reads it without jwks_url"),
             (
                 {"jwks_url": url},
                 "jwks_ca_file",

@@ -5,7 +5,12 @@ from meshtx.config import (
     IdentityConfig,
     ProxyConfig,
     load,
+    settings,
 )
+from meshtx.config_directory import DirectoryConfig
+from meshtx.config_injector import InjectorConfig
+from meshtx.config_install import InstallConfig
+from meshtx.config_load import ProgramConfig
 from meshtx.errors import ConfigError
 from meshtx.net.dial import LONGEST
 from meshtx.pki.name import Name
@@ -50,19 +55,51 @@ class TestTogether(ConfigCase):
             "both are set",
         )
         for key, path in (("token_file", str(self.file("token"))), ("key_folder", str(self.folder))):
-            self.assertMistake(
-                ProxyConfig, self.proxy(**{**files, key: path}), key, "a certificate from files does not read it"
-            )
+            self.assertUnread(ProxyConfig, {**files, key: path}, key, "identity_address")
+
+    def assertUnread(self, config: type[ProgramConfig], changes: dict[str, str], key: str, needs: str) -> None:
+        flags = self.proxy(**changes) if config is ProxyConfig else self.identity(**changes)
+        place = "--" + key.replace("_", "-")
+        hint = self.assertMistake(config, flags, place, f"nothing reads it without {needs}")
+        self.assertEqual(hint, f"set {needs}, or remove it")
 
     def test_only_the_listed_policy_reads_a_list(self) -> None:
         listed = load(ProxyConfig, self.proxy(inbound_policy="listed", inbound_allow=BOT), {})
         self.assertEqual(listed.inbound_allow, (Name.parse(BOT),))
-        self.assertMistake(
-            ProxyConfig,
-            self.proxy(inbound_allow=BOT),
-            "inbound_allow",
-            "the policy 'all-unauthenticated' does not read it",
-        )
+        self.assertUnread(ProxyConfig, {"inbound_allow": BOT}, "inbound_allow", "inbound_policy=listed")
+
+    def test_what_nothing_reads_is_refused_by_the_place_where_it_is_given(self) -> None:
+        file = self.file("proxy.toml", 'directory_timeout = "1s"')
+        problem = "nothing reads it without directory_address"
+        self.assertMistake(ProxyConfig, self.proxy(), f"{file}: directory_timeout", problem, file=file)
+        environ = {"MESHTX_PROXY_DIRECTORY_NAME": BOT}
+        self.assertMistake(ProxyConfig, self.proxy(), "MESHTX_PROXY_DIRECTORY_NAME", problem, environ=environ)
+        self.assertUnread(ProxyConfig, {"proxy_protocol_tlvs": "alpn"}, "proxy_protocol_tlvs", "proxy_protocol_to")
+        outbound = {"MESHTX_PROXY_INBOUND_LISTEN": ""}
+        for key, text, needs in (
+            ("inbound_policy", "all-authenticated", "inbound_listen or inbound_forward"),
+            ("gateways", BOT, "inbound_listen or inbound_forward"),
+            ("node_networks", "10.0.0.0/8", "inbound_listen or inbound_forward or outbound_forward"),
+        ):
+            self.assertMistake(
+                ProxyConfig,
+                self.proxy(**{key: text}),
+                "--" + key.replace("_", "-"),
+                f"nothing reads it without {needs}",
+                environ=outbound,
+            )
+
+    def test_what_is_given_empty_asks_for_nothing(self) -> None:
+        load(ProxyConfig, {**self.proxy(), "inbound_allow": "", "proxy_protocol_tlvs": ""}, {})
+
+    def test_what_reads_a_setting_is_a_setting_of_the_same_program(self) -> None:
+        for config in (ProxyConfig, IdentityConfig, DirectoryConfig, InjectorConfig, InstallConfig):
+            known = {each.key: each for each in settings(config)}
+            for need in (need for each in known.values() for need in each.needs):
+                key, equals, text = need.partition("=")
+                if equals:
+                    known[key].kind.parse(text)
+                self.assertIn(key, known)
 
     def test_outbound_connections_need_a_directory(self) -> None:
         without = self.proxy(directory_file="")
@@ -133,12 +170,7 @@ class TestTogether(ConfigCase):
     def test_an_identity_service_needs_an_issuer_and_the_key_of_its_validator(self) -> None:
         for key in ("issuer", "token_key_file"):
             self.assertMistake(IdentityConfig, self.identity(**{key: ""}), key, "not set")
-        self.assertMistake(
-            IdentityConfig,
-            self.identity(validator="kubernetes"),
-            "token_key_file",
-            "the validator 'kubernetes' does not read it",
-        )
+        self.assertUnread(IdentityConfig, {"validator": "kubernetes"}, "token_key_file", "validator=local")
 
     def test_a_scope_is_made_of_labels(self) -> None:
         for changes in ({"control_namespace": "Mesh"}, {"trust_domain": "cluster..local"}):
