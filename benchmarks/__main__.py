@@ -101,11 +101,18 @@ def recorded(options: argparse.Namespace) -> Record:
     return record
 
 
+def gain_namespaces(argv: Sequence[str]) -> None:
+    """Start the program anew in a user namespace if it is to measure and may make no namespaces as it is.
+
+    Apart from `main`, which others may call: this replaces the process.
+    """
+    if not arguments(argv).source and os.geteuid() != 0 and not may_make_namespaces():
+        become_root_of_our_own([sys.executable, "-m", "benchmarks", *argv])
+
+
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and return the exit status."""
     options = arguments(argv)
-    if not options.source and os.geteuid() != 0 and not may_make_namespaces():
-        become_root_of_our_own([sys.executable, "-m", "benchmarks", *argv])
     try:
         record = Record.load(options.source) if options.source else recorded(options)
         print(pages.terminal(record, options.peers))
@@ -118,4 +125,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    gain_namespaces(sys.argv[1:])
     sys.exit(main(sys.argv[1:]))
