@@ -4,8 +4,15 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.effort import count_examples
+
 settings.register_profile(
-    "meshtx", deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "meshtx",
+    max_examples=count_examples(100),
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("meshtx")
 

@@ -8,7 +8,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
@@ -18,6 +18,7 @@ from meshtx.rpc.client import MAX_QUEUE, WINDOW, RpcClient
 from meshtx.rpc.frame_filter import encode_goaway
 from meshtx.rpc.framing import encode_message
 from meshtx.rpc.status import RpcError, Status
+from tests.effort import examples
 from tests.rpc.memory import MemoryTransport, Peer
 from tests.rpc.support import ECHO, REPEAT, message
 
@@ -379,7 +380,7 @@ class Streams(ClientCase):
 
 
 class Garbage(SynchronousTestCase):
-    @settings(max_examples=500)
+    @examples(250)
     @given(
         st.lists(
             st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.rpc.frame_filter import HEADER, MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
 from meshtx.wire.sniff import PREFACE
+from tests.effort import examples
 from tests.wire.splits import cuts, splits
 
 PING = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"
@@ -41,7 +42,7 @@ class FilterTests(SynchronousTestCase):
             for pieces in cuts(data):
                 self.assertEqual(feed(pieces), expected)
 
-    @settings(max_examples=500)
+    @examples(250)
     @given(st.data())
     def test_random_bytes_pass_or_are_held_and_never_many(self, draw: st.DataObject) -> None:
         data = draw.draw(

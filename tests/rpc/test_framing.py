@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.rpc.framing import HEADER, Broken, MessageParser, encode_message
 from meshtx.rpc.status import Status
+from tests.effort import examples
 from tests.wire.splits import cuts, splits
 
 LIMIT = 40
@@ -42,7 +43,7 @@ class ParserTests(SynchronousTestCase):
             for pieces in cuts(data):
                 self.assertEqual(parse(pieces), expected)
 
-    @settings(max_examples=500)
+    @examples(250)
     @given(st.data())
     def test_every_split_gives_the_same_and_holds_little(self, draw: st.DataObject) -> None:
         data = draw.draw(st.binary(max_size=120) | st.lists(st.sampled_from(list(CORPUS)), max_size=3).map(b"".join))

@@ -8,7 +8,7 @@ from h2.events import (
     ConnectionTerminated,
     PingAckReceived,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,6 +17,7 @@ from meshtx.rpc.call import Call
 from meshtx.rpc.http2 import LINGER, MAX_CONTROL
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
 from meshtx.wire.sniff import PREFACE
+from tests.effort import examples
 from tests.rpc.memory import Caller, MemoryTransport
 from tests.rpc.server_case import ServerCase
 from tests.rpc.support import ECHO
@@ -149,7 +150,7 @@ class Floods(ServerCase):
 
 
 class Garbage(SynchronousTestCase):
-    @settings(max_examples=300)
+    @examples(150)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.booleans())
     def test_random_bytes_never_raise(self, chunks: list[bytes], greet: bool) -> None:
         clock = Clock()
@@ -164,7 +165,7 @@ class Garbage(SynchronousTestCase):
         clock.advance(PREFACE_TIMEOUT + LINGER)
         protocol.connectionLost(None)  # type: ignore[arg-type]
 
-    @settings(max_examples=500)
+    @examples(250)
     @given(
         st.lists(
             st.tuples(st.integers(0, 10), st.integers(0, 255), st.integers(0, 9), st.binary(max_size=40)), max_size=8

@@ -70,8 +70,8 @@ def joined(exchange: Exchange) -> bytes:
     return b"".join(data for _, data in exchange)
 
 
-def all_cuts(exchange: Exchange) -> Iterator[list[Said]]:
-    """Yield the conversation with every one cut and every two cuts."""
+def cut(exchange: Exchange) -> Iterator[list[Said]]:
+    """Yield the conversation with one cut and with two, as `tests.wire.splits.cuts` has them."""
     return (resplit(exchange, pieces) for pieces in cuts(joined(exchange)))
 
 
@@ -81,7 +81,7 @@ def some_cuts(exchange: Exchange) -> st.SearchStrategy[list[Said]]:
 
 
 def differing(make: Callable[[], Observer], exchange: Exchange) -> list[Said] | None:
-    """Return the first of `all_cuts` that gives other events than the conversation itself, None if there is none."""
+    """Return the first of `cut` that gives other events than the conversation itself, None if there is none."""
     expected = observe(make(), exchange)
     with untraced():
-        return next((way for way in all_cuts(exchange) if observe(make(), way) != expected), None)
+        return next((way for way in cut(exchange) if observe(make(), way) != expected), None)

@@ -1,4 +1,4 @@
-"""Conversations in HTTP/1, each with what an observer says of it; short, for every two cuts of each are tried."""
+"""Conversations in HTTP/1, each with what an observer says of it; short, for many cuts of each are tried."""
 
 from __future__ import annotations
 

@@ -8,18 +8,35 @@ from contextlib import contextmanager
 
 from hypothesis import strategies as st
 
+from tests.effort import EFFORT, Effort
 
-def cuts(data: bytes) -> Iterator[tuple[bytes, ...]]:
-    """Yield every split of the bytes into two, then into three pieces, none of them empty.
+FEW = 200 if EFFORT is not Effort.QUICK else 50
+"""Bytes of which every split into three is tried: 20,000 of them."""
+NEAR = 10 if EFFORT is not Effort.QUICK else 2
+"""Bytes between two cuts that are tried everywhere: one more than the longest head of a frame."""
+LINES = 64 if EFFORT is not Effort.QUICK else 16
+"""Places of a cut on the grid, at least."""
 
-    There are about ``len(data) ** 2 / 2`` of them: a million for 1.5 KB.
+
+def cuts(data: bytes, effort: Effort = EFFORT) -> Iterator[tuple[bytes, ...]]:
+    """Yield splits of the bytes into two and three pieces, none of them empty.
+
+    Two pieces: all. Three pieces, for which there are about ``len(data) ** 2 / 2`` splits, a million for 1.5 KB: all if
+    the bytes are few or everything is to be tried; else all whose middle piece is no longer than `NEAR`, for a
+    parser holds what is unfinished, and two cuts meet in that only if they are near; and of the others those on a grid.
     """
-    for first in range(1, len(data)):
+    size = len(data)
+    for first in range(1, size):
         yield data[:first], data[first:]
-    for first in range(1, len(data)):
-        head, tail = data[:first], data[first:]
-        for second in range(1, len(tail)):
-            yield head, tail[:second], tail[second:]
+    whole = size <= FEW or effort is Effort.ALL
+    grid = max(size // LINES, 1)
+    for first in range(1, size):
+        near = size if whole else min(first + NEAR + 1, size)
+        for second in range(first + 1, near):
+            yield data[:first], data[first:second], data[second:]
+        if not whole and first % grid == 0:
+            for second in range(near, size, grid):
+                yield data[:first], data[first:second], data[second:]
 
 
 def disagreeing(parse: Callable[..., object], data: bytes) -> tuple[bytes, ...] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.http1 import MAX_UNCLEAR, Http1Observer
 from meshtx.wire.http_events import MAX_HEAD
+from tests.effort import examples
 from tests.wire.exchanges import Said, differing, observe, some_cuts
 from tests.wire.http1_corpus import CORPUS
 
@@ -37,17 +38,17 @@ garbage = st.lists(st.tuples(sides, st.one_of(st.binary(max_size=60), st.sampled
 
 
 class SplitTests(SynchronousTestCase):
-    def test_every_one_and_two_cuts_of_the_corpus_give_the_same_events(self) -> None:
+    def test_one_and_two_cuts_of_the_corpus_give_the_same_events(self) -> None:
         for exchange, _ in CORPUS.values():
             self.assertIsNone(differing(Http1Observer, exchange))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_random_cuts_of_the_corpus_give_the_same_events(self, data: st.DataObject) -> None:
         exchange, events = CORPUS[data.draw(st.sampled_from(sorted(CORPUS)))]
         self.assertEqual(observe(Http1Observer(), data.draw(some_cuts(exchange))), events)
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(garbage)
     def test_anything_at_all_is_read_without_raising_within_the_bound(self, said: list[Said]) -> None:
         observer = Http1Observer()
@@ -60,7 +61,7 @@ class SplitTests(SynchronousTestCase):
         observer.ended(True)
         self.assertEqual(observer.held, 0)
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_random_cuts_of_anything_give_the_same_events(self, data: st.DataObject) -> None:
         said = data.draw(garbage)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.http2 import Http2Observer
 from meshtx.wire.http2_headers import MAX_TABLE
 from meshtx.wire.http_events import MAX_HEAD
+from tests.effort import examples
 from tests.wire.exchanges import Said, differing, observe, some_cuts
 from tests.wire.http2_corpus import BEGIN, CORPUS, GET, OK, frame, headers, setting
 
@@ -30,17 +31,17 @@ garbage = st.lists(st.tuples(sides, st.one_of(st.binary(max_size=60), frames)), 
 
 
 class SplitTests(SynchronousTestCase):
-    def test_every_one_and_two_cuts_of_the_corpus_give_the_same_events(self) -> None:
+    def test_one_and_two_cuts_of_the_corpus_give_the_same_events(self) -> None:
         for exchange, _ in CORPUS.values():
             self.assertIsNone(differing(Http2Observer, exchange))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_random_cuts_of_the_corpus_give_the_same_events(self, data: st.DataObject) -> None:
         exchange, events = CORPUS[data.draw(st.sampled_from(sorted(CORPUS)))]
         self.assertEqual(observe(Http2Observer(), data.draw(some_cuts(exchange))), events)
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(garbage, st.booleans())
     def test_anything_at_all_is_read_without_raising_within_the_bound(self, said: list[Said], begin: bool) -> None:
         observer = Http2Observer()
@@ -52,7 +53,7 @@ class SplitTests(SynchronousTestCase):
             self.assertLessEqual(observer.held, BOUND)
         observer.ended(True)
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(garbage.map(lambda said: [*BEGIN, *said]), st.data())
     def test_random_cuts_of_anything_give_the_same_events(self, said: list[Said], data: st.DataObject) -> None:
         self.assertEqual(observe(Http2Observer(), data.draw(some_cuts(said))), observe(Http2Observer(), said))

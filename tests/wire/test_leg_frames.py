@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,6 +28,7 @@ from meshtx.wire.leg_frames import (
     encode_data,
 )
 from meshtx.wire.malformed import Malformed
+from tests.effort import examples
 from tests.wire.splits import disagreeing, splits
 
 OPEN = Open(5432, "db.shop:5432", Address.parse("10.1.0.4:48210"), "direct", "opaque")
@@ -262,7 +263,7 @@ def read(parser: FrameParser, data: bytes, *, behind_its_head: bool, short: bool
 class FrameSplitTests(SynchronousTestCase):
     """The events are the same however the bytes arrive."""
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_every_way_of_reading_gives_the_same_events(self, draw: st.DataObject) -> None:
         """In every order, what looks like a head in a payload included."""
@@ -274,11 +275,11 @@ class FrameSplitTests(SynchronousTestCase):
             so_far += data
             self.assertEqual(joined(events), parse(so_far))
 
-    def test_every_one_and_two_cut_split_gives_the_same_events(self) -> None:
+    def test_one_and_two_cuts_give_the_same_events(self) -> None:
         for data in CORPUS:
             self.assertIsNone(disagreeing(parse, data))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_every_split_gives_the_same_events(self, draw: st.DataObject) -> None:
         frames = draw.draw(st.lists(st.sampled_from(CORPUS), max_size=6))
@@ -286,7 +287,7 @@ class FrameSplitTests(SynchronousTestCase):
         data = encode_data(bytes(size)) + b"".join(frames)
         self.assertEqual(parse(*draw.draw(splits(data))), parse(data))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.sampled_from(STARTS))
     def test_random_bytes_never_raise_and_one_frame_at_most_is_kept(self, pieces: list[bytes], start: bytes) -> None:
         parser = FrameParser()

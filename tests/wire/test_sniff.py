@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.wire.sniff import LIMIT, PREFACE, Detection, detect_h2, detect_http1
+from tests.effort import examples
 from tests.wire.splits import disagreeing, splits
 
 YES, NO, MORE = Detection.YES, Detection.NO, Detection.MORE
@@ -84,7 +85,7 @@ class Http1Tests(SynchronousTestCase):
         line = b"REPORT /" + b"a" * LIMIT + b" HTTP/1.1\r\n"
         self.assertIs(detect_http1(line), NO)
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.one_of(st.binary(max_size=80), st.sampled_from(CORPUS)), st.binary(max_size=8))
     def test_an_answer_is_final_and_comes_by_the_limit(self, data: bytes, more: bytes) -> None:
         for detect in (detect_http1, detect_h2):
@@ -108,12 +109,12 @@ class H2Tests(SynchronousTestCase):
 class SplitTests(SynchronousTestCase):
     """The verdict is the same however the bytes arrive."""
 
-    def test_every_one_and_two_cut_split_gives_the_same_verdict(self) -> None:
+    def test_one_and_two_cuts_give_the_same_verdict(self) -> None:
         for detect in (detect_http1, detect_h2):
             for data in CORPUS:
                 self.assertIsNone(disagreeing(partial(answer, detect), data))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_every_split_gives_the_same_verdict(self, draw: st.DataObject) -> None:
         data = draw.draw(st.sampled_from(CORPUS) | st.binary(max_size=80))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +14,7 @@ from meshtx.wire.transport_header import (
     TransportHeaderParser,
     encode_header,
 )
+from tests.effort import examples
 from tests.wire.splits import disagreeing, splits
 
 NAME = "web-svc.emojivoto.svc.cluster.local"
@@ -111,11 +112,11 @@ STARTS = [b"", PREFACE, PREFACE + b"\0\0\0\x08", PREFACE + b"\0\0\4\0"]
 class TransportHeaderSplitTests(SynchronousTestCase):
     """The header is the same however the bytes arrive."""
 
-    def test_every_one_and_two_cut_split_gives_the_same(self) -> None:
+    def test_one_and_two_cuts_give_the_same(self) -> None:
         for data in [*(wire + b"hello" for wire in WIRE.values()), *BROKEN]:
             self.assertIsNone(disagreeing(parse, data))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.data())
     def test_every_split_gives_the_same(self, draw: st.DataObject) -> None:
         header = draw.draw(st.sampled_from(list(WIRE)))
@@ -123,7 +124,7 @@ class TransportHeaderSplitTests(SynchronousTestCase):
         pieces = draw.draw(splits(encode_header(header) + rest))
         self.assertEqual(parse(*pieces), (header, rest))
 
-    @settings(max_examples=2000)
+    @examples(500)
     @given(st.lists(st.binary(max_size=200), max_size=4), st.sampled_from(STARTS))
     def test_random_bytes_never_raise_and_are_not_kept(self, pieces: list[bytes], start: bytes) -> None:
         parser = TransportHeaderParser()
