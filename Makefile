@@ -10,10 +10,13 @@ BENCH_BIN := .venv-bench/bin
 BENCH_READY := .stamps/ready-bench
 BREAK ?=
 BENCH ?=
+FRESH ?=
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PURE := tests.test_layers tests.test_repository tests.test_config tests.wire tests.pki
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-up kube-down kube-test lab bench profile lint mutants clean
+.PHONY: help demo test check fresh kube-up kube-down kube-test lab bench profile lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,12 @@ demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS
 
 test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests, coverage
 	$(BIN)/python -m tools.run_tests
+
+check: $(READY) lint ## answer in under a minute: lint, types, layers, and the rooms that do no I/O
+	MESHTX_TEST_EFFORT=quick $(BIN)/python -m twisted.trial -j2 $(PURE)
+
+fresh: ## do the README's two commands as an ordinary user, on new Debians (FRESH="bookworm trixie"; needs root)
+	$(SUDO) $(PYTHON) -m tools.fresh $(FRESH)
 
 kube-up: $(READY) ## start a Kubernetes control plane that stays (built from its Go modules the first time)
 	@$(BIN)/python -m tests.kube.control_plane up
@@ -64,7 +73,7 @@ define set_up
 	tools/system_packages.sh $(1)
 	@$(1) -c '$(NOT_OLD)'
 	$(1) -m venv $(2)
-	$(2)/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '$(3)'
+	$(2)/bin/pip install --progress-bar on --disable-pip-version-check --config-settings editable_mode=compat -e '$(3)'
 	@mkdir -p .stamps && touch $@
 endef
 
