@@ -122,6 +122,49 @@ for sock in (listener.accept()[0], listener.accept()[0]):
 """Accepts a connection that was reset, when its port has another one already; says where each was going."""
 
 
+ENDED_LONG_AGO = (
+    FORGET
+    + """
+import sys, time
+from meshtx.net import origdst
+from meshtx.net.origdst import AlreadyGone, original_destination
+from meshtx.wire.address import Address
+origdst._LONGEST_ENDED = 100
+def new():
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("", 45000))
+    return sock
+listener = socket.create_server(("127.0.0.1", 4999))
+first = new()
+first.connect((sys.argv[1], 7001))
+first.sendall(b"for 7001")
+first.close()
+time.sleep(0.3)
+forget()  # as it does of itself, 60 s after the client's FIN
+second = new()
+second.setblocking(False)
+second.connect_ex((sys.argv[1], 7002))
+sock = listener.accept()[0]
+try:
+    print(original_destination(sock, Address.of(*sock.getsockname())).address)
+except AlreadyGone as why:
+    print(why)
+"""
+)
+"""Accepts a connection that was ended 0.3 s ago, when its port begins another one; says where it was going."""
+
+NO_RESETS = """
+table inet lossy {
+  chain output {
+    type filter hook output priority 0;
+    tcp flags & rst == rst drop
+  }
+}
+"""
+"""Loses the segment by which the second connection would reset the first one; on a real network it only takes time."""
+
+
 def ask(
     namespace: Namespace, *targets: str, uid: int | str = "", gid: int | str = "", mark: int | str = ""
 ) -> list[str]:
@@ -298,6 +341,12 @@ class TrafficTests(SynchronousTestCase):
         load(self.pod, RedirectRules(uid=UID, outbound_port=4999))
         said = self.pod.python(SAME_PORT, "10.99.1.1").splitlines()
         self.assertEqual(said, ["the connection is gone: Transport endpoint is not connected", "10.99.1.1:7002"])
+
+    def test_nor_is_one_that_its_client_has_ended_long_ago(self) -> None:
+        load(self.pod, RedirectRules(uid=UID, outbound_port=4999))
+        self.pod.run("nft", "-f", "-", script=NO_RESETS)
+        said = self.pod.python(ENDED_LONG_AGO, "10.99.1.1").strip()
+        self.assertRegex(said, r"the connection is gone: its client ended it \d+ s before it was accepted")
 
     def invalid(self) -> int:
         counters = json.loads(self.pod.run("nft", "-j", "list", "counters"))["nftables"]
