@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from meshtx.config_values import TOML_FILE, Kind
-from meshtx.errors import ConfigError, nearest, said_by_system
+from meshtx.errors import ConfigError, nearest, unreadable
 from meshtx.files import read_text
 
 T = TypeVar("T")
@@ -207,6 +207,4 @@ def _must_be_readable(place: str, path: Path) -> None:
         else:
             path.open("rb").close()
     except OSError as error:
-        raise ConfigError(
-            place, f"{path}: {said_by_system(error)}", "name one that exists and that this user may read"
-        ) from None
+        raise unreadable(place, path, error, "name one that exists and that this user may read") from None
