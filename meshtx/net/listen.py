@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import implementer
 
@@ -88,8 +89,10 @@ class Port(tcp.Port):
     """A listening port; `options` are those of the connections that it accepts.
 
     :param unserved: see `listen`.
+    :param passed: see `listen`.
     """
 
+    _shouldShutdown = False  # noqa: N815 - Twisted's name; shutdown(2) would end it for a service manager that keeps it
     transport = Server  # type: ignore[assignment]  # Twisted calls it with the arguments of its own
 
     def __init__(
@@ -101,9 +104,12 @@ class Port(tcp.Port):
         reactor: Any,  # a reactor has no one type
         *,
         unserved: Callable[[], None],
+        passed: socket.socket | None = None,
     ) -> None:
         super().__init__(address.port, factory, backlog, address.host, reactor)
         self.options = options
+        if passed is not None:
+            self._preexistingSocket = prepared(_Listening(passed), options)
         self._logger = Logger(observer=_Sparing(reactor, unserved))
         if isinstance(reactor, FdSet):
             self.transport = QuickServer
@@ -124,14 +130,20 @@ def listen(
     backlog: int = BACKLOG,
     *,
     unserved: Callable[[], None] = lambda: None,
-) -> IListeningPort:
+    passed: socket.socket | None = None,
+) -> Port:
     """Listen on an address and return the port.
 
     :param reactor: `IReactorFDSet` and `IReactorTime`. (Any: a reactor has no one type.)
     :param address: port 0 means any free one; `getHost` of what is returned tells which.
     :param unserved: called for each connection that is closed as soon as it came, for lack of a descriptor.
-    :raises twisted.internet.error.CannotListenError: the address is taken, not ours, or not permitted.
+    :param passed: a socket that listens on the address already; the port has it from now on.
+    :raises twisted.internet.error.CannotListenError: the address is taken, not ours, or not permitted; or a socket that
+        was passed refuses an option.
     """
-    port = Port(address, factory, options, backlog, reactor, unserved=unserved)
+    try:
+        port = Port(address, factory, options, backlog, reactor, unserved=unserved, passed=passed)
+    except OSError as error:
+        raise CannotListenError(address.host, address.port, error) from error
     port.startListening()
     return port

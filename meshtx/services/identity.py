@@ -35,6 +35,8 @@ from meshtx.rpc.server import RpcServer
 from meshtx.rpc.tls_listener import TlsListener
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
+from meshtx.services.readiness import Readiness
+from meshtx.services.service_manager import ServiceManager
 from meshtx.services.validation import make_validation
 from meshtx.watch import Followed, Reload
 
@@ -55,29 +57,38 @@ def makeService(options: ConfigOptions[IdentityConfig]) -> IService:
     """Return what twistd runs, or end with one sentence."""
     from twisted.internet import reactor
 
-    return or_end(IdentityConfig.program, reactor, lambda: make(reactor, options.config))
+    def make_it() -> IdentityService:
+        manager = ServiceManager.of_this_process()
+        service = make(reactor, options.config, manager)
+        Readiness(manager, service.ready_reason, reactor).setServiceParent(service)
+        return service
+
+    return or_end(IdentityConfig.program, reactor, make_it)
 
 
-def make(reactor: Any, config: IdentityConfig) -> IdentityService:
+def make(reactor: Any, config: IdentityConfig, manager: ServiceManager | None = None) -> IdentityService:
     """Return the program's services.
 
     :param reactor: Any: a reactor has no one type.
+    :param manager: what has started the process, if it is one.
     :raises MeshtxError: it could not do its work.
     """
+    manager = manager or ServiceManager()
     for key, address in (("listen", config.listen), ("admin_listen", config.admin_listen)):
-        check_free(key, address)
-    return IdentityService(reactor, config)
+        check_free(key, address, manager.passed)
+    return IdentityService(reactor, config, manager)
 
 
 class IdentityService(MultiService):
     """All of the program.
 
+    :param manager: what has started the process, if it is one.
     :raises MeshtxError: a file that it needs cannot be used.
     """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, config: IdentityConfig) -> None:
+    def __init__(self, reactor: Any, config: IdentityConfig, manager: ServiceManager | None = None) -> None:
         super().__init__()
         self.metrics = Metrics()
         self.health = Health()
@@ -112,6 +123,7 @@ class IdentityService(MultiService):
             [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
             SocketOptions(),
             self.metrics.registry,
+            manager=manager,
         )
         self._judging = LoopingCall(self._judge)
         self._judging.clock = reactor

@@ -3,6 +3,9 @@
 twistd leaves root, the terminal and its standard error behind between making a service and starting it. So an
 address is tried while the user still reads along (`check_free`), and bound while the process is still
 privileged (`Listeners`).
+
+A socket that the service manager passes is taken instead of binding its address, and one that was bound is given to the
+manager to keep: so clients of a program that is restarted wait in the socket's backlog, and are not refused.
 """
 
 from __future__ import annotations
@@ -13,22 +16,22 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory
 from twisted.logger import Logger
 
 from meshtx.config_options import WRONG
 from meshtx.errors import ConfigError, MeshtxError, said_by_system
-from meshtx.net.listen import listen
+from meshtx.net.listen import Port, listen
 from meshtx.net.sockets import SocketOptions, set_mark
 from meshtx.services.core_dumps import forgo_core_dumps
 from meshtx.services.hang_up import outlive_hang_ups
+from meshtx.services.service_manager import PassedSockets, ServiceManager
 from meshtx.services.set_clock import outlive_set_clocks
 from meshtx.wire.address import Address
 
@@ -36,6 +39,9 @@ T = TypeVar("T")
 
 FAILED = 1
 """Exit status of a program that could not start."""
+
+LONGEST_WAIT = 10.0
+"""Seconds that clients wait for a restarted program to be ready; then those that need no certificate are served."""
 
 _HINTS = {
     errno.EADDRINUSE: "stop what listens there, or choose another port",
@@ -49,11 +55,13 @@ class Listener:
     """An address to listen on.
 
     :param key: the setting that names it.
+    :param needs_readiness: whoever connects before the program is ready would be refused.
     """
 
     key: str
     address: Address
     factory: IProtocolFactory
+    needs_readiness: bool = False
 
 
 class Listeners(Service):
@@ -62,6 +70,7 @@ class Listeners(Service):
     :param reactor: Any: a reactor has no one type.
     :param registry: has a series for each listener, of the connections for which there was no descriptor.
     :param bound: told of each listener and its port, before anybody is accepted there.
+    :param manager: passes sockets to the program, and keeps them for the next one.
     """
 
     log = Logger()
@@ -75,6 +84,7 @@ class Listeners(Service):
         registry: CollectorRegistry,
         *,
         bound: Callable[[Listener, int], None] | None = None,
+        manager: ServiceManager | None = None,
     ) -> None:
         self._reactor = reactor
         self._program = program
@@ -87,37 +97,77 @@ class Listeners(Service):
             registry=registry,
         )
         self._bound = bound
-        self.ports: list[IListeningPort] = []
+        self._manager = manager or ServiceManager()
+        self._waiting: list[Port] = []
+        self._waited: IDelayedCall | None = None
+        self.ports: list[Port] = []
 
     def privilegedStartService(self) -> None:
         """Bind everything, or end the program."""
         super().privilegedStartService()
         for each in self.wanted:
-            unserved = self._unserved.labels(each.key).inc
-            try:
-                port = listen(self._reactor, each.address, each.factory, self._options, unserved=unserved)
-            except CannotListenError as error:
-                problem = _cannot_listen(each.key, each.address, error.socketError)
-                self.log.critical("{problem}", problem=str(problem))
-                end(self._program, problem, FAILED)
+            passed = self._manager.passed.take(each.address)
+            port = self._listen(each, passed)
             self.ports.append(port)
-            bound = Address(each.address.ip, cast("IPv4Address | IPv6Address", port.getHost()).port)
+            bound = Address(each.address.ip, port.getHost().port)
             if self._bound is not None:
                 self._bound(each, bound.port)
-            self.log.info("{setting}: listening on {address}", setting=each.key, address=str(bound))
+            how = "listening" if passed is None else "listening, as before,"
+            self.log.info("{setting}: {how} on {address}", setting=each.key, how=how, address=str(bound))
+            if passed is None and each.address.port:  # whoever lets the system choose a port does not want it again
+                self._manager.store(each.address, port.fileno())
+            elif passed is not None and each.needs_readiness:
+                port.stopReading()
+                self._waiting.append(port)
+        self._manager.close_unwanted()
+
+    def _listen(self, listener: Listener, passed: socket.socket | None) -> Port:
+        """Return a listening port, or end the program."""
+        unserved = self._unserved.labels(listener.key).inc
+        address, factory = listener.address, listener.factory
+        try:
+            return listen(self._reactor, address, factory, self._options, unserved=unserved, passed=passed)
+        except CannotListenError as error:
+            problem = _cannot_listen(listener.key, address, error.socketError)
+            self.log.critical("{problem}", problem=str(problem))
+            end(self._program, problem, FAILED)
+
+    def startService(self) -> None:
+        """Accept; where clients would be refused before the program is ready, within `LONGEST_WAIT`."""
+        super().startService()
+        if self._waiting:
+            self._waited = self._reactor.callLater(LONGEST_WAIT, self._accept_anyway)
+
+    def became_ready(self) -> None:
+        """Accept who has waited for the program to be ready."""
+        if self._waited is not None:
+            call, self._waited = self._waited, None
+            call.cancel()
+        waiting, self._waiting = self._waiting, []
+        for port in waiting:
+            port.startReading()
+
+    def _accept_anyway(self) -> None:
+        self._waited = None
+        self.log.warn("not ready after {seconds:g} s: who needs a certificate is refused", seconds=LONGEST_WAIT)
+        self.became_ready()
 
     def stopService(self) -> Deferred[Any]:
         """Accept nothing more; connections stay."""
         super().stopService()
+        self._waiting = []
+        self.became_ready()  # nobody waits any more
         ports, self.ports = self.ports, []
         return gatherResults([maybeDeferred(port.stopListening) for port in ports])
 
 
-def check_free(key: str, address: Address) -> None:
-    """Try to listen on an address, and leave it again.
+def check_free(key: str, address: Address, passed: PassedSockets | None = None) -> None:
+    """Try to listen on an address, and leave it again; one on which a passed socket listens is ours.
 
     :raises ConfigError: it cannot be had.
     """
+    if passed is not None and address in passed:
+        return
     family = socket.AF_INET6 if address.ip.version == 6 else socket.AF_INET
     try:
         with socket.socket(family) as sock:

@@ -9,7 +9,7 @@ from typing import Any, cast
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.interfaces import ISystemHandle, ITCPTransport
+from twisted.internet.interfaces import IProtocolFactory, ISystemHandle, ITCPTransport
 from twisted.logger import Logger
 
 from meshtx.config import ProxyConfig, options_class
@@ -52,6 +52,8 @@ from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, check_mark, or_end
+from meshtx.services.readiness import Readiness
+from meshtx.services.service_manager import ServiceManager
 from meshtx.watch import Followed
 from meshtx.wire.address import Address
 
@@ -71,9 +73,11 @@ def makeService(options: ConfigOptions[ProxyConfig]) -> IService:
     def make() -> ProxyService:
         check_mark(options.config.mark)
         descriptors = raise_descriptor_limit(descriptors_for(options.config.max_undecided))
-        service = ProxyService(options.config, reactor, descriptors)
+        manager = ServiceManager.of_this_process()
+        service = ProxyService(options.config, reactor, descriptors, manager)
         for listener in service.listeners.wanted:
-            check_free(listener.key, listener.address)
+            check_free(listener.key, listener.address, manager.passed)
+        Readiness(manager, service.ready_reason, reactor, service.listeners.became_ready).setServiceParent(service)
         reactor.callWhenRunning(spare_collections)
         return service
 
@@ -85,12 +89,19 @@ class ProxyService(MultiService):
 
     :param reactor: (Any: a reactor has no one type.)
     :param descriptors: how many the process may have; ``None``: enough.
+    :param manager: what has started the process, if it is one.
     :raises ConfigError: a file, a name or an address of the configuration is no good.
     """
 
     log = Logger()
 
-    def __init__(self, config: ProxyConfig, reactor: Any, descriptors: int | None = None) -> None:
+    def __init__(
+        self,
+        config: ProxyConfig,
+        reactor: Any,
+        descriptors: int | None = None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         super().__init__()
         self._config = config
         self._reactor = reactor
@@ -110,7 +121,13 @@ class ProxyService(MultiService):
         self._own_ports: set[int] = set()
         self._parts = self._make_parts()
         self.listeners = Listeners(
-            self._io, config.program, self._listeners(), self._sockets, self.metrics.registry, bound=self._bound
+            self._io,
+            config.program,
+            self._listeners(),
+            self._sockets,
+            self.metrics.registry,
+            bound=self._bound,
+            manager=manager,
         )
         for child in (self.source, self.directory, self.listeners):
             child.setServiceParent(self)
@@ -162,7 +179,7 @@ class ProxyService(MultiService):
                 settle=patience.settle,
             ),
             served=ServedLegs(self._reactor, self.tls, self.metrics),
-            policy=Policy.of(config.inbound_policy, config.inbound_allow),
+            policy=_policy(config),
             own_ports=self._own_ports,
             limits=Limits(self._reactor, self.metrics, self._room),
             early=EarlyDials(self.metrics, self._room.early),
@@ -181,17 +198,20 @@ class ProxyService(MultiService):
         workload = Workload(to_workload, {f.listen.port: f.destination for f in config.inbound_forward})
         inbound = Inbound(parts, workload, _redirected_goal)
         outbound = Outbound(parts, _redirected)
-        return [
-            *(Listener("inbound_listen", address, inbound) for address in config.inbound_listen),
-            *(Listener("outbound_listen", address, outbound) for address in config.outbound_listen),
+        proxied: list[tuple[str, Address, IProtocolFactory]] = [
+            *(("inbound_listen", address, inbound) for address in config.inbound_listen),
+            *(("outbound_listen", address, outbound) for address in config.outbound_listen),
             *(
-                Listener("inbound_forward", f.listen, Inbound(parts, workload, _forwarded_goal(f.listen.port)))
+                ("inbound_forward", f.listen, Inbound(parts, workload, _forwarded_goal(f.listen.port)))
                 for f in config.inbound_forward
             ),
             *(
-                Listener("outbound_forward", f.listen, Outbound(parts, _forwarded(f.destination), explicit=True))
+                ("outbound_forward", f.listen, Outbound(parts, _forwarded(f.destination), explicit=True))
                 for f in config.outbound_forward
             ),
+        ]
+        return [
+            *(Listener(*each, needs_readiness=True) for each in proxied),
             Listener("tap_listen", config.tap_listen, self._tap_port()),
             Listener("admin_listen", config.admin_listen, self._admin()),
         ]
@@ -284,6 +304,10 @@ class ProxyService(MultiService):
     async def _all_gone(self) -> None:
         await self.live.empty()
         await self._legs.empty()
+
+
+def _policy(config: ProxyConfig) -> Policy:
+    return Policy(config.inbound_policy, frozenset(str(name) for name in config.inbound_allow))
 
 
 def _redirected(transport: ITCPTransport) -> Address:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import sys
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import TestCase
 
@@ -14,10 +17,32 @@ from meshtx.net.sockets import SocketOptions
 from meshtx.observe.metrics import Metrics
 from meshtx.services import listening
 from meshtx.services.hang_up import outlive_hang_ups
-from meshtx.services.listening import FAILED, WRONG, Listener, Listeners, check_free, check_mark, or_end
+from meshtx.services.listening import FAILED, LONGEST_WAIT, WRONG, Listener, Listeners, check_free, check_mark, or_end
+from meshtx.services.service_manager import PassedSockets, ServiceManager
 from meshtx.wire.address import Address
 from tests.net.test_listen import Exhausted
 from tests.observe.cases import series
+
+
+class Keeping(ServiceManager):
+    """A manager that writes down what it is to keep."""
+
+    def __init__(self, passed: PassedSockets) -> None:
+        super().__init__(passed=passed)
+        self.kept: list[tuple[Address, int]] = []
+
+    def store(self, address: Address, descriptor: int) -> None:
+        self.kept.append((address, descriptor))
+
+
+class Telling(Factory):
+    """Tells when a connection is accepted, and closes it."""
+
+    def __init__(self, accepted: Deferred[str]) -> None:
+        self.accepted = accepted
+
+    def buildProtocol(self, _address: object) -> None:
+        self.accepted.callback("accepted")
 
 
 class ListenersTests(TestCase):
@@ -35,10 +60,26 @@ class ListenersTests(TestCase):
         self.addCleanup(port.stopListening)
         return Address.of("127.0.0.1", port.getHost().port)
 
-    def listeners(self, *addresses: Address) -> Listeners:
-        made = [Listener("listen", address, Factory()) for address in addresses]
+    def listeners(
+        self,
+        *addresses: Address,
+        factory: Factory | None = None,
+        needs_readiness: bool = False,
+        manager: ServiceManager | None = None,
+    ) -> Listeners:
+        made = [Listener("listen", address, factory or Factory(), needs_readiness) for address in addresses]
         self.metrics = Metrics()
-        return Listeners(reactor, "program", made, SocketOptions(), self.metrics.registry)
+        return Listeners(reactor, "program", made, SocketOptions(), self.metrics.registry, manager=manager)
+
+    def manager(self) -> tuple[Keeping, Address]:
+        """Return a manager, and where the socket listens that it passes and has itself as well."""
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        passed = PassedSockets([("a", os.dup(sock.fileno()))])
+        self.addCleanup(passed.close)
+        return Keeping(passed=passed), Address.of(*sock.getsockname())
 
     async def test_they_listen_from_the_privileged_start_to_the_stop(self) -> None:
         service = self.listeners(Address.parse("127.0.0.1:0"), Address.parse("[::1]:0"))
@@ -51,6 +92,55 @@ class ListenersTests(TestCase):
         await service.stopService()
         for address in addresses:
             check_free("listen", address)
+
+    async def test_a_passed_socket_is_listened_on_and_a_bound_one_is_given_to_the_manager(self) -> None:
+        manager, passed = self.manager()
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            bound = Address.of(*sock.getsockname())
+        with self.assertRaises(ConfigError):
+            check_free("listen", passed)
+        check_free("listen", passed, manager.passed)
+        service = self.listeners(passed, bound, Address.parse("127.0.0.1:0"), manager=manager)
+        service.privilegedStartService()
+        service.startService()
+        ports = service.ports
+        self.assertEqual([port.getHost().port for port in ports[:2]], [passed.port, bound.port])
+        self.assertEqual(manager.kept, [(bound, ports[1].fileno())])
+        self.assertEqual(ports[0].socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1)
+        await service.stopService()
+        socket.create_connection((passed.host, passed.port)).close()  # the manager has it still
+        check_free("listen", bound)
+
+    async def test_who_comes_before_a_restarted_program_is_ready_waits_for_it_within_a_bound(self) -> None:
+        for seconds, ready in ((0.0, True), (LONGEST_WAIT, False)):
+            manager, passed = self.manager()
+            accepted: Deferred[str] = Deferred()
+            clock = Clock()
+            service = self.listeners(passed, manager=manager, factory=Telling(accepted), needs_readiness=True)
+            service.privilegedStartService()
+            self.patch(service, "_reactor", clock)  # behind the port, which needs a whole reactor
+            service.startService()
+            client = socket.create_connection((passed.host, passed.port))
+            self.addCleanup(client.close)
+            self.assertNotIn(service.ports[0], reactor.getReaders())
+            clock.advance(seconds)
+            if ready:
+                service.became_ready()
+            self.assertEqual(await accepted, "accepted")
+            self.assertEqual(clock.getDelayedCalls(), [])
+            service.became_ready()
+            await service.stopService()
+
+    async def test_a_program_that_ends_before_it_is_ready_accepts_nobody(self) -> None:
+        manager, passed = self.manager()
+        service = self.listeners(passed, manager=manager, needs_readiness=True)
+        service.privilegedStartService()
+        service.startService()
+        (port,) = service.ports
+        stopped = service.stopService()
+        self.assertNotIn(port, reactor.getReaders())
+        await stopped
 
     async def test_connections_for_which_there_is_no_descriptor_are_counted_from_0_on(self) -> None:
         service = self.listeners(Address.parse("127.0.0.1:0"))
