@@ -152,7 +152,7 @@ class TapApi(MultiService):
         async def observe(where: Meshed, on_event: OnEvent) -> None:
             await self._observe(where, request, on_event)
 
-        tap = TapRelay(reached, observe, outlet.add, self._reactor, self._ended)
+        tap = TapRelay(reached, observe, outlet.add, self._reactor, self._ended, mesh=self._cluster.scope)
         self._taps[tap] = target.namespace
         tap.begin(pods)
         return tap

@@ -1,9 +1,10 @@
 """One user's tap: the taps of the pods that are wanted, opened and closed as pods come and go, told as lines of JSON.
 
-    {"pod": "web-1", "said": "the tap is open"}
+    {"pod": "web-1", "said": "the tap is open", "mesh": "meshtx.cluster.local"}
     {"pod": "web-1", "event": {...}}
 
-What is said is words, for a person; an event is a `meshtx.tap.v1.TapEvent` as protobuf writes it in JSON.
+What is said is words, for a person; an event is a `meshtx.tap.v1.TapEvent` as protobuf writes it in JSON. The mesh is
+the one that the cluster's own workloads belong to, ``CONTROL-NS.TRUST-DOMAIN``: names that end otherwise are foreign.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from meshtx.errors import MeshtxError
 from meshtx.kube.cluster import Meshed
 from meshtx.kube.objects import Pod
 from meshtx.observe.printable import printable
+from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.tap_pb2 import TapEvent
 
 MAX_PODS = 64
@@ -47,6 +49,7 @@ class TapRelay:
     :param reached: returns where a pod is to be watched; ``None``: it is not to be.
     :param add: takes a line; what it returns is waited for before that pod is asked for more.
     :param stopped: told of its end.
+    :param mesh: of the pods' names.
     """
 
     log = Logger()
@@ -58,12 +61,15 @@ class TapRelay:
         add: Callable[[bytes], Deferred[None] | None],
         clock: IReactorTime,
         stopped: Callable[[TapRelay], None],
+        *,
+        mesh: MeshScope,
     ) -> None:
         self._reached = reached
         self._observe = observe
         self._add = add
         self._clock = clock
         self._stopped = stopped
+        self._mesh = mesh
         self._watched: dict[str, _Watched] = {}
         self._left_out: dict[str, Pod] = {}
 
@@ -137,7 +143,7 @@ class TapRelay:
         def on_event(event: TapEvent) -> Deferred[None] | None:
             if event.HasField("flow") or event.HasField("lost"):
                 return self._add(_line(pod, event=MessageToDict(event, preserving_proto_field_name=True)))
-            self._say(pod, "the tap is open")
+            self._add(_line(pod, said="the tap is open", mesh=str(self._mesh)))
             return None
 
         try:

@@ -50,6 +50,18 @@ class MeshScope:
         if labels[-1].isdigit():  # else the whole could read as an IP address
             raise InvalidName(f"trust domain {self.trust_domain!r} ends in a number")
 
+    @classmethod
+    def parse(cls, text: str) -> MeshScope:
+        """Read ``CONTROL-NS.TRUST-DOMAIN``, as it is printed.
+
+        :raises InvalidName: a part is not made of DNS labels.
+        """
+        control_namespace, _, trust_domain = text.partition(".")
+        return cls(control_namespace, trust_domain)
+
+    def __str__(self) -> str:
+        return f"{self.control_namespace}.{self.trust_domain}"
+
     def name(self, namespace: str, service_account: str) -> Name:
         """Return the name of one service account.
 
@@ -66,6 +78,11 @@ class MeshScope:
         if dot and "." not in namespace:
             return self.name(namespace, account)
         return Name.parse(text)
+
+    def shorten(self, text: str) -> str:
+        """Return a name of this mesh as ``ACCOUNT.NAMESPACE``, which `complete` reads, and any other text as it is."""
+        short = text.removesuffix(f".{'.'.join(_MIDDLE)}.{self}")
+        return short if short.count(".") == 1 else text
 
 
 @dataclass(frozen=True, slots=True)

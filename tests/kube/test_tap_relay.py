@@ -12,6 +12,7 @@ from meshtx.errors import PeerError
 from meshtx.kube.cluster import Meshed
 from meshtx.kube.objects import Pod
 from meshtx.kube.tap_relay import MAX_PODS, RETRY, OnEvent, TapRelay
+from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.tap_pb2 import Flow, Lost, TapEvent
 from tests.kube.objects import ips, name, pod
 
@@ -43,7 +44,9 @@ class TapRelayTests(SynchronousTestCase):
         self.lines: list[dict[str, Any]] = []
         self.room: Deferred[None] | None = None
         self.stopped: list[TapRelay] = []
-        self.relay = TapRelay(self.reached, self.proxies.observe, self.add, self.clock, self.stopped.append)
+        self.relay = TapRelay(
+            self.reached, self.proxies.observe, self.add, self.clock, self.stopped.append, mesh=MeshScope()
+        )
         self.addCleanup(self.assertEqual, self.clock.getDelayedCalls(), [])
         self.addCleanup(self.relay.stop)
 
@@ -71,7 +74,7 @@ class TapRelayTests(SynchronousTestCase):
         self.assertEqual(
             self.lines,
             [
-                {"pod": "web-1", "said": "the tap is open"},
+                {"pod": "web-1", "said": "the tap is open", "mesh": "meshtx.cluster.local"},
                 {"pod": "web-2", "event": {"flow": {"id": "3", "src": "a"}}},
                 {"pod": "web-2", "event": {"lost": {"count": "7"}}},
             ],

@@ -28,6 +28,25 @@ class NameTests(SynchronousTestCase):
         name = MeshScope(control, ".".join(domain)).name(ns, sa)
         self.assertEqual(Name.parse(str(name)), name)
 
+    @given(LABELS, LABELS, LABELS, st.lists(LABELS.map("d".__add__), min_size=1, max_size=4))
+    def test_a_short_name_is_completed_to_the_same(self, sa: str, ns: str, control: str, domain: list[str]) -> None:
+        scope = MeshScope(control, ".".join(domain))
+        name = scope.name(ns, sa)
+        self.assertEqual(scope.shorten(str(name)), f"{sa}.{ns}")
+        self.assertEqual(scope.complete(scope.shorten(str(name))), name)
+        self.assertEqual(MeshScope.parse(str(scope)), scope)
+
+    def test_only_names_of_the_own_mesh_are_short(self) -> None:
+        own = MeshScope()
+        for scope in (
+            MeshScope("linkerd"),
+            MeshScope("meshtx", "example.org"),
+            MeshScope("a", f"b.serviceaccount.identity.{own}"),  # ends as the own ones do
+        ):
+            text = str(scope.name("shop", "web"))
+            self.assertEqual(own.shorten(text), text)
+        self.assertEqual(own.shorten(""), "")
+
     @given(st.text(max_size=80))
     def test_what_parses_prints_as_it_was(self, text: str) -> None:
         try:
