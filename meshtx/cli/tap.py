@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import os
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from click.core import ParameterSource
+from twisted.internet.defer import CancelledError
 
 from meshtx.cli.kubeconfig import load, namespace_of
 from meshtx.cli.options import PATH, KindType
 from meshtx.cli.reacting import react
+from meshtx.cli.standard_output import StandardOutput, wants_color
+from meshtx.cli.tap_format import choose
+from meshtx.cli.tap_printer import Printer
 from meshtx.cli.tap_session import (
     ByToken,
-    Enough,
     FromFiles,
     ProxyTarget,
     TapPlan,
@@ -23,14 +28,11 @@ from meshtx.cli.tap_session import (
 )
 from meshtx.cli.tap_words import cluster_target
 from meshtx.config_values import ENDPOINT, NAME
-from meshtx.errors import OutputError
 from meshtx.kube.tap_target import NoTarget, TapTarget
 from meshtx.observe.flow import Direction
-from meshtx.observe.tap_lines import json_line, text_line
 from meshtx.observe.tap_match import Place
 from meshtx.observe.tap_query import TapQuery
 from meshtx.pki.name import InvalidName, MeshScope, Name
-from meshtx.rpc.messages.tap_pb2 import TapEvent
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[..., Any]:
@@ -115,9 +117,20 @@ def _option(*names: str, env: str, **settings: Any) -> Callable[[Any], Any]:
     "--dst", "destinations", multiple=True, callback=_parsed(Place.parse), help="Connections to it; likewise."
 )
 @click.option("-o", "--output", type=click.Choice(["text", "wide", "json"]), default="text", help="The form of a line.")
+@click.option(
+    "--timestamps/--no-timestamps",
+    default=None,
+    help="Begin each line with the time at which the proxy saw it; default: on a terminal, and with -o wide.",
+)
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Of text and wide; auto: on a terminal, unless NO_COLOR is set or TERM is dumb.",
+)
 @click.option("--headers", is_flag=True, help="With -o json: headers too. They may hold secrets of the applications.")
 @click.option("--max-lines", type=click.IntRange(min=1), help="End after as many lines.")
-def command(targets: tuple[str, ...], output: str, max_lines: int | None, **options: Any) -> None:
+def command(targets: tuple[str, ...], **options: Any) -> None:
     """Show connections and requests as they happen, as the proxies see them.
 
     In a cluster, name a workload as for kubectl: deploy (all Deployments of the namespace), deploy/web or deploy web
@@ -130,24 +143,29 @@ def command(targets: tuple[str, ...], output: str, max_lines: int | None, **opti
     Without filters everything is shown; all filters that are given must hold. Ctrl-C ends it.
     """
     asked = {key: options.pop(key) for key in _QUERY}
-    if asked["headers"] and output != "json":
+    looks = {key: options.pop(key) for key in _LOOKS}
+    if asked["headers"] and looks["output"] != "json":
         raise click.UsageError("--headers needs -o json: a line has no place for them")
+    if looks["timestamps"] is not None and looks["output"] == "json":
+        raise click.UsageError("-o json has the time in any case: leave --timestamps and --no-timestamps out")
     query = TapQuery(**asked)
     in_cluster = cluster_target(targets)
     _insist_on_its_own(_PLAN if in_cluster else _CLUSTER, targets[0])
     if in_cluster:
-        _tap_cluster(in_cluster, query, output, max_lines, **{key: options[key] for key in _CLUSTER})
-    else:
-        plan = _plan(_proxies(targets), **{key: options[key] for key in _PLAN})
-        printer = Printer(output, max_lines, several=len(targets) > 1)
-        _watch(lambda reactor: TapSession(reactor, plan, query.request, printer.show, _say).run())
+        _tap_cluster(in_cluster, query, looks, **{key: options[key] for key in _CLUSTER})
+        return
+    plan = _plan(_proxies(targets), **{key: options[key] for key in _PLAN})
+
+    def start(reactor: Any, printer: Printer) -> TapSession:
+        return TapSession(reactor, plan, query.request, printer.show, printer.say)
+
+    _watch(start, several=len(targets) > 1, **looks)
 
 
 def _tap_cluster(
     written: str,
     query: TapQuery,
-    output: str,
-    max_lines: int | None,
+    looks: dict[str, Any],
     *,
     namespace: str | None,
     context: str | None,
@@ -161,8 +179,11 @@ def _tap_cluster(
         target = TapTarget.written(written, namespace or namespace_of(kubeconfig, context))
     except NoTarget as error:
         raise click.UsageError(str(error)) from error
-    printer = Printer(output, max_lines, several=target.resource != "pods" or not target.name)
-    _watch(lambda reactor: ClusterTap(KubeApi(reactor, config), target, query, printer.show, _say).run())
+
+    def start(reactor: Any, printer: Printer) -> ClusterTap:
+        return ClusterTap(KubeApi(reactor, config), target, query, printer.show, printer.say)
+
+    _watch(start, several=target.resource != "pods" or not target.name, **looks)
 
 
 def _insist_on_its_own(others: tuple[str, ...], target: str) -> None:
@@ -187,6 +208,7 @@ def _proxy(target: str) -> ProxyTarget:
 
 
 _QUERY = ("methods", "path", "authority", "peer", "proxy", "sources", "destinations", "headers")
+_LOOKS = ("output", "timestamps", "color", "max_lines")
 _CLUSTER = ("namespace", "context", "kubeconfig")
 _PLAN = (
     "proxy_name",
@@ -239,53 +261,49 @@ def _own(
     )
 
 
-class Printer:
-    """Prints each event as a line.
+class Session(Protocol):
+    """A tap, or several."""
 
-    :param output: ``text``, ``wide`` or ``json``.
-    :param several: lines say which proxy they come from, in the forms that have a place for it.
-    """
+    async def run(self) -> bool:
+        """Return once it has ended; say whether all went well."""
 
-    def __init__(self, output: str, max_lines: int | None, *, several: bool) -> None:
-        self._output = output
-        self._left = max_lines
-        self._several = several
-
-    def show(self, target: object, event: TapEvent) -> None:
-        """Print one.
-
-        :param target: what it is about, in words.
-        :raises Enough: it was the last, or nobody reads any more.
-        :raises OutputError: it cannot be written.
-        """
-        if self._left == 0:
-            raise Enough
-        try:
-            click.echo(self._line(str(target) if self._several else "", event))
-        except BrokenPipeError as error:
-            raise Enough from error
-        except OSError as error:
-            raise OutputError(error) from error
-        if self._left is not None:
-            self._left -= 1
-            if not self._left:
-                raise Enough
-
-    def _line(self, target: str, event: TapEvent) -> str:
-        if self._output == "json":
-            return json_line(event, target=target)
-        wide = self._output == "wide"
-        return text_line(event, wide=wide, target=target if wide else "")
+    def stop(self) -> None:
+        """End it."""
 
 
-def _say(text: str) -> None:
-    click.echo(f"meshtx: {text}", err=True)
-
-
-def _watch(main: Callable[[Any], Coroutine[Any, Any, bool]]) -> None:
+def _watch(
+    start: Callable[[Any, Printer], Session],
+    *,
+    several: bool,
+    output: str,
+    timestamps: bool | None,
+    color: str,
+    max_lines: int | None,
+) -> None:
     """Run a tap until it is done or the user interrupts it, which is no failure.
 
-    :raises MeshtxError: as `main` did.
+    :param start: makes it; gets the reactor (Any: a reactor has no one type).
+    :raises MeshtxError: as it did, or lines cannot be written.
     """
-    if react(main) is False:
+    stdout = StandardOutput(sys.stdout)
+    columns = stdout.columns if stdout.is_terminal else None
+    form = choose(output, color=wants_color(color, stdout, os.environ), timestamps=timestamps, columns=columns)
+
+    async def run(reactor: Any) -> bool:
+        printer = Printer(form, stdout, reactor, most=max_lines, several=several)
+        return await _print(start(reactor, printer), printer)
+
+    if react(run) is False:
         raise click.exceptions.Exit(1)
+
+
+async def _print(session: Session, printer: Printer) -> bool:
+    printer.over.addCallback(lambda _: session.stop())
+    interrupted = False
+    try:
+        return await session.run()
+    except CancelledError:
+        interrupted = True
+        raise
+    finally:
+        printer.finish(interrupted=interrupted)

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from google.protobuf.json_format import ParseDict, ParseError
 from twisted.internet.defer import CancelledError, Deferred, succeed
 
-from meshtx.cli.tap_session import Enough
 from meshtx.errors import PeerError
 from meshtx.kube.api import ApiError, ApiForbidden, ApiRefused, KubeApi
 from meshtx.kube.tap_names import API_SERVICE, GROUP
 from meshtx.kube.tap_target import VERB, TapTarget
 from meshtx.observe.printable import printable
 from meshtx.observe.tap_query import TapQuery
+from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.tap_pb2 import TapEvent
 
 SILENCE = 35.0
@@ -24,7 +24,7 @@ SILENCE = 35.0
 class ClusterTap:
     """One tap through the API server.
 
-    :param on_event: prints what a pod's proxy saw; raises `Enough` to end it all.
+    :param on_event: prints what a pod's proxy saw; gets the cluster's mesh with it, if the directory has said that.
     :param say: tells the user how it goes.
     """
 
@@ -33,7 +33,7 @@ class ClusterTap:
         api: KubeApi,
         target: TapTarget,
         query: TapQuery,
-        on_event: Callable[[str, TapEvent], None],
+        on_event: Callable[[str, TapEvent, MeshScope | None], None],
         say: Callable[[str], None],
     ) -> None:
         self._api = api
@@ -41,11 +41,12 @@ class ClusterTap:
         self._query = query
         self._on_event = on_event
         self._say = say
-        self._enough = False
+        self._mesh: MeshScope | None = None
+        self._stopped = False
         self._stream: Deferred[None] = succeed(None)
 
     async def run(self) -> bool:
-        """Return once the tap was ended from the other side, or enough is printed. Cancel to end it.
+        """Return once the tap was ended, from the other side or by `stop`. Cancel it to interrupt.
 
         :raises MeshtxError: there is no tap, or it was cut.
         """
@@ -54,13 +55,18 @@ class ClusterTap:
             await self._stream
             self._say("the directory has ended the tap")
         except CancelledError:
-            if not self._enough:
+            if not self._stopped:
                 raise
         except ApiError as error:
             raise PeerError(self._words(error)) from error
         finally:
             await self._api.close()
         return True
+
+    def stop(self) -> None:
+        """End the tap."""
+        self._stopped = True
+        self._stream.cancel()
 
     def _line(self, line: bytes) -> None:
         """Take a line (`meshtx.kube.tap_relay`).
@@ -70,16 +76,14 @@ class ClusterTap:
         try:
             said = json.loads(line)
             pod, event = str(said["pod"]), ParseDict(said.get("event", {}), TapEvent(), ignore_unknown_fields=True)
+            if "mesh" in said:
+                self._mesh = MeshScope.parse(said["mesh"])
         except (ValueError, TypeError, KeyError, AttributeError, ParseError) as error:
             raise PeerError(f"a line of the API server's makes no sense: {printable(repr(line[:100]))}") from error
-        if "event" not in said:
+        if "event" in said:
+            self._on_event(pod, event, self._mesh)
+        else:
             self._say(f"{printable(pod)}: {printable(str(said.get('said')))}")
-            return
-        try:
-            self._on_event(pod, event)
-        except Enough:
-            self._enough = True
-            self._stream.cancel()
 
     def _words(self, error: ApiError) -> str:
         """Return what is wrong, and what to do about it."""

@@ -53,10 +53,6 @@ CERTIFY_TIMEOUT = 30.0
 """Seconds to get the certificate."""
 
 
-class Enough(Exception):
-    """All that was asked for has been printed, or nobody reads it any more."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProxyTarget:
     """One proxy to tap.
@@ -122,7 +118,7 @@ class TapSession:
 
     :param reactor: connects, keeps time, resolves. (Any: a reactor has no one type.)
     :param request: makes what every proxy is asked for; gets the own name's scope, by which short names are completed.
-    :param on_event: prints; raises `Enough` to end it all.
+    :param on_event: prints; gets the own mesh with each event. What it raises is raised by `run`.
     :param say: tells the user how it goes.
     """
 
@@ -131,7 +127,7 @@ class TapSession:
         reactor: Any,
         plan: TapPlan,
         request: Callable[[MeshScope], ObserveRequest],
-        on_event: Callable[[ProxyTarget, TapEvent], None],
+        on_event: Callable[[ProxyTarget, TapEvent, MeshScope], None],
         say: Callable[[str], None],
     ) -> None:
         self._reactor = reactor
@@ -145,7 +141,7 @@ class TapSession:
         self._over: Deferred[None] = Deferred()
 
     async def run(self) -> bool:
-        """Return once every tap has ended, or enough is printed; say whether all went well. Cancel to end it.
+        """Return once every tap has ended; say whether all went well. Cancel it to interrupt.
 
         :raises MeshtxError: before any tap was opened.
         """
@@ -159,16 +155,20 @@ class TapSession:
         async def name_of(target: ProxyTarget, address: Address) -> Name:
             return await names.of(target, address, scope)
 
-        self._running = [ensureDeferred(self._tap(taps, target, name_of, request)) for target in self._plan.targets]
+        def observe(target: ProxyTarget) -> Awaitable[None]:
+            return self._observe(taps, target, name_of, request, scope)
+
+        self._running = [ensureDeferred(self._tap(target, observe)) for target in self._plan.targets]
         for running in tuple(self._running):
             running.addBoth(self._ended, running)
         try:
             await self._over
         finally:
-            self._cancel()
+            self.stop()
         return not self._failed
 
-    def _cancel(self) -> None:
+    def stop(self) -> None:
+        """End all taps."""
         for running in tuple(self._running):
             running.cancel()
 
@@ -176,29 +176,25 @@ class TapSession:
         self._running.remove(running)
         if isinstance(outcome, Failure) and not self._over.called:  # a defect: it must not look like an end
             self._over.errback(outcome)
-        if outcome is Enough:
-            self._cancel()
         if not self._running and not self._over.called:
             self._over.callback(None)
 
-    async def _tap(self, taps: TapClient, target: ProxyTarget, name_of: NameOf, request: ObserveRequest) -> object:
-        """Watch one proxy; return `Enough` itself where that was the end, for the others to end too."""
+    async def _tap(self, target: ProxyTarget, observe: Callable[[ProxyTarget], Awaitable[None]]) -> None:
         try:
-            await self._observe(taps, target, name_of, request)
+            await observe(target)
             self._say(f"{target}: the proxy has ended the tap")
-        except Enough:
-            return Enough
         except CancelledError:
-            return None
+            pass
         except MeshtxError as error:
             self._failed += 1
             self._say(f"{target}: {printable(str(error))}")
-        return None
 
-    async def _observe(self, taps: TapClient, target: ProxyTarget, name_of: NameOf, request: ObserveRequest) -> None:
+    async def _observe(
+        self, taps: TapClient, target: ProxyTarget, name_of: NameOf, request: ObserveRequest, scope: MeshScope
+    ) -> None:
         def on_event(event: TapEvent) -> None:
             if event.HasField("flow") or event.HasField("lost"):
-                self._on_event(target, event)
+                self._on_event(target, event, scope)
             else:
                 self._say(f"{target}: the tap is open")
 

@@ -18,16 +18,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
 from meshtx.observe.printable import field, quoted
+from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.tap_pb2 import DIRECTION_IN, DIRECTION_OUT, FlowEnded, Header, TapEvent
 from meshtx.rpc.status import Status
 
 Record = dict[str, Any]  # what json.dumps takes
 """An event as keys and values, in the order in which they are printed."""
+
+Fields = list[tuple[str, str]]
+"""Names and escaped values, in the order in which they are printed."""
 
 _PROXY = {DIRECTION_IN: "in", DIRECTION_OUT: "out"}
 _GRPC_NAMES = {
@@ -36,18 +41,38 @@ _GRPC_NAMES = {
 """As Go's library spells them, and with it Linkerd."""
 
 
-def text_line(event: TapEvent, *, wide: bool = False, target: str = "") -> str:
-    """Return the line of an event, without its newline.
+def text_line(event: TapEvent, *, wide: bool = False, target: str = "", own_mesh: MeshScope | None = None) -> str:
+    """Return the line of an event, without its newline; the arguments are those of `line_fields`."""
+    word, fields = line_fields(event, wide=wide, target=target, own_mesh=own_mesh)
+    return " ".join([word, *[f"{name}={value}" for name, value in fields]])
+
+
+def line_fields(
+    event: TapEvent, *, wide: bool = False, target: str = "", own_mesh: MeshScope | None = None
+) -> tuple[str, Fields]:
+    """Return the first word of an event's line, and its fields in order; values are escaped.
 
     :param wide: also the other side's name, how the source is known, and what hides it.
     :param target: which proxy said it, where there are several.
+    :param own_mesh: names of this mesh are written short, ``ACCOUNT.NAMESPACE``.
     """
-    if event.WhichOneof("event") == "lost":
-        return _fields("lost", ("count", event.lost.count), ("target", target))
-    word, named = _SPECIFIC.get(event.WhichOneof("event") or "", _unknown)(event)
-    flow = event.flow
-    more = [("peer", flow.peer), ("known", flow.known), ("hidden_by", flow.hidden_by)] if wide else []
-    return _fields(f"{word} {_flow_fields(event)}", *named, *more, ("target", target))
+    kind = event.WhichOneof("event") or ""
+    if kind == "lost":
+        return "lost", _with_values(("count", event.lost.count), ("target", target))
+    word, named = _SPECIFIC.get(kind, _unknown)(event)
+    if wide:
+        flow = event.flow
+        peer = own_mesh.shorten(flow.peer) if own_mesh else flow.peer
+        named += [("peer", peer), ("known", flow.known), ("hidden_by", flow.hidden_by)]
+    return word, _flow_fields(event, kind) + _with_values(*named, ("target", target))
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a point in time, in seconds since 1970, in UTC with milliseconds; ``-`` if no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):  # a proxy may say what it likes
+        return "-"
 
 
 def json_line(event: TapEvent, *, target: str = "") -> str:
@@ -76,21 +101,25 @@ def record(event: TapEvent) -> Record:
     return {"event": specific.pop("event"), **common, **specific}
 
 
-def _flow_fields(event: TapEvent) -> str:
+def _flow_fields(event: TapEvent, kind: str) -> Fields:
     flow = event.flow
-    kind = event.WhichOneof("event")
     request = f":{getattr(event, kind).id}" if kind in ("request", "response", "response_end") else ""
-    proxy = _PROXY.get(flow.direction, "???").ljust(3)
-    return f"id={flow.id}{request} proxy={proxy} src={field(flow.src)} dst={field(flow.dst)} tls={field(flow.tls)}"
-
-
-def _fields(start: str, *named: tuple[str, object]) -> str:
-    """Join what has a value; what is written for a person is quoted."""
-    said = ((name, str(value)) for name, value in named if value != "")
-    return " ".join([start, *(f"{name}={quoted(text) if name == 'detail' else field(text)}" for name, text in said)])
+    return [
+        ("id", f"{flow.id}{request}"),
+        ("proxy", _PROXY.get(flow.direction, "???").ljust(3)),
+        ("src", field(flow.src)),
+        ("dst", field(flow.dst)),
+        ("tls", field(flow.tls)),
+    ]
 
 
 _Named = list[tuple[str, object]]
+
+
+def _with_values(*named: tuple[str, object]) -> Fields:
+    """Keep what has a value; what is written for a person is quoted."""
+    said = [(name, str(value)) for name, value in named if value != ""]
+    return [(name, quoted(text) if name == "detail" else field(text)) for name, text in said]
 
 
 def _unknown(_event: TapEvent) -> tuple[str, _Named]:

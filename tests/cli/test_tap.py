@@ -14,25 +14,23 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.cli.tap import Printer, command
-from meshtx.cli.tap_session import Enough, ProxyTarget
+from meshtx.cli.tap import command
+from meshtx.cli.tap_session import ProxyTarget
 from meshtx.config_values import Endpoint
-from meshtx.errors import ConfigError, OutputError
+from meshtx.errors import ConfigError
 from meshtx.identity import ca_folder
 from meshtx.identity.issuer_files import IssuerFiles
 from meshtx.identity.local_tokens import LocalValidator
 from meshtx.identity.own_certificate import OwnCertificate
 from meshtx.identity.service import CertifyService
 from meshtx.net.contexts import Contexts
-from meshtx.observe.tap import FlowOpened, Lost, TapEvent
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from tests.net.certificates import Ca, make_ca, make_leaf
-from tests.observe.cases import EMOJI, WEB, a_flow, event_message
+from tests.observe.cases import EMOJI, WEB
 from tests.observe.tap_case import TapCase
 
 SCOPE = MeshScope()
 IDENTITY = SCOPE.name("meshtx", "meshtx-identity")
-TARGET = ProxyTarget.parse("10.1.0.2")
 
 
 class TargetTests(SynchronousTestCase):
@@ -60,46 +58,6 @@ class TargetTests(SynchronousTestCase):
             self.assertRaises(InvalidName, SCOPE.complete, text)
 
 
-class PrinterTests(SynchronousTestCase):
-    def lines(self, printer: Printer, *events: TapEvent | Lost) -> list[str]:
-        lines: list[str] = []
-        self.patch(sys.modules["meshtx.cli.tap"].click, "echo", lines.append)
-        for event in events:
-            printer.show(TARGET, event_message(event, headers=True))
-        return lines
-
-    def test_the_target_is_named_where_there_are_several_and_a_place_for_it(self) -> None:
-        event = TapEvent(0.0, a_flow(), FlowOpened())
-        self.assertNotIn("10.1.0.2:4190", self.lines(Printer("text", None, several=True), event)[0])
-        self.assertNotIn("target", self.lines(Printer("wide", None, several=False), event)[0])
-        self.assertIn(" target=10.1.0.2:4190", self.lines(Printer("wide", None, several=True), event)[0])
-        self.assertIn('"target":"10.1.0.2:4190"', self.lines(Printer("json", None, several=True), event)[0])
-
-    def test_it_ends_with_the_last_line_wanted(self) -> None:
-        printer = Printer("text", 2, several=False)
-        self.assertEqual(self.lines(printer, Lost(1)), ["lost count=1"])
-        self.assertRaises(Enough, self.lines, printer, Lost(2))
-        self.assertRaises(Enough, self.lines, printer, Lost(3))
-
-    def test_it_ends_when_nobody_reads_any_more(self) -> None:
-        def broken(_text: str) -> None:
-            raise BrokenPipeError
-
-        self.patch(sys.modules["meshtx.cli.tap"].click, "echo", broken)
-        self.assertRaises(
-            Enough, Printer("text", None, several=False).show, TARGET, event_message(Lost(1), headers=False)
-        )
-
-    def test_a_line_that_cannot_be_written_is_a_failure(self) -> None:
-        def full(_text: str) -> None:
-            raise OSError(28, "No space left on device")
-
-        self.patch(sys.modules["meshtx.cli.tap"].click, "echo", full)
-        self.assertRaises(
-            OutputError, Printer("text", None, several=False).show, TARGET, event_message(Lost(1), headers=False)
-        )
-
-
 class OptionTests(SynchronousTestCase):
     """What is asked wrongly is said before anything is connected."""
 
@@ -125,6 +83,7 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("no port", self.error("web:x", "--trust-anchors-file", "ca.crt"))
         self.assertIn("needs -o json", self.error("web", "--trust-anchors-file", "ca.crt", "--headers"))
         self.assertIn("--trust-anchors-file", self.error("web"))
+        self.assertIn("-o json has the time in any case", self.error("web", "-o", "json", "--no-timestamps"))
 
     def test_a_wrong_name_is_told_with_where_it_stands(self) -> None:
         problem = (
@@ -198,8 +157,8 @@ class TapCommandCase(TapCase):
         self.folder.mkdir()
         super().setUp()
 
-    def start(self, *arguments: str, **environment: str) -> Meshtx:
-        """Run ``meshtx tap``; it is gone when the test ends."""
+    def start(self, *arguments: str, terminal: bool = False, **environment: str) -> Meshtx:
+        """Run ``meshtx tap``, perhaps on a terminal; it is gone when the test ends."""
         process = Meshtx()
         code = "from meshtx.cli.main import main; main()"
         clean = {key: value for key, value in os.environ.items() if not key.startswith("MESHTX_")}
@@ -208,6 +167,7 @@ class TapCommandCase(TapCase):
             sys.executable,
             [sys.executable, "-c", code, "tap", *arguments],
             env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+            usePTY=terminal,
         )
 
         def end() -> Deferred[int] | None:

@@ -10,11 +10,11 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.cli.tap_cluster import ClusterTap
-from meshtx.cli.tap_session import Enough
 from meshtx.errors import PeerError
 from meshtx.kube.api import ApiForbidden, ApiRefused, ApiUnavailable
 from meshtx.kube.tap_target import TapTarget
 from meshtx.observe.tap_query import TapQuery
+from meshtx.pki.name import MeshScope
 from meshtx.rpc.messages.tap_pb2 import Flow, Lost, TapEvent
 
 WEB = TapTarget("shop", "deployments", "web")
@@ -42,17 +42,14 @@ class Api:
 class ClusterTapTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.api = Api()
-        self.events: list[tuple[str, TapEvent]] = []
-        self.most = 2
+        self.events: list[tuple[str, TapEvent, MeshScope | None]] = []
         self.said: list[str] = []
         api: Any = self.api
-        tap = ClusterTap(api, WEB, TapQuery(path="/api"), self.on_event, self.said.append)
-        self.running = Deferred.fromCoroutine(tap.run())
+        self.tap = ClusterTap(api, WEB, TapQuery(path="/api"), self.on_event, self.said.append)
+        self.running = Deferred.fromCoroutine(self.tap.run())
 
-    def on_event(self, pod: str, event: TapEvent) -> None:
-        self.events.append((pod, event))
-        if len(self.events) >= self.most:
-            raise Enough
+    def on_event(self, pod: str, event: TapEvent, mesh: MeshScope | None) -> None:
+        self.events.append((pod, event, mesh))
 
     def line(self, **said: object) -> None:
         self.api.line(json.dumps({"pod": "web-1", **said}).encode())
@@ -71,10 +68,15 @@ class ClusterTapTests(SynchronousTestCase):
         self.assertEqual(self.events[0][0], "web-1")
         self.assertEqual(self.events[0][1].flow, Flow(id=3, src="a"))
 
-    def test_enough_is_a_good_end(self) -> None:
-        for _ in range(3):
-            self.line(event={"lost": {"count": "7"}})
-        self.assertEqual(self.events[0], ("web-1", TapEvent(lost=Lost(count=7))))
+    def test_the_mesh_is_the_one_that_the_directory_says(self) -> None:
+        self.line(event={"lost": {"count": "7"}})
+        self.line(said="the tap is open", mesh="other.example.org")
+        self.line(event={"lost": {"count": "7"}})
+        lost = TapEvent(lost=Lost(count=7))
+        self.assertEqual(self.events, [("web-1", lost, None), ("web-1", lost, MeshScope("other", "example.org"))])
+
+    def test_stopped_it_ends_well(self) -> None:
+        self.tap.stop()
         self.assertIs(self.successResultOf(self.running), True)
 
     def test_the_others_end_is_told(self) -> None:
@@ -92,7 +94,15 @@ class ClusterTapTests(SynchronousTestCase):
         self.assertNotIn("\x1b", self.said[0])
 
     def test_nonsense_is_an_error(self) -> None:
-        for line in (b"x", b"[]", b"3", b"{}", b'{"pod":"a","event":3}', b'{"pod":"a","event":{"flow":3}}'):
+        for line in (
+            b"x",
+            b"[]",
+            b"3",
+            b"{}",
+            b'{"pod":"a","event":3}',
+            b'{"pod":"a","event":{"flow":3}}',
+            b'{"pod":"a","mesh":"x"}',
+        ):
             self.assertRaises(PeerError, self.api.line, line)
 
     def test_who_may_not_is_told_what_is_missing_and_who_has_it(self) -> None:

@@ -17,7 +17,7 @@ from tests.observe.tap_case import TapCase
 class TapSessionTests(TapCase):
     @inlineCallbacks
     def test_a_defect_does_not_look_like_the_end_of_a_tap(self):
-        def show(_target: ProxyTarget, _event: object) -> None:
+        def show(_target: ProxyTarget, _event: object, _mesh: object) -> None:
             raise ZeroDivisionError
 
         opened: Deferred[str] = Deferred()

@@ -42,11 +42,11 @@ AGE = 0.5
 MORE = 5
 """Requests that are no accident."""
 
-_LINE = re.compile(r"^req .* proxy=(in|out) .* tls=true .*:path=(\S+).* peer=(\S+)", re.MULTILINE)
-_PLAIN = re.compile(r"^req (?!.* tls=true ).*$", re.MULTILINE)
+_LINE = re.compile(r"^\S+ req .* proxy=(in|out) .* tls=true .*:path=(\S+).* peer=(\S+)", re.MULTILINE)
+_PLAIN = re.compile(r"^\S+ req (?!.* tls=true ).*$", re.MULTILINE)
 
 Seen = tuple[str, str, str]
-"""A request as a proxy has seen it: ``in`` or ``out``, its path, the other side's name."""
+"""A request as a proxy has seen it: ``in`` or ``out``, its path, the other side's short name."""
 
 
 class Emojivoto:

@@ -109,7 +109,7 @@ class MeshTests(SynchronousTestCase):
         demo.until_more(VOTING, VOTE_ONE)
 
     def _the_demos_requests_are_seen_by_the_clusters_rights(self) -> None:
-        emoji, voting, web, bot = (str(each.identity) for each in (EMOJI, VOTING, WEB, BOT))
+        emoji, voting, web, bot = (f"{each.name}.{NAMESPACE}" for each in (EMOJI, VOTING, WEB, BOT))
         listed, voted = "/emojivoto.v1.EmojiService/ListAll", "/emojivoto.v1.VotingService/Vote"
         asked = {("in", "/api/list", bot), ("in", "/api/vote", bot), ("out", listed, emoji), ("out", voted, voting)}
         self.demo.tap(WEB, asked)
