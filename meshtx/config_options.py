@@ -93,14 +93,15 @@ def _handler(each: Setting) -> Callable[..., None]:
         self.flags[each.key] = text
 
     handler = switch if each.kind.flag else append if each.kind.many else assign
-    handler.__doc__ = _describe(each)
+    form = "" if each.kind.flag else f"{each.kind.form}: "
+    handler.__doc__ = f"{form}{describe(each)}"
     return handler
 
 
-def _describe(each: Setting) -> str:
+def describe(each: Setting) -> str:
+    """Return what ``--help`` says of a setting, behind the form of its value."""
     default = f"; default {each.default}" if each.default else ""
-    form = "" if each.kind.flag else f"{each.kind.form}: "
-    return f"{form}{each.help} [{each.variable}, TOML {each.key}{default}]"
+    return f"{each.help} [{each.variable}, TOML {each.key}{default}]"
 
 
 def _config_handler(config: type[ProgramConfig]) -> Callable[..., None]:

@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"proxy"},
     {"kube"},
     {"config"},
-    {"services"},
+    {"services", "supervisor"},
     {"demo"},
     {"cli"},
 ]

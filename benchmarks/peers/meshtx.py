@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.ground import Ground
 from benchmarks.peers.peer import INBOUND_PORT, OUTBOUND_PORT, Argv, Peer, Place
-from meshtx.demo.mesh import TWISTD
+from meshtx.supervisor.processes import TWISTD
 
 ADMIN_PORT = 4191
 TAP_PORT = 4190

@@ -26,6 +26,7 @@ COMMANDS = {
     "inject": "Mark the pods of manifests, so that the cluster meshes them.",
     "install": "Print the manifests of the control plane, for kubectl apply.",
     "redirect": "Send a workload's connections through its proxy.",
+    "run": "Run a command with a proxy of its own.",
     "tap": "Show connections and requests as they happen.",
     "token": "Make the token that proves a workload's name.",
     "uninstall": "Print what to delete of it, for kubectl delete.",

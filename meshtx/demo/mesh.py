@@ -33,13 +33,11 @@ from meshtx.pki.authority import Authority
 from meshtx.pki.csr import make_csr, parse_csr
 from meshtx.pki.issuer import make_issuer, make_root
 from meshtx.pki.keys import key_to_pem, new_key
+from meshtx.supervisor.processes import TWISTD
 from meshtx.wire.ports import PROXY_ADMIN
 
 READY = 30.0
 """Seconds for a program to be ready."""
-
-TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
-"""twistd for this interpreter, wherever its script has been installed."""
 
 
 class Break(StrEnum):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from meshtx.demo.lab import Host, Lab, wait_until
-from meshtx.demo.mesh import TWISTD
+from meshtx.supervisor.processes import TWISTD
 from tests.kube.control_plane import ControlPlane
 from tests.mesh.town import ROOT
 

@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.demo.mesh import TWISTD
 from meshtx.identity import ca_folder
 from meshtx.pki.csr import make_csr
 from meshtx.pki.keys import key_to_pem, new_key
 from meshtx.rpc.messages.identity_pb2 import CertifyRequest, CertifyResponse
 from meshtx.rpc.methods import CERTIFY
+from meshtx.supervisor.processes import TWISTD
 from tests.mesh.town import PATIENCE, SCOPE, Program, environment, name
 
 IDENTITY = SCOPE.name("meshtx", "meshtx-identity")

@@ -11,8 +11,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.demo.lab import wait_until
-from meshtx.demo.mesh import TWISTD
 from meshtx.net.redirect import RedirectRules
+from meshtx.supervisor.processes import TWISTD
 from tests.mesh import asker, web_server
 from tests.mesh.town import PATIENCE, Town, whole_root, why_not
 

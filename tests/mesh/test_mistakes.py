@@ -14,8 +14,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from meshtx.demo.mesh import TWISTD
 from meshtx.identity import ca_folder
+from meshtx.supervisor.processes import TWISTD
 from tests.mesh.town import PATIENCE, SCOPE, environment, name, whole_root, why_not
 
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")

@@ -14,7 +14,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.demo.lab import wait_until
-from meshtx.demo.mesh import TWISTD
+from meshtx.supervisor.processes import TWISTD
 from tests.mesh.town import PATIENCE, ROOT, Program, environment, why_not
 
 INSTALL = "pip install .\n"

@@ -19,11 +19,11 @@ from types import ModuleType
 
 from meshtx.demo import capture, lab
 from meshtx.demo.lab import Host, Lab, TimedOut, wait_until
-from meshtx.demo.mesh import TWISTD
 from meshtx.demo.privilege import in_user_namespace, may_make_namespaces
 from meshtx.identity import ca_folder
 from meshtx.net.redirect import RedirectRules, render
 from meshtx.pki.name import MeshScope, Name
+from meshtx.supervisor.processes import TWISTD
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0

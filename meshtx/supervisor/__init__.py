@@ -1,0 +1,1 @@
+"""A proxy and the command that uses it, as two child processes of one supervisor."""
