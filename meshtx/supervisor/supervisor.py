@@ -85,6 +85,7 @@ class Supervisor:
         self._log = log
         self._report = report
         self._signals = SignalQueue()
+        self._shares_group = has_terminal()
 
     def run(self) -> int:
         """Return the exit status, once both have ended."""
@@ -141,38 +142,47 @@ class Supervisor:
 
     def _run_command(self) -> int:
         """Run the command to its end and return the exit status."""
-        shares_group = has_terminal()
+        name, proxy = self._argv[0], self._proxy
         try:
-            command = self._command = start_command(self._argv, self._signals.mask, shares_group=shares_group)
+            command = start_command(self._argv, self._signals.mask, shares_group=self._shares_group)
         except OSError as error:
-            self._report(f"{self._argv[0]}: cannot be executed: {said_by_system(error)}")
+            self._report(f"{name}: cannot be executed: {said_by_system(error)}")
             return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-
-        def forward_signals(running: Callable[[], bool], deadline: float = math.inf) -> None:
-            while running() and command.returncode is None and (left := deadline - time.monotonic()) > 0:
-                received = self._receive(left)
-                if received is None:
-                    continue
-                if not (received.from_terminal and shares_group):  # else the terminal has sent it to both
-                    os.kill(command.pid, received.number)
-                if received.number is Signals.SIGTSTP:
-                    self._signals.stop()
-
-        forward_signals(lambda: self._proxy.returncode is None)
-        if command.returncode is None and self._proxy.returncode == 0:
-            self._report(f"the proxy ended, as it was asked to; {self._argv[0]} goes on without it")
-            forward_signals(lambda: True)
-        elif command.returncode is None:
-            self._report(f"the proxy ended {_described(self._proxy.returncode)}; {self._argv[0]} is sent SIGTERM")
-            os.kill(command.pid, Signals.SIGTERM)
-            os.kill(command.pid, Signals.SIGCONT)  # in case it is stopped
-            forward_signals(lambda: True, time.monotonic() + COMMAND_GRACE)
-            if command.returncode is None:
-                self._report(f"{self._argv[0]} did not end within {COMMAND_GRACE:g} s and is killed")
-                os.kill(command.pid, Signals.SIGKILL)
-                forward_signals(lambda: True)
+        self._command = command
+        self._forward_signals(command, lambda: proxy.returncode is None)
+        if command.returncode is None and proxy.returncode != 0:
+            self._report(f"the proxy ended {_described(proxy.returncode)}; {name} is sent SIGTERM")
+            self._end_command(command)
             return PROXY_FAILED
+        if command.returncode is None:
+            self._report(f"the proxy ended, as it was asked to; {name} goes on without it")
+            self._forward_signals(command)
         return _shell_status(command)
+
+    def _end_command(self, command: subprocess.Popen[bytes]) -> None:
+        os.kill(command.pid, Signals.SIGTERM)
+        os.kill(command.pid, Signals.SIGCONT)  # in case it is stopped
+        self._forward_signals(command, deadline=time.monotonic() + COMMAND_GRACE)
+        if command.returncode is None:
+            self._report(f"{self._argv[0]} did not end within {COMMAND_GRACE:g} s and is killed")
+            os.kill(command.pid, Signals.SIGKILL)
+            self._forward_signals(command)
+
+    def _forward_signals(
+        self,
+        command: subprocess.Popen[bytes],
+        condition: Callable[[], bool] = lambda: True,
+        deadline: float = math.inf,
+    ) -> None:
+        """Send signals on to the command while it runs and a condition holds, until a deadline (monotonic seconds)."""
+        while command.returncode is None and condition() and (left := deadline - time.monotonic()) > 0:
+            received = self._receive(left)
+            if received is None:
+                continue
+            if not (received.from_terminal and self._shares_group):  # else the terminal has sent it to both
+                os.kill(command.pid, received.number)
+            if received.number is Signals.SIGTSTP:
+                self._signals.stop()
 
     def _stop_proxy(self) -> None:
         """Have the proxy drain and end; kill it if that takes too long, or if a signal asks us to end meanwhile."""
