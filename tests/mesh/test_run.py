@@ -51,3 +51,12 @@ class Tale(SynchronousTestCase):
         self.assertEqual(
             program.lines[-1], "meshtx: the proxy ended with status 2 before it was ready; touch was not started"
         )
+
+    def test_a_command_may_shut_its_proxy_down_and_go_on(self) -> None:
+        town = Town(["client"])
+        self.addCleanup(town.remove)
+        town.identity()
+        admin = "http://127.0.0.1:4191"
+        script = f"curl -sS -X POST {admin}/shutdown; while curl -s {admin}/live; do sleep 0.1; done; sleep 1; exit 5"
+        program = town.start("client", *MESHTX, "run", *town.sidecar("client"), "--", "sh", "-c", script)
+        self.assertEqual(program.ended(), 5, program.log)
