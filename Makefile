@@ -16,7 +16,7 @@ PURE := tests.test_layers tests.test_repository tests.test_config tests.wire tes
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fresh kube-up kube-down kube-test lab bench profile lint mutants clean
+.PHONY: help demo test check fresh kube-up kube-down kube-test strangers lab bench profile lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ kube-down: $(READY) ## end it
 
 kube-test: $(READY) ## run the tests against Kubernetes, each process with a control plane of its own
 	MESHTX_KUBE=required $(BIN)/python -m tools.run_tests tests.kube
+
+strangers: $(READY) ## send every kind of hostile input to every port, and measure how long it holds a program
+	$(BIN)/python -m tests.mesh.strangers
 
 lab: $(READY) ## measure what a client waits for behind a load balancer, in network namespaces (as root)
 	$(BIN)/python -m tests.mesh.loadbalancer.lab

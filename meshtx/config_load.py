@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from meshtx.config_values import TOML_FILE, Kind
-from meshtx.errors import ConfigError, nearest, said_by_system
+from meshtx.errors import ConfigError, nearest, unreadable
 from meshtx.files import read_text
 
 T = TypeVar("T")
@@ -118,6 +118,19 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
     return loaded
 
 
+def load_some(config: type[ProgramConfig], file: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """Return some settings as a program's file has them, else their defaults; of the others only the keys are judged.
+
+    For commands that ask what a program was told: they may lack its environment, flags and files.
+
+    :raises ConfigError: the file cannot be read, a key is unknown, or one of these values is wrong.
+    """
+    known = {each.key: each for each in settings(config)}
+    written = _from_file(file, known)
+    defaults = {each.name: each.default for each in fields(config)}
+    return {key: parsed(known[key].kind, *written[key]) if key in written else defaults[key] for key in keys}
+
+
 def _refuse_unread(config: ProgramConfig, known: Mapping[str, Setting], places: Mapping[str, str]) -> None:
     """Insist that each setting that was given is read; one that is given empty asks for nothing.
 
@@ -207,6 +220,4 @@ def _must_be_readable(place: str, path: Path) -> None:
         else:
             path.open("rb").close()
     except OSError as error:
-        raise ConfigError(
-            place, f"{path}: {said_by_system(error)}", "name one that exists and that this user may read"
-        ) from None
+        raise unreadable(place, path, error, "name one that exists and that this user may read") from None

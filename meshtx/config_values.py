@@ -241,11 +241,14 @@ def _is_address(text: str) -> bool:
 def _https_url(text: str) -> str:
     if not re.fullmatch("[!-~]+", text):
         raise ValueError(f"{text!r} holds white space or letters that no URL has")
-    parts = urlsplit(text)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # what is wrong with brackets or a port, which newer Pythons judge more strictly
+        raise ValueError(f"{text!r} is no https URL") from None
     if parts.username or parts.fragment:
         raise ValueError("a user or a fragment has no meaning in it")
-    whole = _NETLOC.fullmatch(parts.netloc) and parts.port != 0 and (_is_host_name(host) or _is_address(host))
+    whole = _NETLOC.fullmatch(parts.netloc) and port != 0 and (_is_host_name(host) or _is_address(host))
     if parts.scheme != "https" or not whole:
         raise ValueError(f"{text!r} is no https URL")
     return text

@@ -4,8 +4,10 @@ Details are attributes; nobody parses them back out of the text. Errors of OpenS
 cryptography are translated into one of these once, in the module that calls the library.
 """
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class MeshtxError(Exception):
@@ -52,6 +54,19 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     close = get_close_matches(word, known, 1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def unreadable(key: str, path: Path, error: OSError, hint: str) -> ConfigError:
+    """Return the error of a file that cannot be read; where another user owns it, what would let this one read it.
+
+    :param hint: what to do about any other reason.
+    """
+    problem = said_by_system(error)
+    if isinstance(error, PermissionError):
+        user = os.geteuid()
+        problem = f"{problem} to user {user}"
+        hint = f"run 'chown {user} {path}' as root, and let that user enter its folder, or name another file"
+    return ConfigError(key, problem if key == str(path) else f"{path}: {problem}", hint)
 
 
 def said_by_system(error: OSError) -> str:

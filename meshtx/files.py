@@ -7,6 +7,7 @@ rename moves ``..data`` to the next.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -15,7 +16,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from meshtx.errors import ConfigError, said_by_system
+from meshtx.errors import ConfigError, said_by_system, unreadable
 
 MAX_LENGTH = 1024 * 1024
 """Bytes that are read from one file: a bundle of 500 anchors has half."""
@@ -52,16 +53,17 @@ def _read(path: Path, hint: str, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(str(path), said_by_system(error), hint) from error
+        raise unreadable(str(path), path, error, hint) from error
     if len(data) > limit:
         raise ConfigError(str(path), f"the file is longer than {limit} bytes", hint)
     return data
 
 
-def write_file(path: Path, data: bytes, *, private: bool) -> None:
+def write_file(path: Path, data: bytes, *, private: bool, owner: int | None = None) -> None:
     """Replace a file at once, or that to which a link leads; what was there before stays until then.
 
     :param private: only the owner may read it.
+    :param owner: the user who gets it; without, it is ours. Only root may give files away.
     :raises ConfigError: it cannot be written, or is a device, a pipe or the like, which nobody wants replaced.
     """
     target = Path(os.path.realpath(path))
@@ -70,13 +72,15 @@ def write_file(path: Path, data: bytes, *, private: bool) -> None:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise ConfigError(str(path), "is no file", "name one, or the place for one")
         try:
-            _create(temporary, data, private=private)
+            _create(temporary, data, private=private, owner=owner)
             temporary.replace(target)
             _sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(str(path), said_by_system(error), "name a place that this user can write to") from error
+        given = owner is not None and error.errno == errno.EPERM  # of fchown(2)
+        hint = "only root may give it away" if given else "name a place that this user can write to"
+        raise ConfigError(str(path), said_by_system(error), hint) from error
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes], private: Collection[str]) -> None:
@@ -131,10 +135,12 @@ def _generation(data: Path) -> Path | None:
     return folder if _GENERATION.fullmatch(name) and folder.is_dir() and not folder.is_symlink() else None
 
 
-def _create(path: Path, data: bytes, *, private: bool) -> None:
+def _create(path: Path, data: bytes, *, private: bool, owner: int | None = None) -> None:
     mode = 0o600 if private else 0o644
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         os.fchmod(file.fileno(), mode)  # the umask must not decide
+        if owner is not None:
+            os.fchown(file.fileno(), owner, -1)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

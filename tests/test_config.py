@@ -1,5 +1,6 @@
 """Configuration: three sources, one declaration, and mistakes told in one sentence."""
 
+import os
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -284,4 +285,9 @@ class TestFiles(ConfigCase):
         self.patch(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
         token = self.folder / "token"
         token.touch()
-        self.assertMistake(ProxyConfig, {"token_file": str(token)}, "--token-file", f"{token}: permission denied")
+        self.patch(os, "geteuid", lambda: 2102)
+        problem = f"{token}: permission denied to user 2102"
+        hint = self.assertMistake(ProxyConfig, {"token_file": str(token)}, "--token-file", problem)
+        self.assertEqual(
+            hint, f"run 'chown 2102 {token}' as root, and let that user enter its folder, or name another file"
+        )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from meshtx import config_values
 from meshtx.config import IdentityConfig, load
 from meshtx.errors import ConfigError
 from tests.config_case import ConfigCase
+
+
+def refuse(_url: str) -> None:
+    """Do as newer versions of urllib's do with brackets that are not in order."""
+    raise ValueError("Invalid IPv6 URL")
 
 
 class Validators(ConfigCase):
@@ -62,6 +68,14 @@ class Validators(ConfigCase):
         for host in ("a.example", "10.0.0.1:8443", "[fd00::1]", "A_b-c"):
             flags = self.identity(token_key_file="", validator="jwks", jwks_issuer="a", jwks_url=f"https://{host}/")
             load(IdentityConfig, {**flags, "jwks_ca_file": flags["issuer"]}, {})
+
+    def test_so_says_a_python_whose_own_parser_is_strict(self) -> None:
+        self.patch(config_values, "urlsplit", refuse)
+        for url in ("https://[::1]a/", "https://a.example:99999/"):
+            self.assertEqual(self.refused(url).problem, f"{url!r} is no https URL")
+
+    def test_a_port_that_there_is_not(self) -> None:
+        self.assertEqual(self.refused("https://a:99999/").problem, "'https://a:99999/' is no https URL")
 
     def test_a_pod_is_required_unless_the_flag_says_no(self) -> None:
         flags = self.identity(token_key_file="", validator="kubernetes")

@@ -7,12 +7,14 @@ names lets nobody in.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
 from meshtx.observe.flow import Mtls, NoTls, Refusal, Security
+from meshtx.pki.name import Name
 
 
 class Mode(StrEnum):
@@ -35,6 +37,11 @@ class Policy:
 
     mode: Mode
     allow: AbstractSet[str] = frozenset()
+
+    @classmethod
+    def of(cls, mode: Mode, allow: Iterable[Name]) -> Policy:
+        """Return the policy of the settings ``inbound_policy`` and ``inbound_allow``."""
+        return cls(mode, frozenset(str(name) for name in allow))
 
 
 @dataclass(frozen=True, slots=True)

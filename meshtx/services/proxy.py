@@ -179,7 +179,7 @@ class ProxyService(MultiService):
                 settle=patience.settle,
             ),
             served=ServedLegs(self._reactor, self.tls, self.metrics),
-            policy=_policy(config),
+            policy=Policy.of(config.inbound_policy, config.inbound_allow),
             own_ports=self._own_ports,
             limits=Limits(self._reactor, self.metrics, self._room),
             early=EarlyDials(self.metrics, self._room.early),
@@ -304,10 +304,6 @@ class ProxyService(MultiService):
     async def _all_gone(self) -> None:
         await self.live.empty()
         await self._legs.empty()
-
-
-def _policy(config: ProxyConfig) -> Policy:
-    return Policy(config.inbound_policy, frozenset(str(name) for name in config.inbound_allow))
 
 
 def _redirected(transport: ITCPTransport) -> Address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import time
 from datetime import UTC, datetime
@@ -34,6 +35,33 @@ class TokenTests(Case):
         self.assertEqual(self.run_line(*arguments), (0, "", ""))
         self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.validator.validate(path.read_bytes(), SCOPE, time.time() + 23 * 3600)
+
+    def test_root_gives_it_to_the_user_that_the_proxy_runs_as(self) -> None:
+        given: list[tuple[int, int]] = []
+        self.patch(os, "fchown", lambda _, user, group: given.append((user, group)))
+        path = Path(self.mktemp())
+        arguments = ("token", "create", "shop/web", "--ca", str(self.folder), "--out", str(path), "--owner")
+        for owner in ("2102", "root"):
+            self.assertEqual(self.run_line(*arguments, owner), (0, "", ""))
+        self.assertEqual(given, [(2102, -1), (0, -1)])
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+
+    def test_a_file_that_may_not_be_given_away_is_not_left_behind(self) -> None:
+        self.patch(os, "fchown", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
+        path = Path(self.mktemp())
+        arguments = ("token", "create", "shop/web", "--ca", str(self.folder), "--out", str(path), "--owner=2102")
+        status, _, err = self.run_line(*arguments)
+        self.assertEqual((status, path.exists()), (2, False))
+        self.assertEqual(err, f"meshtx: {path}: operation not permitted; only root may give it away\n")
+
+    def test_an_owner_is_a_user_and_of_a_file(self) -> None:
+        for options, problem in (
+            (("--owner=root",), "nothing reads it without --out"),
+            (("--owner=nobody-of-that-name", f"--out={self.mktemp()}"), "there is no user 'nobody-of-that-name'"),
+        ):
+            status, _, err = self.run_line("token", "create", "shop/web", "--ca", str(self.folder), *options)
+            self.assertEqual((status, err.count("\n")), (2, 1))
+            self.assertIn(problem, err)
 
     def test_what_is_asked_wrongly_is_one_line(self) -> None:
         for workload, lifetime, problem in (

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.cli.why import command
 from meshtx.errors import ConfigError
 
+BOT = "vote-bot.shop.serviceaccount.identity.meshtx.cluster.local"
 MESH = """
 skip_outbound_ports = [25]
 [[workload]]
@@ -38,8 +39,44 @@ class WhyTests(SynchronousTestCase):
         self.assertEqual(
             self.why("10.1.0.2:80"),
             "dst=10.1.0.2:80 authority=web.shop tls=true peer=web.shop.serviceaccount.identity.meshtx.cluster.local"
-            " via=10.1.0.2:4143\n",
+            " via=10.1.0.2:4143\n"
+            "  The destination's policy is not known here; --config and --from judge by it.\n",
         )
+
+    def judged(self, destination: str, *settings: str) -> tuple[int, str]:
+        """Return status and answer with a proxy at the destination that was told so, for the client vote-bot."""
+        config = Path(self.mktemp())
+        config.write_text("\n".join(settings))
+        arguments = ["--directory-file", str(self.file), "--config", str(config), "--from", BOT]
+        result = CliRunner().invoke(command, [destination, *arguments])
+        return result.exit_code, result.output
+
+    def test_the_destination_s_policy_judges_as_its_proxy_would(self) -> None:
+        listed = 'inbound_policy = "listed"'
+        nameless = "policy all-authenticated, and the peer proved no name: no_tls_from_remote"
+        for destination, settings, answer in (
+            ("10.1.0.2:80", [], (0, " policy=allowed\n")),
+            ("10.1.0.2:80", ['inbound_policy = "all-authenticated"'], (0, " policy=allowed\n")),
+            ("10.1.0.2:80", [listed, f'inbound_allow = ["{BOT}"]'], (0, " policy=allowed\n")),
+            ("10.1.0.2:80", [listed], (1, f" policy=denied reason=no_rule\n  {BOT} is not listed\n")),
+            (
+                "10.1.0.9:80",
+                ['inbound_policy = "all-authenticated"'],
+                (1, f" policy=denied reason=no_rule\n  {nameless}\n"),
+            ),
+        ):
+            status, said = self.judged(destination, *settings)
+            self.assertEqual((status, said.partition(" policy=")[2]), (answer[0], answer[1].partition(" policy=")[2]))
+
+    def test_a_policy_is_asked_about_a_client(self) -> None:
+        self.assertIn("--config and --from belong together", self.why("10.1.0.2:80", "--from", BOT))
+        self.assertIn("--config and --from belong together", self.why("10.1.0.2:80", "--config", str(self.file)))
+
+    def test_a_proxy_s_file_is_judged_by_its_keys(self) -> None:
+        config = Path(self.mktemp())
+        config.write_text("inbound_polici = 'listed'")
+        with self.assertRaisesRegex(ConfigError, "did you mean 'inbound_policy'"):
+            self.why("10.1.0.2:80", "--config", str(config), "--from", BOT)
 
     def test_an_unmeshed_destination_gets_its_reason_and_a_hint(self) -> None:
         """The hint is as true of an address without an entry as of one whose entry has no identity."""

@@ -144,7 +144,9 @@ class ProxyTests(ServiceCase):
             raise SkipTest(reason)
         self.file("closed", "a token").chmod(0)
         self.assertMistake(
-            f"--token-file: {self.folder}/closed: permission denied; name one that exists and that this user may read",
+            f"--token-file: {self.folder}/closed: permission denied to user {os.geteuid()}; "
+            f"run 'chown {os.geteuid()} {self.folder}/closed' as root, and let that user enter its folder, "
+            "or name another file",
             prefix=WITHOUT_PRIVILEGE,
             token_file="closed",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -17,10 +18,15 @@ class Socket:
     """Answers getsockopt as the kernel does.
 
     :param there: the connection stands.
+    :param state: 1 established, 8 ended by the client (linux/tcp_states.h), which has acknowledged nothing for so long.
+    :param quiet: milliseconds.
     """
 
-    def __init__(self, answers: dict[tuple[int, int, int], bytes], *, there: bool = True) -> None:
-        self._answers = answers
+    def __init__(
+        self, answers: dict[tuple[int, int, int], bytes], *, there: bool = True, state: int = 1, quiet: int = 0
+    ) -> None:
+        info = bytes([state]) + bytes(55) + quiet.to_bytes(4, sys.byteorder)
+        self._answers = {**answers, (socket.IPPROTO_TCP, socket.TCP_INFO, len(info)): info}
         self._there = there
 
     def getpeername(self) -> tuple[str, int]:
@@ -66,3 +72,14 @@ class OriginalDestinationTests(SynchronousTestCase):
     def test_a_connection_that_has_ended_has_none_for_it_may_be_another_s(self) -> None:
         failed = self.assertRaises(AlreadyGone, ask, Socket(ANSWER, there=False), "10.1.0.2:4143")
         self.assertEqual(str(failed), "the connection is gone: Transport endpoint is not connected")
+
+    def test_nor_has_one_that_its_client_ended_long_before_it_was_accepted(self) -> None:
+        failed = self.assertRaises(AlreadyGone, ask, Socket(ANSWER, state=8, quiet=61_000), "10.1.0.2:4143")
+        self.assertEqual(str(failed), "the connection is gone: its client ended it 61 s before it was accepted")
+        for state, quiet in ((8, 10_000), (1, 3_600_000)):
+            ask(Socket(ANSWER, state=state, quiet=quiet), "10.1.0.2:4143")
+
+    def test_a_kernel_that_tells_less_of_a_connection_is_believed(self) -> None:
+        short = Socket(ANSWER)
+        short._answers[(socket.IPPROTO_TCP, socket.TCP_INFO, 60)] = b"\x08"
+        ask(short, "10.1.0.2:4143")

@@ -10,116 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.net.redirect import RedirectRules, render
 from meshtx.wire.ports import PortRange
 from tests.net.namespaces import Lab, Namespace, why_not
+from tests.net.redirect_scripts import CLIENT, ENDED_LONG_AGO, FORGOTTEN, LISTENER, NO_RESETS, SAME_PORT, STRAY
 
 UID, MARK = 2102, 0x4D
-
-LISTENER = """
-import selectors, socket, sys
-from meshtx.net.origdst import NoOriginalDestination, original_destination
-from meshtx.wire.address import Address
-ready = selectors.DefaultSelector()
-for port in map(int, sys.argv[1:]):
-    for family, host in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-        sock = socket.socket(family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
-        sock.listen()
-        ready.register(sock, selectors.EVENT_READ, port)
-print("ready", flush=True)
-while True:
-    for key, _ in ready.select():
-        peer, _ = key.fileobj.accept()
-        try:
-            original = original_destination(peer, Address.of(*peer.getsockname()[:2]))
-            said = f"{key.data} {original.address} {original.redirected}"
-        except NoOriginalDestination:
-            said = f"{key.data} unknown"
-        peer.sendall(said.encode())
-        peer.close()
-"""
-"""Answers each connection with its port, the original destination, and whether it was redirected."""
-
-CLIENT = """
-import json, os, socket, sys
-from meshtx.net.sockets import SocketOptions, set_mark
-uid, gid, mark, *targets = sys.argv[1:]
-if gid: os.setgid(int(gid))
-if uid: os.setuid(int(uid))
-said = []
-for target in targets:
-    host, _, port = target.rpartition(":")
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    sock.settimeout(5)
-    set_mark(sock, SocketOptions(mark=int(mark) if mark else None))
-    try:
-        sock.connect((host.strip("[]"), int(port)))
-        said.append(sock.recv(200).decode())
-    except OSError as why:
-        said.append(type(why).__name__)
-print(json.dumps(said))
-"""
-
-
-STRAY = """
-import socket, struct, sys
-source, target = map(socket.inet_aton, sys.argv[1:])
-head = [40000, 8080, 1000, 2000, 0x5019, 1000, 0, 0]  # ports, sequence, acknowledged, FIN+PSH+ACK, window, sum, urgent
-pseudo = source + target + struct.pack("!HH", socket.IPPROTO_TCP, 20)
-total = sum(struct.unpack("!16H", pseudo + struct.pack("!HHIIHHHH", *head)))
-head[6] = ~(total + (total >> 16)) & 0xFFFF
-socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP).sendto(
-    struct.pack("!HHIIHHHH", *head), (sys.argv[2], 0))
-"""
-"""Sends one segment of a connection that there is not."""
-
-FORGET = """
-import socket, struct
-def forget():
-    tracking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
-    tracking.send(struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 5, 1, 0, socket.AF_INET, 0, 0))  # IPCTNL_MSG_CT_DELETE: all
-    assert struct.unpack("=i", tracking.recv(100)[16:20])[0] == 0
-"""
-"""Has connection tracking forget all connections."""
-
-FORGOTTEN = (
-    FORGET
-    + """
-import sys
-sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-sock.recv(200)
-forget()
-sock.sendall(b"a secret")
-"""
-)
-"""Sends on a connection that connection tracking has forgotten meanwhile."""
-
-SAME_PORT = (
-    FORGET
-    + """
-import sys
-from meshtx.net.origdst import AlreadyGone, original_destination
-from meshtx.wire.address import Address
-def dial(port):
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close by a reset
-    sock.bind(("", 45000))
-    sock.connect((sys.argv[1], port))
-    return sock
-listener = socket.create_server(("127.0.0.1", 4999))
-dial(7001).close()
-forget()  # as it does of itself, ten seconds later
-second = dial(7002)
-for sock in (listener.accept()[0], listener.accept()[0]):
-    try:
-        print(original_destination(sock, Address.of(*sock.getsockname())).address)
-    except AlreadyGone as why:
-        print(why)
-"""
-)
-"""Accepts a connection that was reset, when its port has another one already; says where each was going."""
 
 
 def ask(
@@ -298,6 +191,12 @@ class TrafficTests(SynchronousTestCase):
         load(self.pod, RedirectRules(uid=UID, outbound_port=4999))
         said = self.pod.python(SAME_PORT, "10.99.1.1").splitlines()
         self.assertEqual(said, ["the connection is gone: Transport endpoint is not connected", "10.99.1.1:7002"])
+
+    def test_nor_is_one_that_its_client_has_ended_long_ago(self) -> None:
+        load(self.pod, RedirectRules(uid=UID, outbound_port=4999))
+        self.pod.run("nft", "-f", "-", script=NO_RESETS)
+        said = self.pod.python(ENDED_LONG_AGO, "10.99.1.1").strip()
+        self.assertRegex(said, r"the connection is gone: its client ended it \d+ s before it was accepted")
 
     def invalid(self) -> int:
         counters = json.loads(self.pod.run("nft", "-j", "list", "counters"))["nftables"]
