@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
+from meshtx.cli.options import PATH
+from meshtx.config import ProxyConfig
+from meshtx.config_load import load_some
+from meshtx.errors import ConfigError
 from meshtx.net import redirect as net
+from meshtx.wire.address import Address
 from meshtx.wire.network import parse_network
 from meshtx.wire.ports import PROXY_INBOUND, PROXY_OUTBOUND, PortRange
 
@@ -74,16 +81,49 @@ def command() -> None:
     "--skip-sources", default="", callback=_NETWORKS, help="Networks whose connections to here to leave alone."
 )
 @click.option("--skip-destinations", default="", callback=_NETWORKS, help="Networks to connect to directly.")
+@click.option(
+    "--config",
+    type=PATH,
+    help="The proxy's TOML file: its ports and its mark are taken from there, unless an option above gives them. What"
+    " the proxy has from flags or its environment is not known here.",
+)
 @_table
 @click.option("--dry-run", is_flag=True, help="Print the script instead; change nothing.")
-def apply(dry_run: bool, **rules: object) -> None:
+@click.pass_context
+def apply(context: click.Context, /, config: Path | None, dry_run: bool, **rules: object) -> None:
     """Load the redirect, in place of the one that is there."""
+    given = {key for key in rules if context.get_parameter_source(key) is not ParameterSource.DEFAULT}
+    told = {} if config is None else _told(config)
+    rules |= {key: value for key, value in told.items() if key not in given}
     wanted = net.RedirectRules(**rules)  # type: ignore[arg-type]  # click checked each value by its option
     if dry_run:
         click.echo(net.render(wanted), nl=False)
     else:
         net.apply(wanted)
         click.echo(f"table={wanted.table} inbound={wanted.inbound_port} outbound={wanted.outbound_port}")
+
+
+def _told(file: Path) -> dict[str, object]:
+    """Return what a proxy's file says of the rules.
+
+    :raises ConfigError: the file cannot be used, or the proxy takes no redirected connections at one port alone.
+    """
+    told = load_some(ProxyConfig, file, ("inbound_listen", "outbound_listen", "tap_listen", "admin_listen", "mark"))
+    served = {told[key].port for key in ("tap_listen", "admin_listen")}
+    return {
+        "inbound_port": _only_port(file, "inbound_listen", told["inbound_listen"]),
+        "outbound_port": _only_port(file, "outbound_listen", told["outbound_listen"]),
+        "own_ports": tuple(PortRange(port, port) for port in sorted(served)),
+        "mark": told["mark"],
+    }
+
+
+def _only_port(file: Path, key: str, listeners: Sequence[Address]) -> int:
+    ports = {address.port for address in listeners}
+    if len(ports) != 1:
+        problem = f"{len(ports)} ports, and the redirect leads to one"
+        raise ConfigError(f"{file}: {key}", problem, "name one port there, or leave out --config and give the ports")
+    return ports.pop()
 
 
 @command.command("remove")

@@ -46,7 +46,7 @@ class RedirectRules:
     :param outbound_port: the proxy's port for connections of the workload.
     :param uid: the proxy's user, by which its own traffic is known; likewise `gid` and `mark`. One is needed, each
         that is given is enough.
-    :param own_ports: ports of this machine that the proxy serves itself.
+    :param own_ports: ports of this machine that the proxy serves itself, beside those two.
     :param skip_inbound: ports of this machine that the proxy leaves alone.
     :param skip_outbound: ports elsewhere to which the workload connects directly.
     :param skip_sources: networks whose connections to this machine are left alone.
@@ -130,8 +130,8 @@ def _clear(table: str) -> list[str]:
 def _body(rules: RedirectRules) -> Iterator[str]:
     # A peer's connection to the proxy itself must not be redirected to where it goes already: that would turn it to the
     # first address of this machine, and one that meant another would look as if it had been meant for the workload.
-    inbound = PortRange(rules.inbound_port, rules.inbound_port)
-    yield from _set("skip_in", "inet_service", sorted({inbound, *rules.own_ports, *rules.skip_inbound}))
+    listeners = (PortRange(port, port) for port in (rules.inbound_port, rules.outbound_port))
+    yield from _set("skip_in", "inet_service", sorted({*listeners, *rules.own_ports, *rules.skip_inbound}))
     yield from _set("skip_out", "inet_service", sorted({*rules.skip_outbound}))
     yield from _network_sets("skip_src", rules.skip_sources)
     yield from _network_sets("skip_dst", rules.skip_destinations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
@@ -45,6 +46,29 @@ class RedirectTests(SynchronousTestCase):
     def test_the_defaults_are_those_of_the_rules(self) -> None:
         result = self.run_command("apply", "--dry-run", "--proxy-uid", "2102")
         self.assertEqual(result.stdout, render(RedirectRules(uid=2102)))
+
+    def test_a_proxy_s_file_tells_its_ports_and_its_mark(self) -> None:
+        file = Path(self.mktemp())
+        file.write_text(
+            'inbound_listen = ["0.0.0.0:1143", "[::]:1143"]\noutbound_listen = "127.0.0.1:1140"\n'
+            'tap_listen = "0.0.0.0:9002"\nadmin_listen = "0.0.0.0:9001"\nmark = 0x4d\n'
+            'token_file = "/not/here"\n'
+        )
+        own = (PortRange(9001, 9001), PortRange(9002, 9002))
+        rules = RedirectRules(inbound_port=1143, outbound_port=1140, mark=0x4D, own_ports=own)
+        result = self.run_command("apply", "--dry-run", "--config", str(file))
+        self.assertEqual((result.exit_code, result.stdout), (0, render(rules)))
+        rules = RedirectRules(inbound_port=1144, outbound_port=1140, mark=0x4D, own_ports=(PortRange(7, 7),))
+        result = self.run_command("apply", "--dry-run", "--config", str(file), "--inbound-port=1144", "--own-ports=7")
+        self.assertEqual(result.stdout, render(rules))
+
+    def test_a_proxy_with_two_inbound_ports_or_none_is_no_one_s_to_be_led_to(self) -> None:
+        file = Path(self.mktemp())
+        for listeners, number in (('"0.0.0.0:1,0.0.0.0:2"', 2), ("[]", 0)):
+            file.write_text(f"inbound_listen = {listeners}\n")
+            error = self.run_command("apply", "--proxy-uid=5", "--dry-run", "--config", str(file)).exception
+            self.assertIsInstance(error, ConfigError)
+            self.assertIn(f"inbound_listen: {number} ports, and the redirect leads to one", str(error))
 
     def test_a_dry_run_changes_nothing_and_apply_does(self) -> None:
         applied: list[RedirectRules] = []

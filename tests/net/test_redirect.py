@@ -31,7 +31,7 @@ delete table inet meshtx
 table inet meshtx {
   set skip_in {
     type inet_service; flags interval; auto-merge;
-    elements = { 22, 4143, 4190-4191, 8000-8099 }
+    elements = { 22, 4140, 4143, 4190-4191, 8000-8099 }
   }
   set skip_out {
     type inet_service; flags interval; auto-merge;

@@ -37,7 +37,7 @@ class TrafficTests(SynchronousTestCase):
         self.outside, self.pod = self.lab.namespace("outside"), self.lab.namespace("pod")
         self.lab.link(self.outside, self.pod, 1)
         self.outside.start(LISTENER, "8080", "5432")
-        self.pod.start(LISTENER, "4143", "4140", "4190", "8080", "2222")
+        self.pod.start(LISTENER, "4143", "4140", "4190", "4191", "8080", "2222")
 
     def test_traffic_from_outside_comes_to_the_proxy_which_knows_where_it_was_going(self) -> None:
         load(self.pod, RedirectRules(uid=UID))
@@ -89,6 +89,13 @@ class TrafficTests(SynchronousTestCase):
             ask(self.outside, "10.99.1.2:8080", "[fd99:1::2]:8080"),
             ["8080 10.99.1.2:8080 False", "8080 [fd99:1::2]:8080 False"],
         )
+
+    def test_the_proxys_own_ports_are_reached_from_outside_and_from_its_machine(self) -> None:
+        load(self.pod, RedirectRules(uid=UID))
+        for namespace, host in ((self.outside, "10.99.1.2"), (self.pod, "10.99.1.2"), (self.pod, "127.0.0.1")):
+            targets = [f"{host}:{port}" for port in (4143, 4140, 4190, 4191)]
+            answers = [f"{target.rpartition(':')[2]} {target} False" for target in targets]
+            self.assertEqual(ask(namespace, *targets), answers)
 
     def test_the_workloads_connections_go_out_through_the_proxy(self) -> None:
         load(self.pod, RedirectRules(uid=UID))
