@@ -4,7 +4,8 @@ h2 knows the protocol; this moves bytes and keeps the bounds that h2 leaves to i
 
 - DATA waits here, a queue a stream, until flow control and the transport both let it go;
 - while the transport is full nothing but control frames is written, and at most `MAX_CONTROL` bytes of those;
-- frames that cost their sender nothing are counted (`Patience`);
+- input is processed in slices, the connections of a server in turn, and nothing is read meanwhile (`SlicedInput`);
+- what costs its sender next to nothing is counted, and too much of it ends the connection: ENHANCE_YOUR_CALM;
 - a closed connection that does not end is aborted after `LINGER` seconds.
 """
 
@@ -15,7 +16,14 @@ from typing import cast
 
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RemoteSettingsChanged, StreamReset
+from h2.events import (
+    DataReceived,
+    Event,
+    RemoteSettingsChanged,
+    RequestReceived,
+    StreamReset,
+    TrailersReceived,
+)
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from twisted.internet.interfaces import (
@@ -24,18 +32,19 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IPushProducer,
     IReactorTime,
-    ITCPTransport,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshtx.errors import PeerError
 from meshtx.net.deadline import call_off
 from meshtx.rpc.bounded import BoundedConnection
-from meshtx.rpc.frame_filter import MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
+from meshtx.rpc.frame_filter import Batch, GoAway, TooLong, encode_goaway
 from meshtx.rpc.headers import Headers
-from meshtx.rpc.patience import Patience
+from meshtx.rpc.sliced_input import SlicedInput
+from meshtx.rpc.token_bucket import TokenBucket
+from meshtx.rpc.work_queue import WorkQueue
 from meshtx.wire.sniff import PREFACE
 
 MAX_HEADERS = 16 * 2**10
@@ -46,6 +55,22 @@ MAX_CONTROL = 64 * 2**10
 
 LINGER = 5.0
 """Seconds between closing a connection and aborting it."""
+
+TOKENS = 1000.0
+TOKENS_PER_SECOND = 100.0
+"""What a peer may spend at once, and gains with time: pings, settings, resets, tiny DATA, long heads, a token each or
+more. It stops floods such as CVE-2019-9512 (ping), CVE-2019-9515 (settings) and CVE-2023-44487 (rapid reset); an
+ordinary peer, which pings once a round trip and cancels some calls, never comes near the end of it."""
+
+MANY_FIELDS = 64
+"""Fields of a header block that cost nothing; of more, a token for each `_FIELDS_A_TOKEN`."""
+
+TINY = 64
+"""Bytes: a client's DATA frame with fewer costs a token, unless it ends the request. An answer gives one back."""
+
+_FIELDS_A_TOKEN = 16
+_SAID = 200
+"""Characters of what h2 says of a defect, which may quote the peer."""
 
 _HEADER_TABLE = 4096
 _CHUNK = 2**14
@@ -67,23 +92,22 @@ class _Outgoing:
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Http2Protocol(Protocol):
+class Http2Protocol(SlicedInput):
     """One connection. A subclass implements the methods below "for the role" and calls those "of the stream".
 
     :param max_streams: streams that the peer may have open at once.
+    :param work: shared with other connections; without, the connection has one of its own.
     """
 
-    transport: ITCPTransport
-
-    def __init__(self, clock: IReactorTime, *, client: bool, max_streams: int) -> None:
+    def __init__(self, clock: IReactorTime, *, client: bool, max_streams: int, work: WorkQueue | None = None) -> None:
+        super().__init__(0 if client else len(PREFACE), work or WorkQueue(clock))
         self.clock = clock
         self.max_streams = max_streams
         self._h2 = BoundedConnection(H2Configuration(client_side=client, header_encoding="latin-1"))
-        self._filter = FrameFilter(0 if client else len(PREFACE))
-        self._patience = Patience(clock.seconds)
+        self._tokens = TokenBucket(clock.seconds, TOKENS, TOKENS_PER_SECOND)
+        self._tiny = 1 if client else TINY
         self._outgoing: dict[int, _Outgoing] = {}
         self._connected = False
-        self._closing = False
         self._blocked = False
         self._pumping = False
         self._again = False
@@ -125,18 +149,18 @@ class Http2Protocol(Protocol):
 
     def send_headers(self, stream_id: int, headers: Headers, *, end: bool = False) -> None:
         """Send a header block. Like all that sends, it does nothing once the connection is closing."""
-        if not self._closing:
+        if not self.closing:
             self._h2.send_headers(stream_id, headers, end_stream=end)
 
     def send_data(self, stream_id: int, data: bytes) -> None:
         """Queue bytes behind those that wait."""
-        if not self._closing:
+        if not self.closing:
             self._outgoing.setdefault(stream_id, _Outgoing()).data += data
             self.pump()
 
     def send_end(self, stream_id: int, trailers: Headers | None) -> None:
         """End our side of the stream once all that waits is sent, with a header block or without."""
-        if not self._closing:
+        if not self.closing:
             outgoing = self._outgoing.setdefault(stream_id, _Outgoing())
             outgoing.ended, outgoing.trailers = True, trailers
             self.pump()
@@ -148,7 +172,7 @@ class Http2Protocol(Protocol):
 
     def is_over(self, stream_id: int) -> bool:
         """Return whether a stream has ended both ways, or all have; the event of its reset may be still to come."""
-        stream = None if self._closing else self._h2.streams.get(stream_id)
+        stream = None if self.closing else self._h2.streams.get(stream_id)
         return stream is None or stream.closed
 
     def reset_stream(self, stream_id: int, code: ErrorCodes) -> None:
@@ -160,28 +184,23 @@ class Http2Protocol(Protocol):
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """Let the peer send as many bytes more."""
-        if size and not self._closing:
+        if size and not self.closing:
             self._h2.acknowledge_received_data(size, stream_id)
 
     # Of the connection.
 
-    @property
-    def closing(self) -> bool:
-        """Whether the connection was closed, by us or by the peer."""
-        return self._closing
-
     def say_goaway(self) -> None:
         """Tell the peer to open no new stream; h2's own GOAWAY would end those that run."""
-        if self._connected and not self._closing:
+        if self._connected and not self.closing:
             self._flush()
             self.transport.write(encode_goaway(self._h2.highest_inbound_stream_id))
 
     def shut(self) -> None:
         """Close the connection in order: what was written is sent, what waits is dropped."""
-        if self._closing:
+        if self.closing:
             return
         self._flush()
-        self._closing = True
+        self.closing = True
         self._outgoing.clear()
         if self._connected:
             cast("IConsumer", self.transport).unregisterProducer()
@@ -190,44 +209,49 @@ class Http2Protocol(Protocol):
 
     def abort(self, error: Http2Error) -> None:
         """End the connection at once: the peer is not one to wait for."""
-        self._closing, self._cause = True, error
+        self.closing, self._cause = True, error
         self._outgoing.clear()
         if self._connected:
             self.transport.abortConnection()
+
+    def crashed(self) -> None:
+        """End the connection: something of ours has failed."""
+        self.abort(Http2Error("a defect of ours; the log has it"))
 
     # Twisted's side.
 
     def connectionMade(self) -> None:
         """Send what was prepared before there was a transport."""
-        if self._closing:
+        if self.closing:
             self.transport.loseConnection()
             return
         self._connected = True
         cast("IConsumer", self.transport).registerProducer(self, True)
         self.pump()
 
-    def dataReceived(self, data: bytes) -> None:
-        """Hand the bytes to h2 and its events to the role."""
-        if self._closing:
+    def process(self, batch: Batch) -> None:
+        """Hand frames to h2 and its events to the role."""
+        if batch.unpaid:
+            self.spend(batch.unpaid)
+        if self.closing:
             return
-        passed, found = self._filter.receive_data(data)
-        if self._filter.others:
-            self.spend(self._filter.others)
-            if self._closing:
-                return
         try:
-            events = self._h2.receive_data(passed) if passed else []
+            events = self._h2.receive_data(batch.passed) if batch.passed else []
         except ProtocolError as error:
-            self._cause = Http2Error(f"the peer broke HTTP/2: {error}")
+            self._cause = Http2Error(f"the peer broke HTTP/2: {str(error)[:_SAID]}")
             self.shut()  # h2 has a GOAWAY with the code ready
             return
+        unheard = batch.data
         for event in events:
-            if self._closing:
+            if self.closing:
                 return
+            unheard -= type(event) is DataReceived
             self._bound(event)
             self.received(event)
-        for each in found:
-            if not self._closing:
+        if unheard:  # DATA on streams that were reset, which h2 drops without an event
+            self.spend(unheard)
+        for each in batch.found:
+            if not self.closing:
                 self._found(each)
         self.pump()
 
@@ -241,7 +265,7 @@ class Http2Protocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the role."""
         call_off(self._linger)
-        self._closing, self._connected = True, False
+        self.closing, self._connected = True, False
         self._outgoing.clear()
         self.ended(reason if self._cause is None else Failure(self._cause))
         vars(self._h2).clear()  # it leads to itself, by a table of its own methods
@@ -261,7 +285,7 @@ class Http2Protocol(Protocol):
     def pump(self) -> None:
         """Send what flow control and the transport let go, the streams in turn."""
         self._again = True
-        if self._pumping or self._closing or not self._connected:
+        if self._pumping or self.closing or not self._connected:
             return
         self._pumping = True
         try:
@@ -282,7 +306,7 @@ class Http2Protocol(Protocol):
         if size > 0:
             self._again = True
             self._h2.send_data(stream_id, bytes(outgoing.data[:size]))
-            self._patience.earn(_WINDOWS)
+            self._tokens.refill(_WINDOWS)
             del outgoing.data[:size]
             self._flush()
         if outgoing.ended and not outgoing.data:
@@ -292,6 +316,7 @@ class Http2Protocol(Protocol):
 
     def _send_end(self, stream_id: int, trailers: Headers | None) -> None:
         del self._outgoing[stream_id]
+        self._tokens.refill(1)
         if trailers is None:
             self._h2.end_stream(stream_id)
         else:
@@ -313,9 +338,9 @@ class Http2Protocol(Protocol):
         match what:
             case GoAway():
                 self.peer_goes(what)
-            case TooLong(size):
-                self._cause = Http2Error(f"the peer sent a frame or head of {size} bytes, at most {MAX_PAYLOAD}")
-                self._h2.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            case TooLong(size, limit):
+                self._cause = Http2Error(f"the peer sent a frame or head of {size} bytes, at most {limit}")
+                self._h2.close_connection(what.code)
                 self.shut()
 
     def _bound(self, event: Event) -> None:
@@ -325,12 +350,14 @@ class Http2Protocol(Protocol):
                 self._h2.encoder.header_table_size = min(self._h2.encoder.header_table_size, _HEADER_TABLE)
             case StreamReset(stream_id=stream_id):
                 self._outgoing.pop(stream_id, None)
-            case DataReceived(data=b"", stream_ended=None):
+            case DataReceived(data=data, stream_ended=None) if len(data) < self._tiny:
                 self.spend()
+            case RequestReceived(headers=headers) | TrailersReceived(headers=headers) if len(headers) > MANY_FIELDS:
+                self.spend(len(headers) // _FIELDS_A_TOKEN)
 
-    def spend(self, count: int = 1) -> None:
-        """Count what costs the peer nothing; too much ends the connection."""
-        if not self._patience.spend(count):
+    def spend(self, tokens: int = 1) -> None:
+        """Count what costs the peer next to nothing; too much ends the connection."""
+        if not self.closing and not self._tokens.take(tokens):
             self._cause = Http2Error("the peer sent too many frames that ask for work")
             self._h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             self.shut()

@@ -28,6 +28,7 @@ from meshtx.rpc.headers import NotGrpc, RequestHead, parse_request, response_hea
 from meshtx.rpc.http2 import Http2Error, Http2Protocol
 from meshtx.rpc.method import AnyMethod
 from meshtx.rpc.status import RpcError, Status
+from meshtx.rpc.work_queue import WorkQueue
 
 PREFACE_TIMEOUT = 10.0
 """Seconds from a connection to its client's first settings."""
@@ -64,6 +65,7 @@ class RpcServer:
         self.max_streams = max_streams
         self.limits = Limits(max_message, request_timeout, request_timeout)
         self.budget = Budget(64 * max_message if max_held is None else max_held)
+        self.work = WorkQueue(clock)
         self.connections = Connections(max_connections, limited)
         self.open: set[ServerConnection] = set()
         self._stopped: Deferred[None] | None = None
@@ -115,7 +117,7 @@ class ServerConnection(Http2Protocol):
     log = Logger()
 
     def __init__(self, server: RpcServer, peer: Name | None) -> None:
-        super().__init__(server.clock, client=False, max_streams=server.max_streams)
+        super().__init__(server.clock, client=False, max_streams=server.max_streams, work=server.work)
         self._server = server
         self._peer = peer
         self._calls: dict[int, Call] = {}
@@ -214,6 +216,7 @@ class ServerConnection(Http2Protocol):
                 self._start(stream_id, path, timeout)
 
     def _refuse(self, stream_id: int, answer: list[tuple[str, str]]) -> None:
+        self.spend()
         self.send_headers(stream_id, answer, end=True)
         self.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 

@@ -26,6 +26,13 @@ class MemoryTransport:
         self.producer: Any = None
         self.disconnecting = False
         self.aborted = False
+        self.reading = True
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -63,10 +70,16 @@ class Peer:
         """Exchange what both sides have to say, until they have said all."""
         while (data := self.h2.data_to_send()) or self.transport.written:
             if data and not self.gone:
-                self.protocol.dataReceived(data)
+                self.send(data)
             said = bytes(self.transport.written)
             self.transport.written.clear()
             self.events += self.h2.receive_data(said) if said else []
+
+    def send(self, data: bytes) -> None:
+        """Have the protocol receive bytes, and process them all."""
+        self.protocol.dataReceived(data)
+        while not (self.transport.reading or self.gone):
+            self.clock.advance(0)
 
     @property
     def gone(self) -> bool:

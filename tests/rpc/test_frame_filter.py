@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+from h2.errors import ErrorCodes
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.rpc.frame_filter import HEADER, MAX_PAYLOAD, FrameFilter, GoAway, TooLong, encode_goaway
+from meshtx.rpc.frame_filter import (
+    HEADER,
+    MAX_PAYLOAD,
+    MAX_SETTINGS,
+    Batch,
+    FrameFilter,
+    GoAway,
+    TooLong,
+    encode_goaway,
+)
+from meshtx.rpc.work_queue import SLICE
 from meshtx.wire.sniff import PREFACE
 from tests.effort import examples
 from tests.wire.splits import cuts, splits
@@ -26,10 +37,27 @@ CORPUS = {
 }
 
 
-def feed(pieces: list[bytes] | tuple[bytes, ...]) -> tuple[bytes, list[GoAway | TooLong]]:
-    frames = FrameFilter(len(PREFACE))
-    results = [frames.receive_data(piece) for piece in pieces]
-    return b"".join(passed for passed, _ in results), [each for _, found in results for each in found]
+NO_BOUND = 10**9
+
+
+def feed(pieces: list[bytes] | tuple[bytes, ...], preface: int = len(PREFACE)) -> tuple[bytes, list[GoAway | TooLong]]:
+    """Return all that comes of the pieces."""
+    frames = FrameFilter(preface)
+    batches = []
+    for piece in pieces:
+        frames.feed(piece)
+        batches.append(frames.take(NO_BOUND))
+    return b"".join(batch.passed for batch in batches), [each for batch in batches for each in batch.found]
+
+
+def frame(kind: int, payload: bytes = b"", stream_id: int = 1) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, 0]) + stream_id.to_bytes(4, "big") + payload
+
+
+def weigh(data: bytes) -> Batch:
+    frames = FrameFilter(0)
+    frames.feed(data)
+    return frames.take(NO_BOUND)
 
 
 class FilterTests(SynchronousTestCase):
@@ -50,15 +78,65 @@ class FilterTests(SynchronousTestCase):
         )
         frames = FrameFilter(0)
         for piece in draw.draw(splits(data)):
-            frames.receive_data(piece)
+            frames.feed(piece)
+            frames.take(NO_BOUND)
             self.assertLessEqual(len(frames._held), HEADER + MAX_PAYLOAD)
 
     def test_a_header_block_may_be_as_long_as_a_frame(self) -> None:
-        frames = FrameFilter(0)
-        for _ in range(2):
-            self.assertEqual(frames.receive_data(HEAD + MORE * 2), (HEAD + MORE * 2, []))
-        self.assertEqual(frames.receive_data(MORE[:9]), (b"", [TooLong(MAX_PAYLOAD + 2**12)]))
+        blocks = (HEAD + MORE * 2) * 2
+        self.assertEqual(feed([blocks], 0), (blocks, []))
+        self.assertEqual(feed([blocks, MORE[:9]], 0), (blocks, [TooLong(MAX_PAYLOAD + 2**12)]))
+
+    def test_settings_have_no_more_than_a_few_entries(self) -> None:
+        most = frame(4, bytes(MAX_SETTINGS), 0)
+        self.assertEqual(feed([most], 0), (most, []))
+        refused = TooLong(MAX_SETTINGS + 6, MAX_SETTINGS)
+        self.assertEqual(feed([frame(4, bytes(MAX_SETTINGS + 6), 0)[:9]], 0), (b"", [refused]))
+        self.assertEqual(refused.code, ErrorCodes.ENHANCE_YOUR_CALM)
+        self.assertEqual(TooLong(MAX_PAYLOAD + 1).code, ErrorCodes.FRAME_SIZE_ERROR)
 
     def test_a_debug_text_of_a_goaway_is_no_matter(self) -> None:
-        frame = b"\x00\x00\x0c\x07\x00\x00\x00\x00\x00" + b"\x80\x00\x00\x05" + b"\x00\x00\x00\x02" + b"text"
-        self.assertEqual(FrameFilter(0).receive_data(frame), (b"", [GoAway(5, 2)]))
+        goaway = frame(7, b"\x80\x00\x00\x05" + b"\x00\x00\x00\x02" + b"text", 0)
+        self.assertEqual(feed([goaway], 0), (b"", [GoAway(5, 2)]))
+
+    def test_an_unfinished_frame_is_not_passed(self) -> None:
+        self.assertEqual(feed([PING + HEAD[:-1]], 0), (PING, []))
+
+
+class Budgets(SynchronousTestCase):
+    def test_each_take_covers_the_budget_and_nothing_is_lost(self) -> None:
+        data = PREFACE + (PING * 10 + HEAD + EMPTY) * 10
+        frames = FrameFilter(len(PREFACE))
+        frames.feed(data)
+        batches = [frames.take(100)]
+        while frames.waiting:
+            batches.append(frames.take(100))
+        self.assertEqual(b"".join(batch.passed for batch in batches), data)
+        self.assertGreater(len(batches), 20)
+        most = weigh(HEAD).cost
+        for batch in batches:
+            self.assertLess(batch.cost, 100 + most)
+
+    def test_what_waits_comes_before_what_is_fed_later(self) -> None:
+        frames = FrameFilter(0)
+        frames.feed(HEAD + PING)
+        self.assertEqual((frames.take(1).passed, frames.waiting), (HEAD, True))
+        frames.feed(EMPTY)
+        self.assertEqual((frames.take(NO_BOUND).passed, frames.waiting), (PING + EMPTY, False))
+
+    def test_no_frame_costs_more_than_two_slices_and_a_half(self) -> None:
+        for kind in range(12):
+            longest = frame(kind, bytes(MAX_SETTINGS if kind == 4 else MAX_PAYLOAD))
+            self.assertLess(weigh(longest).cost, 2.5 * SLICE)
+            self.assertGreater(weigh(frame(kind, bytes(8))).cost, 0)
+
+    def test_frames_that_are_no_part_of_a_call_are_counted(self) -> None:
+        counted = {kind: weigh(frame(kind, bytes(8))).unpaid for kind in range(12)}
+        self.assertEqual(counted, {0: 0, 1: 0, **dict.fromkeys(range(2, 12), 1)})
+
+    def test_long_header_blocks_are_counted_by_their_length(self) -> None:
+        self.assertEqual(weigh(frame(1, bytes(2**12))).unpaid, 0)
+        self.assertEqual(weigh(frame(1, bytes(2**13))).unpaid, 16)
+
+    def test_data_frames_are_counted(self) -> None:
+        self.assertEqual(weigh(EMPTY * 3 + PING).data, 3)

@@ -14,13 +14,22 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.rpc.call import Call
+from meshtx.rpc.framing import encode_message
 from meshtx.rpc.http2 import LINGER, MAX_CONTROL
 from meshtx.rpc.server import PREFACE_TIMEOUT, RpcServer
 from meshtx.wire.sniff import PREFACE
 from tests.effort import examples
-from tests.rpc.memory import Caller, MemoryTransport
+from tests.rpc.memory import Caller, MemoryTransport, headers
 from tests.rpc.server_case import ServerCase
 from tests.rpc.support import ECHO
+
+
+def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big") + payload
+
+
+def settings_frame(codes: range) -> bytes:
+    return frame(4, 0, 0, b"".join(code.to_bytes(2, "big") + bytes(4) for code in codes))
 
 
 class Floods(ServerCase):
@@ -48,7 +57,7 @@ class Floods(ServerCase):
     def test_settings(self) -> None:
         caller = self.caller()
         for _ in range(1100):
-            caller.protocol.dataReceived(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+            caller.send(b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
             caller.transport.written.clear()
             if caller.gone:
                 break
@@ -58,11 +67,17 @@ class Floods(ServerCase):
     def test_settings_of_no_meaning_are_not_kept(self) -> None:
         caller = self.caller()
         known = len(caller.protocol._h2.remote_settings)
-        for first in range(16, 65_000, 2_500):
-            entries = b"".join(code.to_bytes(2, "big") + bytes(4) for code in range(first, first + 2_500))
-            caller.protocol.dataReceived(len(entries).to_bytes(3, "big") + b"\x04" + bytes(5) + entries)
+        for first in range(16, 65_000, 64):
+            caller.send(settings_frame(range(first, first + 64)))
+            self.clock.advance(1)
         self.assertFalse(caller.gone)
         self.assertEqual(len(caller.protocol._h2.remote_settings), known)
+        caller.lose()
+
+    def test_settings_with_more_entries_than_there_are(self) -> None:
+        caller = self.caller()
+        caller.send(settings_frame(range(16, 81)))
+        self.assertTrue(self.flooded(caller))
         caller.lose()
 
     def test_frames_that_h2_says_nothing_of(self) -> None:
@@ -76,9 +91,9 @@ class Floods(ServerCase):
         ):
             caller = self.caller()
             caller.call()
-            caller.protocol.dataReceived(flood * 900)
+            caller.send(flood * 900)
             self.assertFalse(caller.gone)
-            caller.protocol.dataReceived(flood * 200)
+            caller.send(flood * 200)
             self.assertTrue(self.flooded(caller))
             caller.lose()
 
@@ -87,7 +102,7 @@ class Floods(ServerCase):
         for _ in range(1100):
             stream_id = caller.call()
             caller.h2.increment_flow_control_window(5)
-            caller.protocol.dataReceived(b"\x00\x00\x04\x08\x00" + stream_id.to_bytes(4, "big") + b"\x00\x00\x00\x05")
+            caller.send(b"\x00\x00\x04\x08\x00" + stream_id.to_bytes(4, "big") + b"\x00\x00\x00\x05")
         caller.flush()
         self.assertFalse(caller.gone)
         caller.lose()
@@ -120,13 +135,87 @@ class Floods(ServerCase):
         self.assertTrue(self.flooded(caller))
         caller.lose()
 
+    def test_tiny_data_frames(self) -> None:
+        caller = self.caller()
+        stream_id = caller.open()
+        caller.h2.send_data(stream_id, encode_message(bytes(2000))[:5])
+        for _ in range(1100):
+            caller.h2.send_data(stream_id, b"a")
+        self.assertTrue(self.flooded(caller))
+        caller.lose()
+
+    def test_tiny_requests_are_no_flood(self) -> None:
+        caller = self.caller()
+        for _ in range(1100):
+            stream_id = caller.open(path="/test.Echo/Echo", te="trailers", x_token="none")
+            caller.h2.send_data(stream_id, encode_message(b""))
+            caller.h2.end_stream(stream_id)
+            caller.flush()
+        self.assertFalse(caller.gone)
+        caller.lose()
+
+    def test_data_on_a_stream_that_was_reset(self) -> None:
+        caller = self.caller()
+        stream_id = caller.open()
+        caller.h2.reset_stream(stream_id)
+        caller.flush()
+        data = b"\x00\x00\x41\x00\x00" + stream_id.to_bytes(4, "big") + bytes(65)
+        caller.send(data * 900)
+        caller.flush()
+        self.assertFalse(caller.gone)
+        self.assertGreater(caller.h2.outbound_flow_control_window, 2**15, "the connection's window is opened again")
+        caller.send(data * 200)
+        self.assertTrue(self.flooded(caller))
+        caller.lose()
+
+    def test_continuations(self) -> None:
+        caller = self.caller()
+        opening = caller.h2.encoder.encode(headers())
+        flood = b""
+        for stream_id in range(1, 41, 2):
+            flood += frame(1, 0, stream_id, opening) + frame(9, 0, stream_id) * 60 + frame(9, 4, stream_id)
+            opening = caller.h2.encoder.encode(headers())
+        caller.send(flood)
+        self.assertTrue(self.flooded(caller))
+        caller.lose()
+
+    def test_header_blocks_of_many_fields(self) -> None:
+        caller = self.caller(self.hang)
+        sent = 0
+        while not caller.gone and sent < 1000:
+            caller.open(**{f"x-{number}": "" for number in range(300)})
+            caller.flush()
+            sent += 1
+        self.assertTrue(self.flooded(caller))
+        self.assertLess(sent, 60)
+        caller.lose()
+
+    def test_requests_that_are_refused(self) -> None:
+        caller = self.caller()
+        sent = 0
+        while not caller.gone and sent < 1200:
+            caller.open(path="/test.Echo/Unknown")
+            caller.flush()
+            sent += 1
+        self.assertTrue(self.flooded(caller))
+        self.assertGreater(sent, 900)
+        caller.lose()
+
+    def test_a_header_table_whose_size_changes_again_and_again(self) -> None:
+        for count, gone in ((2, False), (3, True)):
+            caller = self.caller()
+            opening = b"\x3f\xe1\x1f" * count + caller.h2.encoder.encode(headers())
+            caller.send(frame(1, 5, 1, opening))
+            self.assertIs(caller.gone, gone)
+            caller.lose()
+
     def test_answers_to_a_client_that_does_not_read(self) -> None:
         caller = self.caller()
         caller.protocol.pauseProducing()
         written = 0
         ping = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678"
         for _ in range(100):
-            caller.protocol.dataReceived(ping * 100)
+            caller.send(ping * 100)
             written = max(written, len(caller.transport.written))
             self.clock.advance(60)  # never too many at once
         self.assertTrue(caller.transport.aborted)
@@ -180,6 +269,5 @@ class Garbage(SynchronousTestCase):
         caller = Caller(RpcServer({ECHO: echo}, clock), clock)
         caller.call()
         for kind, flags, stream_id, payload in frames:
-            header = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream_id.to_bytes(4, "big")
-            caller.protocol.dataReceived(header + payload)
+            caller.send(frame(kind, flags, stream_id, payload))
         caller.lose()
