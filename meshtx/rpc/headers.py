@@ -16,6 +16,7 @@ Headers = list[tuple[str, str]]
 
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_NOT_GRPC = b"This port speaks gRPC only.\n"
 _CONTENT_TYPE = re.compile(r"application/grpc(\+proto)?\s*(;.*)?", re.IGNORECASE)
 
 
@@ -23,10 +24,11 @@ _CONTENT_TYPE = re.compile(r"application/grpc(\+proto)?\s*(;.*)?", re.IGNORECASE
 class NotGrpc:
     """The request is not gRPC at all: answered in HTTP's terms.
 
-    :param headers: the whole answer.
+    :param body: empty where the answer has none, as to HEAD.
     """
 
     headers: Headers
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,21 @@ class RequestHead:
 def parse_request(headers: Iterable[tuple[str, str]]) -> RequestHead | NotGrpc | RpcError:
     """Judge the header block that opens a stream."""
     fields = dict(headers)
-    if fields.get(":method") != "POST":
-        return NotGrpc([(":status", "405"), ("allow", "POST")])
+    method = fields.get(":method")
+    if method != "POST":
+        return _not_grpc("405", ("allow", "POST"), has_body=method != "HEAD")
     if not _CONTENT_TYPE.fullmatch(fields.get("content-type", "")):
-        return NotGrpc([(":status", "415"), ("accept", "application/grpc")])
+        return _not_grpc("415", ("accept", "application/grpc"))
     timeout = fields.get("grpc-timeout")
     try:
         return RequestHead(fields.get(":path", ""), None if timeout is None else parse_timeout(timeout))
     except ValueError:
         return RpcError(Status.INTERNAL, "malformed grpc-timeout")
+
+
+def _not_grpc(status: str, field: tuple[str, str], *, has_body: bool = True) -> NotGrpc:
+    about = [("content-type", "text/plain"), ("content-length", str(len(_NOT_GRPC)))]
+    return NotGrpc([(":status", status), field, *about], _NOT_GRPC if has_body else b"")
 
 
 def request_headers(path: str, scheme: str, authority: str, timeout: float | None) -> Headers:

@@ -9,6 +9,7 @@ while a handler is: not for as long as its client chooses, who has a request to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamEnded, StreamReset
@@ -27,6 +28,7 @@ from meshtx.rpc.framing import MAX_MESSAGE
 from meshtx.rpc.headers import NotGrpc, RequestHead, parse_request, response_headers, trailers
 from meshtx.rpc.http2 import Http2Error, Http2Protocol
 from meshtx.rpc.method import AnyMethod
+from meshtx.rpc.plain_answer import PlainAnswer
 from meshtx.rpc.status import RpcError, Status
 from meshtx.rpc.work_queue import WorkQueue
 
@@ -120,7 +122,7 @@ class ServerConnection(Http2Protocol):
         super().__init__(server.clock, client=False, max_streams=server.max_streams, work=server.work)
         self._server = server
         self._peer = peer
-        self._calls: dict[int, Call] = {}
+        self._calls: dict[int, Call | PlainAnswer] = {}
         self._running = 0
         self._seat: Seat | None = None
         self._preface: IDelayedCall | None = None
@@ -205,8 +207,8 @@ class ServerConnection(Http2Protocol):
             self.spend()
             return
         match parse_request(headers):
-            case NotGrpc(headers=answer):
-                self._refuse(stream_id, answer)
+            case NotGrpc() as answer:
+                self._answer_plainly(stream_id, answer)
             case RpcError(status=status, message=message):
                 self._refuse(stream_id, response_headers() + trailers(status, message))
             case RequestHead(path=path) if path not in self._server.routes:
@@ -220,11 +222,16 @@ class ServerConnection(Http2Protocol):
         self.send_headers(stream_id, answer, end=True)
         self.reset_stream(stream_id, ErrorCodes.NO_ERROR)
 
-    def _start(self, stream_id: int, path: str, timeout: float | None) -> None:
-        def over() -> None:
-            self._calls.pop(stream_id, None)
-            self._close_if_done()
+    def _answer_plainly(self, stream_id: int, answer: NotGrpc) -> None:
+        plain = PlainAnswer(self, stream_id, answer, self._server.limits.drain, partial(self._ended, stream_id))
+        self._calls[stream_id] = plain
+        plain.start()
 
+    def _ended(self, stream_id: int) -> None:
+        self._calls.pop(stream_id, None)
+        self._close_if_done()
+
+    def _start(self, stream_id: int, path: str, timeout: float | None) -> None:
         method, handler = self._server.routes[path]
         self._calls[stream_id] = Call(
             self,
@@ -236,7 +243,7 @@ class ServerConnection(Http2Protocol):
             limits=self._server.limits,
             budget=self._server.budget,
             at_work=self._at_work,
-            over=over,
+            over=partial(self._ended, stream_id),
         )
 
     def _at_work(self, begins: bool) -> None:

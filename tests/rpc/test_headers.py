@@ -33,11 +33,14 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(parse_request(headers(content_type=kind)), RequestHead("/test.Echo/Echo", None))
 
     def test_other_content_types_and_methods_are_not_grpc(self) -> None:
+        text = b"This port speaks gRPC only.\n"
+        about = [("content-type", "text/plain"), ("content-length", str(len(text)))]
         for kind in ("application/grpc-web", "application/grpc+json", "application/grpcx", "text/html", ""):
-            self.assertEqual(
-                parse_request(headers(content_type=kind)), NotGrpc([(":status", "415"), ("accept", "application/grpc")])
-            )
-        self.assertEqual(parse_request(headers(method="PUT")), NotGrpc([(":status", "405"), ("allow", "POST")]))
+            answer = NotGrpc([(":status", "415"), ("accept", "application/grpc"), *about], text)
+            self.assertEqual(parse_request(headers(content_type=kind)), answer)
+        for method, body in (("PUT", text), ("GET", text), ("HEAD", b"")):
+            answer = NotGrpc([(":status", "405"), ("allow", "POST"), *about], body)
+            self.assertEqual(parse_request(headers(method=method)), answer)
 
     def test_a_timeout_that_is_none_is_an_error(self) -> None:
         for timeout in ("", "1", "S", "123456789S", "1.5S", "-1S", "1s", "1 S", "१S"):

@@ -42,17 +42,6 @@ class Requests(ServerCase):
         self.assertEqual(caller.status(stream_id), ("0", None))
         caller.lose()
 
-    def test_what_is_not_grpc_is_answered_as_http(self) -> None:
-        for changed, answer in [
-            ({"method": "GET"}, [(":status", "405"), ("allow", "POST")]),
-            ({"content_type": "application/json"}, [(":status", "415"), ("accept", "application/grpc")]),
-            ({"content_type": "application/grpc+json"}, [(":status", "415"), ("accept", "application/grpc")]),
-        ]:
-            caller = self.caller()
-            caller.call(**changed)
-            self.assertEqual([event.headers for event in caller.of(ResponseReceived)], [answer])
-            caller.lose()
-
     def test_what_is_refused_at_once_ends_with_its_head_and_a_reset(self) -> None:
         for changed, status in [
             ({"path": "/test.Echo/Nothing"}, ("12", "unknown method /test.Echo/Nothing")),
