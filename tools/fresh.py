@@ -1,6 +1,6 @@
-"""Try the README's two commands as a newcomer does: a Debian made just now, an ordinary user, a fresh clone.
+"""Try the README's two commands as a newcomer does: a system made just now, an ordinary user, a fresh clone.
 
-    python3 -m tools.fresh [SUITE ...]        as root; without names: bookworm trixie
+    python3 -m tools.fresh [SUITE ...]        as root; bookworm and trixie, if none is named; noble, too
     python3 -m tools.fresh --in-turn          one of them, another one each day
 
 For each suite: debootstrap makes a small system in a folder of its own, with updates and security fixes; an ordinary
@@ -33,8 +33,6 @@ COMMANDS = ("make demo", "make test")
 PACKAGES = ("ca-certificates", "git", "make", "python3", "sudo")
 """What the README asks for."""
 
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
 USER = "newcomer"
 
 NEEDED_BY_NETWORK = ("etc/resolv.conf", "etc/hosts", "etc/pip.conf", "usr/local/share/ca-certificates/*.crt")
@@ -46,7 +44,7 @@ KEPT_VARIABLES = re.compile(r"PIP_\w+|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.
 _COUNTS = re.compile(r"^\d+ passed, \d+ failed.*$", re.MULTILINE)
 
 _ENTER = f"""
-set -eu
+set -u
 cd "$1"
 mount --bind . .
 cd "$1"
@@ -59,9 +57,45 @@ mkdir -p .outside
 pivot_root . .outside
 umount -l /.outside
 rmdir /.outside
-exec su --login {USER} --command "$2"
+su --login {USER} --command "$2"
+exit $?
 """
-"""Makes a folder the root of this mount namespace, and runs a command there as the ordinary user."""
+"""Makes a folder the root of this mount namespace, and runs a command there as the ordinary user.
+
+The shell stays, as process 1: it reaps whatever loses its parent, as an init does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where a distribution's packages are.
+
+    :param keyring: the file of the keys that sign them.
+    :param script: what debootstrap does there; it may not know the suite by its name yet.
+    """
+
+    mirror: str
+    security: str
+    components: str
+    keyring: str
+    script: str
+
+
+DEBIAN = Archive(
+    "http://deb.debian.org/debian",
+    "http://deb.debian.org/debian-security",
+    "main",
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/debootstrap/scripts/sid",
+)
+UBUNTU = Archive(
+    "http://archive.ubuntu.com/ubuntu",
+    "http://archive.ubuntu.com/ubuntu",
+    "main universe",
+    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",  # package ubuntu-keyring
+    "/usr/share/debootstrap/scripts/gutsy",
+)
+ARCHIVES = {"noble": UBUNTU}
+"""Those of the suites that are not Debian's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +127,15 @@ def new_system(suite: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f"meshtx-fresh-{suite}-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
-        packages = ",".join(PACKAGES)
-        _run("debootstrap", "--variant=minbase", f"--cache-dir={cache}", f"--include={packages}", suite, folder, MIRROR)
-        sources = f"deb {MIRROR} {suite}-updates main\ndeb {SECURITY} {suite}-security main\n"
-        (folder / "etc/apt/sources.list.d/updates.list").write_text(sources)
+        archive = ARCHIVES.get(suite, DEBIAN)
+        options = ("--variant=minbase", f"--keyring={archive.keyring}", f"--include={','.join(PACKAGES)}")
+        _run("debootstrap", *options, f"--cache-dir={cache}", suite, folder, archive.mirror, archive.script)
+        pockets = ((archive.mirror, suite), (archive.mirror, f"{suite}-updates"))
+        sources = [
+            f"deb {mirror} {name} {archive.components}\n"
+            for mirror, name in (*pockets, (archive.security, f"{suite}-security"))
+        ]
+        (folder / "etc/apt/sources.list").write_text("".join(sources))
         for file in (found for pattern in NEEDED_BY_NETWORK for found in Path("/").glob(pattern)):
             shutil.copy(file, folder / file.relative_to("/"))
         kept = {name: value for name, value in os.environ.items() if KEPT_VARIABLES.fullmatch(name)}
