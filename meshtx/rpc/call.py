@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from meshtx.net.deadline import call_off
+from meshtx.net.failures import without_frames
 from meshtx.pki.name import Name
 from meshtx.rpc.framing import MAX_MESSAGE, Broken, MessageParser, encode_message
 from meshtx.rpc.headers import Headers, response_headers, trailers
@@ -257,10 +258,11 @@ class Call:
             if not self.method.streams:
                 self.send(answer)
         except RpcError as error:
-            self.fail(error)
+            self.fail(without_frames(error))
         except Exception as error:  # noqa: BLE001  # the border to code that only the service knows
             if self._phase is _Phase.RUNNING or not isinstance(error, CancelledError):
                 self.log.failure("{path} failed", path=self.method.path)
+            without_frames(error)  # from Python 3.13 on they lead to Twisted's, which keep the error
             self.fail(RpcError(Status.INTERNAL, "internal error"))
         else:
             self._end(Status.OK, "")
