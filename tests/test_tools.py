@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import tests
 from tools import mutants
 from tools.mutants import BadPatch, Mutant, Trials, apply, attempt, main, read
-from tools.run_tests import ON_OUR_REACTOR, counts, failures, runs
+from tools.run_tests import IN_USER_NAMESPACE, ON_OUR_REACTOR, Run, counts, failures, runs
 
 SOURCE = "def answer():\n    return 42\n"
 TEST = """
@@ -70,12 +70,16 @@ class TestRuns(SynchronousTestCase):
         modules = pkgutil.iter_modules(tests.__path__)
         everything = {f"tests.{each.name}" for each in modules if each.ispkg or each.name.startswith("test_")}
         planned = runs([])
-        self.assertEqual(planned[-1], ["tests.kube"])
-        named = [name for run in planned if run is not ON_OUR_REACTOR for name in run]
+        self.assertEqual(planned[-1].tests, ["tests.kube"])
+        named = [name for run in planned if run.tests is not ON_OUR_REACTOR for name in run.tests]
         self.assertEqual((set(named), len(named)), (everything, len(set(named))))
 
     def test_what_is_named_is_run_alone(self) -> None:
-        self.assertEqual(runs(["tests.net"]), [["tests.net"]])
+        self.assertEqual(runs(["tests.net"], as_own_root=True), [Run(["tests.net"])])
+
+    def test_whole_programs_are_run_once_by_an_ordinary_user_too(self) -> None:
+        prefixes = [run.prefix for run in runs([], as_own_root=True) if "tests.mesh" in run.tests]
+        self.assertEqual(prefixes, [IN_USER_NAMESPACE])
 
 
 class TestMutants(SynchronousTestCase):

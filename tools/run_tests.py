@@ -2,8 +2,9 @@
 
     python -m tools.run_tests [TEST ...]
 
-What moves bytes is tested twice: on Twisted's reactor, and on our own. What needs Kubernetes is tested last; its
-control plane is built meanwhile if it has to be. With names of tests it runs these alone, once, and nobody asks how
+What moves bytes is tested twice: on Twisted's reactor, and on our own. An ordinary user's tests of network namespaces
+run as root of a user namespace, where the system allows one. What needs Kubernetes is tested last; its control plane is
+built meanwhile if it has to be. With names of tests it runs these alone, once, and nobody asks how
 much they cover. What failed is told once more at the end, behind ``What failed:``. The last line is
 ``N passed, N failed``, and the one before says so if there was no Kubernetes; the exit status is 0 if nothing failed
 and enough was covered.
@@ -17,8 +18,11 @@ import select
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from meshtx.demo import lab
+from meshtx.demo.privilege import AS_ROOT_OF_OUR_OWN, may_make_namespaces
 from tests.kube import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,26 +33,53 @@ ON_OUR_REACTOR = ["--reactor", "meshtx", "tests.net", "tests.proxy", "tests.rpc"
 
 KUBERNETES = "tests.kube"
 
+WHOLE_PROGRAMS = "tests.mesh"
+
+OF_NAMESPACES = [WHOLE_PROGRAMS, "tests.net.test_dial", "tests.net.test_listen", "tests.net.test_redirect_traffic"]
+OF_NAMESPACES += ["tests.net.test_sockets", "tests.net.test_tls_quick", "tests.demo.test_capture"]
+"""What only root can run, or root of a user namespace."""
+
+IN_USER_NAMESPACE = [*AS_ROOT_OF_OUR_OWN, "--mount", "--net", "sh", "-c"]
+IN_USER_NAMESPACE += ['mount -t tmpfs tmpfs /run && ip link set lo up && exec "$@"', "sh"]
+"""Runs a command as root of a user namespace, with a network of its own and a /run that it may write."""
+
 LEFT_OUT = "Kubernetes is not built, so nothing was tested against it; `make kube-up` says why"
 
 _RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$", re.MULTILINE)
 _REPORT = re.compile(r"^={79}\n(\[(?:FAIL|ERROR|SUCCESS!\?!)\]\n.*?\n)(?=={79}\n|-{79}\n)", re.MULTILINE | re.DOTALL)
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One call of trial.
+
+    :param tests: its arguments.
+    :param prefix: the command that runs it.
+    """
+
+    tests: Sequence[str]
+    prefix: Sequence[str] = ()
+
+    @property
+    def is_about_kubernetes(self) -> bool:
+        """Whether it needs the control plane."""
+        return any(name.startswith(KUBERNETES) for name in self.tests)
+
+
 def main(tests: Sequence[str]) -> int:
     """Run, report and return the exit status."""
     # coverage in trial's workers needs to know where the file is, whatever folder they are in.
-    environment = {**os.environ, "COVERAGE_FILE": str(ROOT / ".coverage")}
+    environment = {**lab.environment(), "COVERAGE_FILE": str(ROOT / ".coverage")}
     coverage = [sys.executable, "-m", "coverage"]
     subprocess.run([*coverage, "erase"], cwd=ROOT, env=environment, check=True)
     trial = [*coverage, "run", "-m", "twisted.trial", f"-j{WORKERS}"]
-    planned = runs(tests)
-    build = _build() if any(map(_is_about_kubernetes, planned)) else None
+    planned = runs(tests, as_own_root=os.geteuid() != 0 and may_make_namespaces(*AS_ROOT_OF_OUR_OWN))
+    build = _build() if any(run.is_about_kubernetes for run in planned) else None
     results = []
     for run in planned:
-        if build and _is_about_kubernetes(run):
+        if build and run.is_about_kubernetes:
             build.wait()
-        results.append(_follow([*trial, *run], environment))
+        results.append(_follow([*run.prefix, *trial, *run.tests], environment))
     status = max(status for status, _ in results)
     if not tests:
         subprocess.run([*coverage, "combine", "-q"], cwd=ROOT, env=environment, check=True)
@@ -62,13 +93,20 @@ def main(tests: Sequence[str]) -> int:
     return status or int(failed > 0 or passed == 0)
 
 
-def runs(tests: Sequence[str]) -> list[Sequence[str]]:
-    """Return what trial is to run, one time after another."""
+def runs(tests: Sequence[str], *, as_own_root: bool = False) -> list[Run]:
+    """Return what trial is to run, one time after another.
+
+    :param as_own_root: this user may make no network namespace, but a user namespace, and may make them there.
+    """
     if tests:
-        return [tests]
-    others = [name for name in _packages() if name != KUBERNETES]
-    ours = [ON_OUR_REACTOR] if hasattr(select, "epoll") else []
-    return [others, *ours, [KUBERNETES]]
+        return [Run(tests)]
+    apart = {KUBERNETES, WHOLE_PROGRAMS} if as_own_root else {KUBERNETES}
+    return [
+        Run([name for name in _packages() if name not in apart]),
+        *([Run(OF_NAMESPACES, IN_USER_NAMESPACE)] if as_own_root else []),
+        *([Run(ON_OUR_REACTOR)] if hasattr(select, "epoll") else []),
+        Run([KUBERNETES]),
+    ]
 
 
 def _packages() -> list[str]:
@@ -76,10 +114,6 @@ def _packages() -> list[str]:
     folder = ROOT / "tests"
     found = [*folder.glob("*/__init__.py"), *folder.glob("test_*.py")]
     return sorted(f"tests.{path.stem if path.parent == folder else path.parent.name}" for path in found)
-
-
-def _is_about_kubernetes(run: Sequence[str]) -> bool:
-    return any(name.startswith(KUBERNETES) for name in run)
 
 
 def _build() -> subprocess.Popen[bytes]:
