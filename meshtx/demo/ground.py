@@ -15,7 +15,7 @@ from meshtx.demo import capture
 from meshtx.demo.capture import Stream
 from meshtx.demo.lab import Lab, wait_until
 from meshtx.demo.plan import ADDRESSES, Workload
-from meshtx.demo.privilege import in_user_namespace
+from meshtx.demo.privilege import in_user_namespace_of_its_own
 from meshtx.net.redirect import RedirectRules, render
 from meshtx.wire.ports import PROXY_INBOUND
 
@@ -88,7 +88,7 @@ class Namespaces:
 
     def enter(self, host: str) -> str:
         """See `Ground.enter`."""
-        namespaces = "--user --preserve-credentials --net" if in_user_namespace() else "--net"
+        namespaces = "--user --preserve-credentials --net" if in_user_namespace_of_its_own() else "--net"
         return f"nsenter -t {self._lab.hosts[host].pid} {namespaces} "
 
     def inbound_port(self, client: Workload) -> int:  # noqa: ARG002 - the same for all

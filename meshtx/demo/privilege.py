@@ -16,6 +16,14 @@ def in_user_namespace() -> bool:
     return Path("/proc/self/uid_map").read_text().split() != _WHOLE
 
 
+def in_user_namespace_of_its_own() -> bool:
+    """Tell whether this process is in another user namespace than the one that started it, such as the user's shell."""
+    try:
+        return Path("/proc/self/ns/user").readlink() != Path(f"/proc/{os.getppid()}/ns/user").readlink()
+    except OSError:  # what may not be looked at is outside
+        return True
+
+
 def may_make_namespaces(*prefix: str) -> bool:
     """Tell whether a command could make a network namespace.
 

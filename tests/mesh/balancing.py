@@ -16,6 +16,7 @@ defaults
 """
 
 NGINX = """
+user root root;
 daemon off;
 master_process off;
 pid {folder}/nginx-{host}.pid;

@@ -210,5 +210,5 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(self.dial("192.0.2.1:80"), [["other", "Permission denied"]])
 
     def test_a_connection_that_would_meet_itself_is_refused(self) -> None:
-        self.here.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40000")
+        self.here.run("sh", "-c", "echo 40000 40000 >/proc/sys/net/ipv4/ip_local_port_range")
         self.assertEqual(self.dial("127.0.0.1:40000", "[::1]:40000"), [["refused", "Connection refused"]] * 2)
