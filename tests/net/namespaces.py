@@ -11,12 +11,24 @@ import sys
 from itertools import count
 from pathlib import Path
 from shutil import which
+from unittest import SkipTest
+
+from meshtx.demo.privilege import in_user_namespace
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
 """Seconds that a command may take."""
 
 _ids = count()
+
+
+def insist_on_other_users() -> None:
+    """See that processes may become other users.
+
+    :raises SkipTest: root of a user namespace is the only user there.
+    """
+    if in_user_namespace():
+        raise SkipTest("needs root outside of any user namespace, to become another user")
 
 
 def why_not(*programs: str) -> str | None:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.net.redirect import RedirectRules, render
 from meshtx.wire.ports import PortRange
-from tests.net.namespaces import Lab, Namespace, why_not
+from tests.net.namespaces import Lab, Namespace, insist_on_other_users, why_not
 from tests.net.redirect_scripts import CLIENT, ENDED_LONG_AGO, FORGOTTEN, LISTENER, NO_RESETS, SAME_PORT, STRAY
 
 UID, MARK = 2102, 0x4D
@@ -19,6 +19,8 @@ def ask(
     namespace: Namespace, *targets: str, uid: int | str = "", gid: int | str = "", mark: int | str = ""
 ) -> list[str]:
     """Connect from a namespace; return what was answered by whom."""
+    if uid or gid:
+        insist_on_other_users()
     return json.loads(namespace.python(CLIENT, str(uid), str(gid), str(mark), *targets))
 
 
@@ -255,6 +257,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(self.here.run("nft", "list", "ruleset"), before)
 
     def test_without_the_capability_it_says_so(self) -> None:
+        insist_on_other_users()
         act = ACT + (
             "import os; os.setuid(65534)\n"
             "from meshtx.errors import ConfigError\n"

@@ -48,7 +48,7 @@ class StatusTests(SupervisorCase):
     def test_the_command_inherits_descriptors_and_ignored_signals(self) -> None:
         read, write = os.pipe()
         self.addCleanup(os.close, read)
-        script = f"echo inherited >&{write}; grep SigIgn /proc/self/status; grep SigBlk /proc/self/status"
+        script = f"echo inherited >/dev/fd/{write}; grep SigIgn /proc/self/status; grep SigBlk /proc/self/status"
         process = self.start(*shell(script), pass_fds=(write,), prefix=("nohup",))
         os.close(write)
         status, out, _ = self.result(process)
