@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from meshtx.wire.http1_body import Body, Until, UntilClose, body
 from meshtx.wire.http1_head import Fault, Request, Response, parse_request, parse_response
-from meshtx.wire.http_events import MAX_HEAD, Event, GaveUp, RequestHead, ResponseEnd, ResponseHead, Upgraded
+from meshtx.wire.http_events import MAX_HEAD, Event, GaveUp, RequestHead, ResponseEnd, ResponseHead, TooCostly, Upgraded
+from meshtx.wire.work import MAX_WORK
 
 MAX_WAITING = 1000
 """Pipelined requests without an answer."""
@@ -25,6 +26,9 @@ MAX_UNCLEAR = 2**16
 MAX_KNOWN = 2048
 """Bytes of a head that is remembered."""
 
+_HEAD = 6
+"""Units of `meshtx.wire.work` for a head that is parsed; more for each `_OCTETS` of it."""
+_OCTETS = 256
 _HEAD_END = b"\r\n\r\n"
 _CRLF = b"\r\n"
 
@@ -46,6 +50,7 @@ class Http1Observer:
         "_switching",
         "_unclear",
         "_waiting",
+        "_work",
         "detached",
     )
 
@@ -59,6 +64,7 @@ class Http1Observer:
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
+        self._work = 0  # done in this call
         self._last_request: Request | None = None
         self._last_answer: Response | None = None
 
@@ -73,7 +79,10 @@ class Http1Observer:
         """Return what these bytes of the client complete."""
         events: list[Event] = []
         pos, size = 0, len(data)
+        self._work = 0
         while pos < size and not self.detached:
+            if self._spent(events):
+                break
             if self._unclear is not None:
                 self._keep_unclear(self._unclear, data[pos:], events)
                 break
@@ -91,7 +100,10 @@ class Http1Observer:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
         pos, size = 0, len(data)
+        self._work = 0
         while pos < size and not self.detached:
+            if self._spent(events):
+                break
             known = self._last_answer
             if not self._waiting:
                 self._give_up("an answer without a request", events)
@@ -141,6 +153,7 @@ class Http1Observer:
             self._judge_request(head, events)
 
     def _judge_request(self, head: bytes, events: list[Event]) -> None:
+        self._work += _HEAD + len(head) // _OCTETS
         request = parse_request(head)
         if isinstance(request, Fault):
             self._give_up(request.reason, events)
@@ -163,6 +176,7 @@ class Http1Observer:
 
     def _read_request_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
         pos = reader.feed(data, pos)
+        self._work += reader.work
         if reader.fault:
             self._give_up(reader.fault, events)
         elif reader.done:
@@ -197,6 +211,7 @@ class Http1Observer:
         return collector.end
 
     def _judge_answer(self, head: bytes, data: bytes, pos: int, events: list[Event]) -> int:
+        self._work += _HEAD + len(head) // _OCTETS
         answer = parse_response(head)
         if isinstance(answer, Fault):
             self._give_up(answer.reason, events)
@@ -243,6 +258,7 @@ class Http1Observer:
 
     def _read_answer_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
         pos = reader.feed(data, pos)
+        self._work += reader.work
         if reader.fault:
             self._give_up(reader.fault, events)
         elif reader.done:
@@ -253,6 +269,15 @@ class Http1Observer:
     def _end_answer(self, length: int, events: list[Event]) -> None:
         events.append(ResponseEnd(self._requests - len(self._waiting), length))
         del self._waiting[0]
+
+    def _spent(self, events: list[Event]) -> bool:
+        """Count a step, and say whether it is one too many."""
+        self._work += 1
+        if self._work <= MAX_WORK:
+            return False
+        events.append(TooCostly("too much work for one read"))
+        self._stop()
+        return True
 
     def _give_up(self, reason: str, events: list[Event]) -> None:
         events.append(GaveUp(reason))

@@ -21,6 +21,9 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 """Lengths of bodies that no number tells."""
 
+MAX_LINES = 1024
+"""Lines that are read in one go, before whoever feeds a body counts them."""
+
 _CRLF = b"\r\n"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00\r\n]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00\r\n]*\r\n")
@@ -75,9 +78,11 @@ class Body(Protocol):
     done: bool
     fault: str
     """Why it cannot be followed further; empty while it can."""
+    work: int
+    """Units of `meshtx.wire.work` that the last feeding took."""
 
     def feed(self, data: bytes, pos: int) -> int:
-        """Take the body's share of the bytes from `pos` on; return the position behind it."""
+        """Take some of the body's share of the bytes from `pos` on, at least one; return the position behind it."""
 
     @property
     def held(self) -> int:
@@ -90,6 +95,7 @@ class Sized:
     __slots__ = ("_left", "done", "length")
     fault = ""
     held = 0
+    work = 1
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -112,6 +118,7 @@ class UntilClose:
     fault = ""
     done = False
     held = 0
+    work = 1
 
     def __init__(self) -> None:
         self.length = 0
@@ -130,12 +137,13 @@ class Chunked:
     size line ─▶ data ─▶ CRLF ─▶ size line ... last chunk ─▶ trailer lines ─▶ empty line
     """
 
-    __slots__ = ("_data_end", "_left", "_line", "_read", "_size", "_trailers", "done", "fault", "length")
+    __slots__ = ("_data_end", "_left", "_line", "_read", "_size", "_trailers", "done", "fault", "length", "work")
 
     def __init__(self) -> None:
         self.length = 0
         self.done = False
         self.fault = ""
+        self.work = 0
         self._left = 0
         self._trailers = 0
         self._size = Until(_CRLF, MAX_LINE)
@@ -149,14 +157,16 @@ class Chunked:
         return len(self._line.held)
 
     def feed(self, data: bytes, pos: int) -> int:
-        """Take bytes up to the end of the last chunk's trailers."""
-        while pos < len(data) and not self.done and not self.fault:
+        """Take bytes up to the end of the last chunk's trailers, or of `MAX_LINES`."""
+        self.work = 0
+        while pos < len(data) and not self.done and not self.fault and self.work < MAX_LINES:
             if self._left:
                 taken = min(self._left, len(data) - pos)
                 self._left -= taken
                 self.length += taken
                 pos += taken
                 continue
+            self.work += 1
             collector = self._line
             line = collector.take(data, pos)
             if line is not None:

@@ -21,15 +21,24 @@ from meshtx.wire.http_events import (
     RequestText,
     ResponseEnd,
     ResponseHead,
+    TooCostly,
     authority_text,
     kept,
     path_text,
     text,
 )
 from meshtx.wire.sniff import PREFACE
+from meshtx.wire.work import Work
 
 MAX_STREAMS = 10_000
 """Requests of one connection whose answers are not over."""
+
+_FRAME = 2
+"""Units of work for a frame that is read whole, beside that of the reader."""
+_MESSAGE = 2
+"""For a request, and for the end of an answer."""
+_COMPARED = 16
+"""Streams that are looked at for a unit."""
 
 REFUSED_STREAM = 7
 """The error code of a request that the server did not process (RFC 9113, section 8.7)."""
@@ -60,10 +69,8 @@ class Http2Observer:
     def __init__(self) -> None:
         self.detached = False
         self._preface = 0
-        self._client = FrameReader()
-        self._server = FrameReader()
-        self._requests = HeaderBlocks()
-        self._answers = HeaderBlocks()
+        self._work = Work()
+        self._start_reading()
         self._open: dict[int, _Open] = {}
         self._last = 0
         self._count = 0
@@ -76,6 +83,7 @@ class Http2Observer:
     def client_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the client complete."""
         events: list[Event] = []
+        self._work.renew()
         if not self.detached and self._preface < len(PREFACE):
             data = self._read_preface(data, events)
         if self.detached:
@@ -89,9 +97,14 @@ class Http2Observer:
                 break
         return events
 
+    def _start_reading(self) -> None:
+        self._client, self._server = FrameReader(self._work), FrameReader(self._work)
+        self._requests, self._answers = HeaderBlocks(self._work), HeaderBlocks(self._work)
+
     def server_data(self, data: bytes) -> list[Event]:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
+        self._work.renew()
         if self.detached:
             return events
         for item in self._server.receive_data(data):
@@ -122,6 +135,7 @@ class Http2Observer:
     # Frames
 
     def _client_frame(self, frame: Frame, events: list[Event]) -> None:
+        self._work.left -= _FRAME
         if frame.kind == Kind.PUSH_PROMISE:
             self._give_up(Broken("a client promised a push"), events)
             return
@@ -134,6 +148,7 @@ class Http2Observer:
             self._either_frame(frame, self._requests, self._answers, events)
 
     def _server_frame(self, frame: Frame, events: list[Event]) -> None:
+        self._work.left -= _FRAME
         block = self._answers.receive(frame)
         if isinstance(block, Broken):
             self._give_up(block, events)
@@ -175,6 +190,7 @@ class Http2Observer:
             self._give_up(Broken("malformed GOAWAY"), events)
             return
         last = _GOAWAY.unpack_from(payload)[0] & 2**31 - 1
+        self._work.left -= len(self._open) // _COMPARED
         for stream in [stream for stream in self._open if stream > last]:
             self._end(stream, events, reset=REFUSED_STREAM)
 
@@ -189,6 +205,7 @@ class Http2Observer:
         if len(self._open) >= MAX_STREAMS:
             self._give_up(Broken("too many unanswered requests"), events)
             return
+        self._work.left -= _MESSAGE
         self._last = block.stream
         self._open[block.stream] = _Open(self._count)
         events.append(RequestHead(self._count, partial(_request_text, block.fields)))
@@ -222,10 +239,11 @@ class Http2Observer:
     def _end(self, stream: int, events: list[Event], grpc_status: int | None = None, reset: int | None = None) -> None:
         request = self._open.pop(stream, None)
         if request is not None:
+            self._work.left -= _MESSAGE
             events.append(ResponseEnd(request.index, request.length, grpc_status, reset))
 
     def _give_up(self, why: Broken, events: list[Event]) -> None:
-        events.append(GaveUp(why.reason))
+        events.append(TooCostly(why.reason) if why.costly else GaveUp(why.reason))
         self._stop()
 
     def _stop(self) -> None:
@@ -235,8 +253,7 @@ class Http2Observer:
     def _drop(self) -> None:
         """Hold nothing any more."""
         self._open.clear()
-        self._client, self._server = FrameReader(), FrameReader()
-        self._requests, self._answers = HeaderBlocks(), HeaderBlocks()
+        self._start_reading()
 
 
 def _request_text(pairs: Pairs) -> RequestText:

@@ -13,6 +13,7 @@ from enum import IntEnum
 from struct import Struct
 
 from meshtx.wire.http_events import MAX_HEAD
+from meshtx.wire.work import Work
 
 END_STREAM = 0x1
 ACK = 0x1
@@ -65,10 +66,16 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The format is broken, or a bound was reached; nothing comes after it."""
+    """The format is broken, or a bound was reached; nothing comes after it.
+
+    :param costly: the bound is that of `meshtx.wire.work`.
+    """
 
     reason: str
+    costly: bool = False
 
+
+TOO_MUCH_WORK = Broken("too much work for one read", costly=True)
 
 Item = Frame | Passed | Broken
 
@@ -81,9 +88,12 @@ class FrameReader:
         header ─▶ payload, whole | pad length ─▶ content ─▶ padding | skipped ─▶ header ...
 
     The first frame must be SETTINGS (RFC 9113, section 3.4), so an HTTP/1 answer to the preface is told at once.
+
+    :param work: what the caller's call may still cost; a frame, or a part of one, is a unit.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
+        self._work = work
         self.held = bytearray()
         self._read: Callable[[bytes, int], tuple[int, Item | None]] = self._read_header
         self._first = True
@@ -95,8 +105,13 @@ class FrameReader:
 
     def receive_data(self, data: bytes) -> Iterator[Item]:
         """Yield what these bytes complete. The caller takes all of it, or comes never again."""
-        pos, size = 0, len(data)
+        pos, size, work = 0, len(data), self._work
         while pos < size and not self._broken:
+            work.left -= 1
+            if work.left < 0:
+                self._broken = True
+                yield TOO_MUCH_WORK
+                return
             if self._between and pos + _HEADER.size <= size:
                 end, item = self._whole_at(data, pos)
                 if end <= size:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import cast
 
-from hpack import Decoder, HPACKError
+from hpack import HPACKError
 
-from meshtx.wire.http2_frames import END_HEADERS, END_STREAM, PADDED, PRIORITY, Broken, Frame, Kind
+from meshtx.wire.hpack_block import BlockDecoder, TooMuchWork
+from meshtx.wire.http2_frames import END_HEADERS, END_STREAM, PADDED, PRIORITY, TOO_MUCH_WORK, Broken, Frame, Kind
 from meshtx.wire.http_events import MAX_HEAD, Pairs
+from meshtx.wire.work import Work
 
 MAX_CONTINUATIONS = 64
 """Frames of one block; empty ones would else keep a block open for ever (CVE-2024-27316 and its kin)."""
@@ -49,10 +50,12 @@ class HeaderBlocks:
 
     Blocks that only refer to the tables are remembered until the tables change: with gRPC nearly every
     answer and trailer is one, and decoding them anew made observing a call a third dearer.
+
+    :param work: what the caller's call may still cost; it is charged for what is decoded.
     """
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=MAX_HEAD)
+    def __init__(self, work: Work) -> None:
+        self._decoder = BlockDecoder(work)
         self._begun: Frame | None = None
         self._block = bytearray()
         self._continuations = 0
@@ -63,7 +66,7 @@ class HeaderBlocks:
     @property
     def held(self) -> int:
         """Bytes that are kept, or may be: the unfinished block, and the decoder's table as RFC 7541 counts it."""
-        return len(self._block) + self._decoder.header_table_size
+        return len(self._block) + self._decoder.table_size
 
     def receive(self, frame: Frame) -> Block | Broken | None:
         """Take one frame of the direction, of any kind; return the block that it completes."""
@@ -104,7 +107,7 @@ class HeaderBlocks:
 
     def _allow(self) -> None:
         largest = max(self._table, *(size or 0 for size in self._offers), 0)
-        self._decoder.max_allowed_table_size = min(largest, MAX_TABLE)
+        self._decoder.max_table_size = min(largest, MAX_TABLE)
 
     def _continue(self, frame: Frame) -> Block | Broken | None:
         if self._begun is None or self._begun.stream != frame.stream:
@@ -125,10 +128,11 @@ class HeaderBlocks:
         fields = self._known.get(block)
         if fields is None:
             try:
-                # raw: pairs of bytes, in the order of the wire
-                fields = cast("Pairs", self._decoder.decode(block, raw=True))
+                fields = self._decoder.decode(block)
             except HPACKError:
                 return Broken("malformed header block")
+            except TooMuchWork:
+                return TOO_MUCH_WORK
             self._remember(block, fields)
         return Block(begun.stream, fields, bool(begun.flags & END_STREAM), begun.kind == Kind.PUSH_PROMISE)
 

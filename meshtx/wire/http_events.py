@@ -114,6 +114,11 @@ class GaveUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class TooCostly(GaveUp):
+    """Reading on would cost more than the connection may (`meshtx.wire.work`)."""
+
+
 Event = RequestHead | ResponseHead | ResponseEnd | Upgraded | GaveUp
 
 

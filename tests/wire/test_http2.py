@@ -74,7 +74,8 @@ class RequestTests(SynchronousTestCase):
 
     def test_open_streams_are_counted(self) -> None:
         observer = begun()
-        observer.client_data(b"".join(headers(2 * n + 1, GET) for n in range(MAX_STREAMS)))
+        for n in range(MAX_STREAMS):
+            observer.client_data(headers(2 * n + 1, GET))
         observer.server_data(headers(1, OK, END_STREAM))
         more = headers(2 * MAX_STREAMS + 1, GET) + headers(2 * MAX_STREAMS + 3, GET)
         self.assertEqual(observer.client_data(more), [asked(MAX_STREAMS), GaveUp("too many unanswered requests")])
@@ -163,12 +164,11 @@ class AnswerTests(SynchronousTestCase):
 
 class BlockTests(SynchronousTestCase):
     def test_a_block_may_fill_its_bound_and_no_more(self) -> None:
-        value = "x" * 65000
-        block = plain((":method", "GET"), ("a", value))
+        begin = plain((":method", "GET")) + Encoder().encode([("a", "\x16" * 17_000)])  # 30 bits each, by Huffman
+        filled = MAX_HEAD - len(begin) - len(plain(("b", "x" * 1000))) + 1000
         for spare, events in ((0, [request_head(0, "GET", "", "")]), (1, [GaveUp("a header block is too long")])):
-            # a size update of the table to 0 is one byte that may be repeated before the fields
-            filler = b"\x20" * (MAX_HEAD + spare - len(block))
-            raw = frame(Kind.HEADERS, 0, 1, filler) + frame(Kind.CONTINUATION, END_HEADERS, 1, block)
+            block = begin + plain(("b", "x" * (filled + spare)))
+            raw = frame(Kind.HEADERS, 0, 1, block[:9]) + frame(Kind.CONTINUATION, END_HEADERS, 1, block[9:])
             self.assertEqual(begun().client_data(raw), events)
 
     def test_a_flood_of_empty_continuations_is_given_up(self) -> None:
