@@ -19,6 +19,7 @@ from typing import Protocol
 from twisted.logger import Logger
 
 from meshtx.interfaces import IDetector
+from meshtx.observe.budget import Budget
 from meshtx.observe.exchanges import Exchanges
 from meshtx.observe.flow import Direction, Flow, FlowEnd, Known, Mtls, NoTls, Security, Seen
 from meshtx.observe.metrics import FlowSeries, Metrics
@@ -54,15 +55,24 @@ class Flows:
     """Makes a `FlowHandle` for each connection.
 
     :param detectors: asked in this order; without any, no connection is looked into.
+    :param budget: what that may cost.
     """
 
     log = Logger()
 
-    def __init__(self, clock: Clock, metrics: Metrics, tap: TapHub, detectors: Sequence[IDetector]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: Metrics,
+        tap: TapHub,
+        detectors: Sequence[IDetector],
+        budget: Budget | None = None,
+    ) -> None:
         self.clock = clock
         self.metrics = metrics
         self.tap = tap
         self.detectors = tuple(detectors)
+        self.budget = budget or Budget()
         self.number: Callable[[], int] = count().__next__
         self._failed: set[str] = set()
         self._sparing = Sparing()
@@ -167,7 +177,7 @@ class FlowHandle:
         self._over = False
         self._ends: tuple[End, End] | None = None
         self._counted = (0, 0)
-        watcher = Watcher(flows.detectors, self, self._seen, flows.failed) if flows.detectors else None
+        watcher = Watcher(flows.detectors, self, self._seen, flows.failed, flows.budget) if flows.detectors else None
         self._watcher = watcher
         self.client_data: OnData = watcher.client_data if watcher else _unseen
         self.server_data: OnData = watcher.server_data if watcher else _unseen
@@ -337,7 +347,7 @@ class FlowHandle:
         if self._ends is not None:
             for end in self._ends:
                 end.on_data = None
-        if why in (Detached.GAVE_UP, Detached.LIMIT):
+        if why in (Detached.GAVE_UP, Detached.LIMIT, Detached.BUDGET):
             self._flows.metrics.observer_detached(protocol, why)
         self._announce()
 

@@ -7,7 +7,7 @@
 Nothing here holds a byte back: these are copies. What is kept for a late decision is bounded:
 fewer than 64 bytes of the client beside its last chunk, 16 KiB of a server that speaks first.
 A detector or observer that raises is let go of, be it `SystemExit` or asyncio's `CancelledError`, which are no
-`Exception`; the connection goes on.
+`Exception`, as is one that does more work than it may (`meshtx.observe.budget`); the connection goes on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from meshtx.interfaces import Detection, IDetector, IObserver
+from meshtx.interfaces import Detection, IDetector
+from meshtx.observe.budget import FREE, Budget, Counted, Spending, counted
 from meshtx.observe.flow import Flow, Seen
+from meshtx.wire.http_events import TooCostly
 
 FIRST_BYTES = 64
 """How many of the client's first bytes a detector may look at."""
@@ -36,6 +38,8 @@ class Detached(StrEnum):
     """The observer or detector raised an exception: a defect."""
     LIMIT = "limit"
     """A bound was reached."""
+    BUDGET = "budget"
+    """Observing it cost more than it may (`meshtx.observe.budget`, `meshtx.wire.work`)."""
 
 
 class LimitReached(Exception):
@@ -61,15 +65,18 @@ class Watcher:
 
     :param watched: whose bytes they are.
     :param failed: is told of an exception, with the detector's name; called in the ``except`` clause.
+    :param budget: what observing may cost.
     :ivar seen: is told what was seen, and may raise `LimitReached`; may be replaced.
     """
 
     __slots__ = (
+        "_budget",
         "_detectors",
         "_failed",
         "_from_client",
         "_from_server",
         "_over",
+        "_spending",
         "_watched",
         "observer",
         "protocol",
@@ -82,14 +89,17 @@ class Watcher:
         watched: Watched,
         seen: Callable[[Sequence[Seen]], None],
         failed: Callable[[str], None],
+        budget: Budget,
     ) -> None:
+        self._budget = budget
+        self._spending: Spending | None = None
         self.seen = seen
         self.protocol = ""
         """The detector's name, once there is one."""
         self._detectors = detectors  # those that may still know the protocol
         self._watched = watched
         self._failed = failed
-        self.observer: IObserver | None = None
+        self.observer: Counted | None = None
         self._over = False
         self._from_client = b""
         self._from_server = b""
@@ -107,7 +117,9 @@ class Watcher:
             if seen:
                 self.seen(seen)
             if observer.detached:
-                self.detach(Detached.GAVE_UP)
+                self._gave_up(seen)
+            elif observer.work > FREE:
+                self._charge(observer.work, data, seen)
         except BaseException as error:  # noqa: BLE001 - a plugin's code, or what came out of it
             self._raised(error)
 
@@ -122,7 +134,9 @@ class Watcher:
             if seen:
                 self.seen(seen)
             if observer.detached:
-                self.detach(Detached.GAVE_UP)
+                self._gave_up(seen)
+            elif observer.work > FREE:
+                self._charge(observer.work, data, seen)
         except BaseException as error:  # noqa: BLE001 - likewise
             self._raised(error)
 
@@ -135,7 +149,7 @@ class Watcher:
                 if seen:
                     self.seen(seen)
                 if observer.detached:
-                    self.detach(Detached.GAVE_UP)
+                    self._gave_up(seen)
             except BaseException as error:  # noqa: BLE001 - likewise
                 self._raised(error)
         self.detach(Detached.NOT_RECOGNISED)
@@ -148,6 +162,17 @@ class Watcher:
         self.observer = None
         self._from_client = self._from_server = b""
         self._watched.detached(self.protocol, why)
+
+    def _gave_up(self, seen: Sequence[Seen]) -> None:
+        costly = len(seen) > 0 and isinstance(seen[-1], TooCostly)
+        self.detach(Detached.BUDGET if costly else Detached.GAVE_UP)
+
+    def _charge(self, work: float, data: bytes, seen: Sequence[Seen]) -> None:
+        """Charge for a long call, and watch no more if that is too much."""
+        if self._spending is None:
+            self._spending = Spending(self._budget)
+        if not self._spending.charge(work, len(data), seen):
+            self.detach(Detached.BUDGET)
 
     def _first_of_client(self, data: bytes) -> None:
         if self._over:
@@ -186,9 +211,10 @@ class Watcher:
     def _recognised(self, detector: IDetector) -> None:
         self.protocol = detector.name
         try:
-            self.observer = detector.observer(self._watched.flow)
-            if self.observer is None:  # the detectors would be asked again, without end
+            observer = detector.observer(self._watched.flow)
+            if observer is None:  # the detectors would be asked again, without end
                 raise TypeError(f"{detector.name}: observer() returned None")
+            self.observer = counted(observer, self._budget.cpu)
         except BaseException:  # noqa: BLE001 - a plugin's code
             self._failed(detector.name)
             self.detach(Detached.FAILED)

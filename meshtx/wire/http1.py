@@ -37,6 +37,7 @@ class Http1Observer:
     """Watches one connection, from its first byte on.
 
     :ivar detached: true once nothing more will be reported, though the connection goes on.
+    :ivar work: units of `meshtx.wire.work` that the last call took.
     """
 
     __slots__ = (
@@ -50,12 +51,13 @@ class Http1Observer:
         "_switching",
         "_unclear",
         "_waiting",
-        "_work",
         "detached",
+        "work",
     )
 
     def __init__(self) -> None:
         self.detached = False
+        self.work = 0
         self._waiting: list[bytes] = []  # the methods of the requests whose answers are not over: one, nearly always
         self._switching = False  # the last request asks for another protocol, and has no answer yet
         self._requests = 0
@@ -64,7 +66,6 @@ class Http1Observer:
         self._body_in: Body | None = None
         self._body_out: Body | None = None
         self._unclear: bytearray | None = None
-        self._work = 0  # done in this call
         self._last_request: Request | None = None
         self._last_answer: Response | None = None
 
@@ -79,9 +80,11 @@ class Http1Observer:
         """Return what these bytes of the client complete."""
         events: list[Event] = []
         pos, size = 0, len(data)
-        self._work = 0
+        self.work = 0
         while pos < size and not self.detached:
-            if self._spent(events):
+            self.work += 1
+            if self.work > MAX_WORK:
+                self._give_up_work(events)
                 break
             if self._unclear is not None:
                 self._keep_unclear(self._unclear, data[pos:], events)
@@ -100,9 +103,11 @@ class Http1Observer:
         """Return what these bytes of the server complete."""
         events: list[Event] = []
         pos, size = 0, len(data)
-        self._work = 0
+        self.work = 0
         while pos < size and not self.detached:
-            if self._spent(events):
+            self.work += 1
+            if self.work > MAX_WORK:
+                self._give_up_work(events)
                 break
             known = self._last_answer
             if not self._waiting:
@@ -153,7 +158,7 @@ class Http1Observer:
             self._judge_request(head, events)
 
     def _judge_request(self, head: bytes, events: list[Event]) -> None:
-        self._work += _HEAD + len(head) // _OCTETS
+        self.work += _HEAD + len(head) // _OCTETS
         request = parse_request(head)
         if isinstance(request, Fault):
             self._give_up(request.reason, events)
@@ -176,7 +181,7 @@ class Http1Observer:
 
     def _read_request_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
         pos = reader.feed(data, pos)
-        self._work += reader.work
+        self.work += reader.work
         if reader.fault:
             self._give_up(reader.fault, events)
         elif reader.done:
@@ -211,7 +216,7 @@ class Http1Observer:
         return collector.end
 
     def _judge_answer(self, head: bytes, data: bytes, pos: int, events: list[Event]) -> int:
-        self._work += _HEAD + len(head) // _OCTETS
+        self.work += _HEAD + len(head) // _OCTETS
         answer = parse_response(head)
         if isinstance(answer, Fault):
             self._give_up(answer.reason, events)
@@ -258,7 +263,7 @@ class Http1Observer:
 
     def _read_answer_body(self, reader: Body, data: bytes, pos: int, events: list[Event]) -> int:
         pos = reader.feed(data, pos)
-        self._work += reader.work
+        self.work += reader.work
         if reader.fault:
             self._give_up(reader.fault, events)
         elif reader.done:
@@ -270,14 +275,9 @@ class Http1Observer:
         events.append(ResponseEnd(self._requests - len(self._waiting), length))
         del self._waiting[0]
 
-    def _spent(self, events: list[Event]) -> bool:
-        """Count a step, and say whether it is one too many."""
-        self._work += 1
-        if self._work <= MAX_WORK:
-            return False
+    def _give_up_work(self, events: list[Event]) -> None:
         events.append(TooCostly("too much work for one read"))
         self._stop()
-        return True
 
     def _give_up(self, reason: str, events: list[Event]) -> None:
         events.append(GaveUp(reason))

@@ -28,7 +28,7 @@ from meshtx.wire.http_events import (
     text,
 )
 from meshtx.wire.sniff import PREFACE
-from meshtx.wire.work import Work
+from meshtx.wire.work import MAX_WORK, Work
 
 MAX_STREAMS = 10_000
 """Requests of one connection whose answers are not over."""
@@ -64,10 +64,12 @@ class Http2Observer:
     """Watches one connection, from its first byte on.
 
     :ivar detached: true once nothing more will be reported, though the connection goes on.
+    :ivar work: units of `meshtx.wire.work` that the last call took.
     """
 
     def __init__(self) -> None:
         self.detached = False
+        self.work = 0
         self._preface = 0
         self._work = Work()
         self._start_reading()
@@ -95,6 +97,7 @@ class Http2Observer:
                 self._give_up(item, events)
             if self.detached:
                 break
+        self.work = MAX_WORK - self._work.left
         return events
 
     def _start_reading(self) -> None:
@@ -116,6 +119,7 @@ class Http2Observer:
                 self._give_up(item, events)
             if self.detached:
                 break
+        self.work = MAX_WORK - self._work.left
         return events
 
     def ended(self, orderly: bool) -> list[Event]:  # noqa: ARG002  # the same for both: HTTP/2 delimits its messages

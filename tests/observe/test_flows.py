@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from meshtx.interfaces import Detection
+from meshtx.observe.detectors import load_detectors
 from meshtx.observe.exchanges import MAX_OPEN
 from meshtx.observe.flow import Direction, FlowEnd, Known, Refusal, Response, ResponseEnd
 from meshtx.observe.flows import Flows
 from meshtx.observe.tap import Answered, Finished, FlowOpened, FlowRefused, TapEvent
 from meshtx.observe.tap_match import TapMatch
 from meshtx.wire.address import Address
+from meshtx.wire.work import MAX_WORK
 from tests.observe.cases import CLIENT, EMOJI, MTLS, PLAIN, SERVER, WEB, a_request, series
 from tests.observe.flow_case import FakeEnd, FlowCase
 
@@ -235,6 +237,18 @@ class WatchedTests(FlowCase):
         self.assertEqual(
             series(self.metrics, "meshtx_observers_detached_total"),
             ['meshtx_observers_detached_total{protocol="line",why="gave_up"} 1.0'],
+        )
+
+    def test_an_observer_that_cost_too_much_is_counted(self) -> None:
+        handle = Flows(self.clock, self.metrics, self.hub, load_detectors(["http/1.1"])).open(
+            Direction.IN, CLIENT, SERVER
+        )
+        handle.client_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        handle.client_data(b"1\r\na\r\n" * MAX_WORK)
+        self.assertFalse(handle.watched)
+        self.assertEqual(
+            series(self.metrics, "meshtx_observers_detached_total"),
+            ['meshtx_observers_detached_total{protocol="http/1.1",why="budget"} 1.0'],
         )
 
     def test_a_failing_observer_is_logged_once_and_always_counted(self) -> None:

@@ -7,12 +7,18 @@ from typing import NoReturn
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.interfaces import Detection
+from meshtx.observe.budget import Budget
 from meshtx.observe.flow import ResponseEnd, Seen
 from meshtx.observe.watcher import FIRST_BYTES, MAX_SERVER_BYTES, Detached, Watcher
+from meshtx.wire.http_events import TooCostly
 from tests.observe.cases import LineDetector, a_flow, a_request
 
 
 class WatcherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.cpu = 0.0
+        self.budget = Budget(lambda: 0.0, lambda: self.cpu)
+
     def watch(self, *detectors: LineDetector) -> Watcher:
         self.seen: list[Seen] = []
         self.ends: list[tuple[str, Detached]] = []
@@ -23,6 +29,7 @@ class WatcherTests(SynchronousTestCase):
             SimpleNamespace(flow=a_flow(), detached=lambda *args: self.ends.append(args)),
             self.seen.extend,
             lambda name: self.failed.append((name, sys.exception())),
+            self.budget,
         )
 
     def test_an_observer_is_fed_from_the_first_byte_on(self) -> None:
@@ -154,6 +161,31 @@ class WatcherTests(SynchronousTestCase):
         self.detectors[0].made[0].server_data = lambda _data: 7
         watcher.server_data(b"!200")
         self.assertEqual(self.ends, [("line", Detached.FAILED)])
+
+    def test_an_observer_that_works_too_long_is_let_go_of(self) -> None:
+        watcher = self.watch()
+        watcher.client_data(b"?/a")
+        observer = self.detectors[0].made[0]
+        look = observer.server_data
+
+        def work(data: bytes) -> list[Seen]:
+            self.cpu += 0.008
+            return look(data)
+
+        observer.server_data = work
+        for _ in range(5):
+            watcher.server_data(b"h")
+        self.assertEqual(observer.server, b"hhh")
+        self.assertEqual(self.ends, [("line", Detached.BUDGET)])
+
+    def test_a_parser_that_gives_up_for_its_work_is_told_apart(self) -> None:
+        watcher = self.watch()
+        watcher.client_data(b"?/a")
+        observer = self.detectors[0].made[0]
+        observer.client_data = lambda _data: setattr(observer, "detached", True) or [TooCostly("too much")]
+        watcher.client_data(b"?/b")
+        self.assertEqual(self.seen[1:], [TooCostly("too much")])
+        self.assertEqual(self.ends, [("line", Detached.BUDGET)])
 
     def test_the_end_of_the_connection_ends_what_is_open(self) -> None:
         for orderly in (True, False):
