@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from meshtx.net.deadline import call_off
 from meshtx.observe.flow import Refusal
@@ -14,7 +15,10 @@ from meshtx.proxy.work import Refused
 from meshtx.wire.malformed import Malformed
 from meshtx.wire.proxy_header import ProxyHeader, ProxyHeaderParser
 
+_CUT = "the connection ended within its PROXY header"
 
+
+@implementer(IHalfCloseableProtocol)
 class BalancerHeader(Protocol):
     """Reads the header, and is done: whoever is called then takes the transport.
 
@@ -59,12 +63,22 @@ class BalancerHeader(Protocol):
             case None:
                 pass
 
+    def readConnectionLost(self) -> None:
+        """Refuse a header that ends amidst, while there is still a connection to reset; else end too."""
+        if self._deadline is not None and self._parser.held:
+            self._refuse(_CUT)
+        else:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing follows from the end of our own direction."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - whatever it was
         """Tell that no header comes."""
         if self._deadline is None:
             return
         if self._parser.held:
-            self._refuse("the connection ended within its PROXY header")
+            self._refuse(_CUT)
         else:
             self._settle()
             self._gone()

@@ -23,7 +23,8 @@ class BalancerHeaderTests(SynchronousTestCase):
         self.stage = BalancerHeader(
             lambda header, rest: self.seen.append((header, rest)), self.refused, self.gone, self.clock, 10.0
         )
-        self.stage.makeConnection(StringTransport())
+        self.transport = StringTransport()
+        self.stage.makeConnection(self.transport)
 
     def refused(self, why: Refused) -> None:
         self.seen.append((why.reason, why.detail))
@@ -69,3 +70,14 @@ class BalancerHeaderTests(SynchronousTestCase):
         self.stage.dataReceived(LINE[:-1])
         self.stage.connectionLost()
         self.check_over((Refusal.PROXY_HEADER, "the connection ended within its PROXY header"))
+
+    def test_it_is_refused_while_there_is_a_connection_to_reset(self) -> None:
+        self.stage.dataReceived(LINE[:-1])
+        self.stage.readConnectionLost()
+        self.assertFalse(self.transport.disconnecting)
+        self.check_over((Refusal.PROXY_HEADER, "the connection ended within its PROXY header"))
+
+    def test_a_direction_that_ends_without_a_byte_ends_the_other(self) -> None:
+        self.stage.readConnectionLost()
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.seen, [])

@@ -107,6 +107,26 @@ class FromBalancerTests(Case):
         self.assertEqual(self.server.refused(), {("inbound", "proxy_header"): 1})
         self.assertEqual(application.connections, [])
 
+    async def test_a_header_that_ends_amidst_is_a_reset(self) -> None:
+        for part in (LINE[:20], encode_v2(REAL, FRONT)[:-1], b"P"):
+            application = self.application()
+            talker = await self.connect(self.declare(application), Talker(part))
+            while not self.clock.getDelayedCalls():
+                await self.turn()
+            talker.transport.loseWriteConnection()
+            self.assertEqual(await talker.lost, "reset")
+            self.assertEqual(application.connections, [])
+        self.assertEqual(self.server.refused(), {("inbound", "proxy_header"): 3})
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_a_probe_that_half_closes_without_a_byte_ends_in_order(self) -> None:
+        talker = await self.connect(self.declare(self.application()))
+        while not self.clock.getDelayedCalls():
+            await self.turn()
+        talker.transport.loseWriteConnection()
+        self.assertEqual(await talker.lost, "closed")
+        self.assertEqual(self.server.refused(), {})
+
     async def test_silence_instead_of_a_header_is_refused_in_the_end(self) -> None:
         application = self.application(lambda: Talker(b"220 ready"))
         talker = await self.connect(self.declare(application))
