@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "Run a command with a proxy of its own.",
     "tap": "Show connections and requests as they happen.",
     "token": "Make the token that proves a workload's name.",
+    "unit": "Print the systemd units that run it on a server.",
     "uninstall": "Print what to delete of it, for kubectl delete.",
     "wait": "Wait until the proxy beside us is ready.",
     "why": "Explain whether a connection is mutual TLS.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -90,17 +91,25 @@ def command() -> None:
 @_table
 @click.option("--dry-run", is_flag=True, help="Print the script instead; change nothing.")
 @click.pass_context
-def apply(context: click.Context, /, config: Path | None, dry_run: bool, **rules: object) -> None:
+def apply(context: click.Context, /, dry_run: bool, **_rules: object) -> None:
     """Load the redirect, in place of the one that is there."""
-    given = {key for key in rules if context.get_parameter_source(key) is not ParameterSource.DEFAULT}
-    told = {} if config is None else _told(config)
-    rules |= {key: value for key, value in told.items() if key not in given}
-    wanted = net.RedirectRules(**rules)  # type: ignore[arg-type]  # click checked each value by its option
+    wanted = rules_of(context)
     if dry_run:
         click.echo(net.render(wanted), nl=False)
     else:
         net.apply(wanted)
         click.echo(f"table={wanted.table} inbound={wanted.inbound_port} outbound={wanted.outbound_port}")
+
+
+def rules_of(context: click.Context) -> net.RedirectRules:
+    """Return the rules that the options of `apply` name.
+
+    :raises ConfigError: see `_told`.
+    """
+    rules: dict[str, Any] = {key: value for key, value in context.params.items() if key not in {"config", "dry_run"}}
+    given = {key for key in rules if context.get_parameter_source(key) is not ParameterSource.DEFAULT}
+    told = {} if context.params["config"] is None else _told(context.params["config"])
+    return net.RedirectRules(**rules | {key: value for key, value in told.items() if key not in given})
 
 
 def _told(file: Path) -> dict[str, object]:
