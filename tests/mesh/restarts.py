@@ -1,6 +1,7 @@
 """A mesh on the loopback network whose programs are restarted in place, under load, by a service manager of the tests.
 
     python -m tests.mesh.restarts COUNT
+    python -m tests.mesh.restarts HOST PORT     the load alone, until standard input ends: for other meshes
 
     clients ─▶ "client", its proxy ══▶ "web", its proxy ─▶ web_server        each program run by a `Manager`
                                  identity
@@ -11,6 +12,7 @@ privilege is needed.
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import tempfile
@@ -49,13 +51,10 @@ def free_port(ip: str) -> int:
 
 
 class Load:
-    """Clients that ask until they are told to stop.
+    """Clients that ask until they are told to stop."""
 
-    :param port: of the client's proxy.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
         self._ends = threading.Event()
         self.results: Counter[str] = Counter()
         self._threads = [
@@ -67,7 +66,7 @@ class Load:
 
     def _ask(self, requests: int) -> None:
         while not self._ends.is_set():
-            connection = HTTPConnection(CLIENT, self._port, timeout=PATIENCE)
+            connection = HTTPConnection(self._host, self._port, timeout=PATIENCE)
             for _ in range(requests):
                 result = _asked(connection)
                 self.results[result] += 1
@@ -165,7 +164,7 @@ def mesh() -> Iterator[Restarts]:
 def main(count: int) -> None:
     """Restart `count` times under load, and write what became of the requests."""
     with mesh() as running:
-        load = Load(running.port)
+        load = Load(CLIENT, running.port)
         try:
             done = Counter(running.restart(count))
         finally:
@@ -174,5 +173,12 @@ def main(count: int) -> None:
         print(f"requests: {dict(results)}")
 
 
+def ask(host: str, port: int) -> None:
+    """Ask until standard input ends, and write what became of the requests."""
+    load = Load(host, port)
+    sys.stdin.read()
+    print(json.dumps(load.end()))
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1])) if len(sys.argv) == 2 else ask(sys.argv[1], int(sys.argv[2]))

@@ -10,7 +10,7 @@ from tests.mesh import restarts
 class Tale(SynchronousTestCase):
     def test_restarts_in_place_cost_no_request(self) -> None:
         with restarts.mesh() as mesh:
-            load = restarts.Load(mesh.port)
+            load = restarts.Load(restarts.CLIENT, mesh.port)
             try:
                 done = list(mesh.restart(6))
             finally:
