@@ -16,7 +16,7 @@ PURE := tests.test_layers tests.test_repository tests.test_config tests.wire tes
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fresh kube-up kube-down kube-test strangers lab bench profile lint mutants clean
+.PHONY: help demo test check fresh servers kube-up kube-down kube-test strangers lab bench profile lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(READY) lint ## answer in under a minute: lint, types, layers, and the r
 
 fresh: ## do the README's two commands as an ordinary user, on new Debians (FRESH="bookworm trixie"; needs root)
 	$(SUDO) $(PYTHON) -m tools.fresh $(FRESH)
+
+servers: $(READY) ## do the README's section on servers on two new Debians under systemd (SERVERS="--restarts 100"; needs root)
+	$(SUDO) $(BIN)/python -m tools.servers $(SERVERS)
 
 kube-up: $(READY) ## start a Kubernetes control plane that stays (built from its Go modules the first time)
 	@$(BIN)/python -m tests.kube.control_plane up
