@@ -21,7 +21,9 @@ __all__ = ["Detection", "IDetector", "IDirectory", "IObserver", "ITokenValidator
 class IObserver(Interface):
     """Reads copies of one connection's bytes and reports requests. It cannot delay or change them.
 
-    An exception detaches the observer; the connection goes on.
+    An exception detaches the observer, and so does more CPU time than it may take (`meshtx.observe.budget`); the
+    connection goes on. One that has an attribute ``work``, the microseconds that its last call is said to have taken
+    (float), is not timed.
     """
 
     def client_data(data: bytes) -> Sequence[Seen]:

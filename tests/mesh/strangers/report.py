@@ -41,12 +41,12 @@ class Row:
     def __str__(self) -> str:
         seen, verdict = self.seen, "PASS" if self.passes else f"FAIL {self.failed}".rstrip()
         return (
-            f"{self.kind:<32} {self.port:<10} {seen.hold * 1e3:8.1f} {seen.growth:9d} {seen.cpu * 1e3:8.0f}"
+            f"{self.kind:<38} {self.port:<10} {seen.hold * 1e3:8.1f} {seen.growth:9d} {seen.cpu * 1e3:8.0f}"
             f" {seen.answers:7d}  {verdict}"
         )
 
 
-HEAD = f"{'KIND':<32} {'PORT':<10} {'HOLD ms':>8} {'GROWTH KiB':>10} {'CPU ms':>7} {'ANSWERS':>7}"
+HEAD = f"{'KIND':<38} {'PORT':<10} {'HOLD ms':>8} {'GROWTH KiB':>10} {'CPU ms':>7} {'ANSWERS':>7}"
 
 
 def rows_of(target: Target, kinds: list[str], ports: list[str]) -> list[tuple[str, str]]:
