@@ -121,6 +121,11 @@ class Port(tcp.Port):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return sock
 
+    def accept_backlog(self) -> None:
+        """Accept the connections that the kernel has completed, `BACKLOG` at most: closing the socket resets them."""
+        self.numberAccepts = BACKLOG
+        self.doRead()
+
 
 def listen(
     reactor: Any,

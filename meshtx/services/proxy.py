@@ -111,6 +111,7 @@ class ProxyService(MultiService):
         self._room = Room.within(self._descriptors, config.max_undecided)
         self.metrics = Metrics()
         self.live = Live()
+        self._sockets_are_kept = manager is not None and manager.listens  # the next process has their backlog
         self._legs = Live()
         self.tap = TapHub(reactor, self.metrics)
         self._sockets = SocketOptions(mark=config.mark, user_timeout=config.tcp_user_timeout)
@@ -277,6 +278,9 @@ class ProxyService(MultiService):
 
     async def _stop(self) -> None:
         self.running = False
+        if not self._sockets_are_kept:
+            for port in self.listeners.ports:
+                port.accept_backlog()
         await self.listeners.stopService()
         patience = self._config.drain_timeout
         if self.live:

@@ -99,13 +99,18 @@ def has_terminal() -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Return whether a child listens on a TCP port; true of any where the system has no /proc."""
+    """Return whether a child listens on a TCP port.
+
+    It is believed where the system does not tell: without /proc, or of a program with file capabilities (proc(5)).
+    """
     process = Path(f"/proc/{pid}")
     if not process.is_dir():
         return sys.platform != "linux"
     try:
         held = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}  # noqa: PTH115 - "socket:[1]"
         return any(f"socket:[{inode}]" in held for inode in _listening_inodes(process, port))
+    except PermissionError:
+        return True
     except FileNotFoundError:  # it has closed one meanwhile, or ended
         return False
 

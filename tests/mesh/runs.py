@@ -64,6 +64,7 @@ class Runs:
             self._sink.until(lambda: self._sink.lines.count("end") >= whole, "the end of all last words")
         except AssertionError:
             self.outcome.lost += whole - self._sink.lines.count("end")
+            self.outcome.errors.append(f"of the last words, the server saw:\n{self._sink.log}")
         self._town.write("stop", "")
         for load in self._loads:
             result = json.loads(load.answer().splitlines()[-1])

@@ -239,6 +239,18 @@ class StopTests(ProxyCase):
         await stopped
         self.assertEqual((len(server.live), await talker.lost), (0, "closed"))
 
+    async def test_it_serves_connections_that_it_has_not_accepted_yet(self) -> None:
+        """To a client they are established: closing the listening socket would reset them, with what they have sent."""
+        client, _ = self.pair_of(self.application())
+        forward = self.port(client, "outbound_forward")
+        early = socket.create_connection((forward.host, forward.port))
+        self.addCleanup(early.close)
+        early.sendall(BINARY)
+        early.shutdown(socket.SHUT_WR)
+        await client.stopService()
+        self.assertEqual(early.recv(100), BINARY)
+        self.assertEqual(early.recv(100), b"")
+
     async def test_it_waits_no_longer_than_it_may(self) -> None:
         application = self.application()
         accepted = application.next()
