@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -107,12 +108,19 @@ def listens(pid: int, port: int) -> bool:
     if not process.is_dir():
         return sys.platform != "linux"
     try:
-        held = {os.readlink(descriptor) for descriptor in (process / "fd").iterdir()}  # noqa: PTH115 - "socket:[1]"
+        held = set(_descriptors(process))
         return any(f"socket:[{inode}]" in held for inode in _listening_inodes(process, port))
     except PermissionError:
         return True
-    except FileNotFoundError:  # it has closed one meanwhile, or ended
+    except FileNotFoundError:  # it has ended meanwhile
         return False
+
+
+def _descriptors(process: Path) -> Iterator[str]:
+    """Return what the descriptors of a process are, such as ``socket:[1]``."""
+    for descriptor in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # it has been closed meanwhile
+            yield os.readlink(descriptor)  # noqa: PTH115 - of a socket it is no path
 
 
 def _listening_inodes(process: Path, port: int) -> Iterator[str]:
