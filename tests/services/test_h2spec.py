@@ -19,6 +19,9 @@ from tests.services.identity_case import IdentityCase
 H2SPEC = GoPrograms(
     "h2spec", Path(__file__).parent / "h2spec", "h2spec", {"h2spec": "github.com/summerwind/h2spec/cmd/h2spec"}
 )
+RUNS = 3
+"""At most. An error is no verdict: h2spec was still writing to a connection that was closed because of what it had sent
+before. A test must be without one once."""
 TESTS = 145
 """In the version that go.mod names."""
 
@@ -32,13 +35,20 @@ class Conformance(IdentityCase):
                 raise
             raise SkipTest(str(error)) from None
         self.start()
-        report = Path(self.mktemp())
-        output, errors, _ = await self.run_program(
-            str(program), "-h", "127.0.0.1", "-p", str(self.port), "-t", "-k", "-o", "10", "-j", str(report)
-        )
-        cases = parse(report, (output + errors).decode())
-        self.assertEqual(len(cases), TESTS)
-        self.assertEqual({case: outcome for case, outcome in cases.items() if outcome}, {})
+        in_error: set[tuple[str | None, str | None]] | None = None
+        for _ in range(RUNS):
+            report = Path(self.mktemp())
+            output, errors, _status = await self.run_program(
+                str(program), "-h", "127.0.0.1", "-p", str(self.port), "-t", "-k", "-o", "10", "-j", str(report)
+            )
+            cases = parse(report, (output + errors).decode())
+            self.assertEqual(len(cases), TESTS)
+            self.assertEqual({case: found for case, found in cases.items() if set(found) - {"error"}}, {})
+            now = {case for case, found in cases.items() if found}
+            in_error = now if in_error is None else in_error & now
+            if not in_error:
+                break
+        self.assertEqual(in_error, set())
 
     def run_program(self, *argv: str) -> Deferred[tuple[bytes, bytes, int]]:
         """Return what it says on stdout and stderr, and its status."""
