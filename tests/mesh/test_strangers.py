@@ -1,4 +1,4 @@
-"""A stranger sends the worst that it can to each port of a proxy, which serves on, and does not grow."""
+"""A stranger sends the worst that it can to each port of each program, which serves on, and does not grow."""
 
 from __future__ import annotations
 
@@ -19,6 +19,29 @@ class ProxyTests(StrangersCase):
 
     def test_the_tap(self) -> None:
         self.check("tap")
+
+    def test_the_admin_port(self) -> None:
+        self.check("admin")
+
+
+class IdentityTests(StrangersCase):
+    target = "identity"
+
+    def test_where_certificates_are_issued(self) -> None:
+        self.check("certify")
+
+    def test_the_admin_port(self) -> None:
+        self.check("admin")
+
+
+class DirectoryTests(StrangersCase):
+    target = "directory"
+
+    def test_where_sidecars_follow(self) -> None:
+        self.check("follow")
+
+    def test_where_taps_are_asked_for(self) -> None:
+        self.check("taps")
 
     def test_the_admin_port(self) -> None:
         self.check("admin")

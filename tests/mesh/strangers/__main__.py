@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mesh.strangers.kinds import KINDS
+from tests.mesh.strangers.programs import TARGETS
 from tests.mesh.strangers.report import HEAD, Row, rows_of, run
-from tests.mesh.strangers.targets import TARGETS
 from tests.mesh.strangers.watching import Live
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.mesh.strangers.programs import TARGETS
 from tests.mesh.strangers.report import rows_of, run
-from tests.mesh.strangers.targets import TARGETS
 from tests.mesh.strangers.watching import Live
 
 SCALE = 0.2

@@ -38,11 +38,12 @@ Make = Callable[[float], bytes]
 """Returns the bytes, by the share of a megabyte that is asked for."""
 
 
-def _again(part: bytes, first: bytes = b"", size: int = MEGABYTE) -> Make:
+def again(part: bytes, first: bytes = b"", size: int = MEGABYTE) -> Make:
+    """Return what repeats a part, behind what comes first."""
     return lambda scale: first + part * max(1, int(size * scale) // len(part))
 
 
-def _streams(*frames: Callable[[int], bytes]) -> Make:
+def streams(*frames: Callable[[int], bytes]) -> Make:
     """Return frames of one stream after another."""
 
     def make(scale: float) -> bytes:
@@ -63,36 +64,36 @@ _POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 _FIELDS = b"".join(b"a%d: %b\r\n" % (number, b"b" * 200) for number in range(250))
 
 STREAMS: dict[str, Make] = {
-    "HPACK, indexed fields": _again(trailers(b"\x83" * 250), _OPEN),
-    "HPACK, fields of the table": _again(trailers(b"\xbe" * 250), _OPEN + trailers(b"\x40\x01a\x20" + b"b" * 32)),
-    "HPACK, size updates": _again(trailers(b"\x20" * 60_000 + b"\x82"), _OPEN),
-    "HPACK, Huffman": _again(trailers(literal(b"a", b"!" * 60_000, huffman=True)), _OPEN),
-    "HPACK, empty fields": _again(trailers(b"\0\0\0" * 250), _OPEN),
-    "HPACK, fields before a long one": _again(trailers(b"\0\0\0" * 240 + literal(b"a", b"b" * 40_000)), _OPEN),
-    "CONTINUATION, empty": _again(frame(CONTINUATION, 0, 1), OPENING + frame(HEADERS, 0, 1)),
-    "CONTINUATION, 60 of a block": _again(
+    "HPACK, indexed fields": again(trailers(b"\x83" * 250), _OPEN),
+    "HPACK, fields of the table": again(trailers(b"\xbe" * 250), _OPEN + trailers(b"\x40\x01a\x20" + b"b" * 32)),
+    "HPACK, size updates": again(trailers(b"\x20" * 60_000 + b"\x82"), _OPEN),
+    "HPACK, Huffman": again(trailers(literal(b"a", b"!" * 60_000, huffman=True)), _OPEN),
+    "HPACK, empty fields": again(trailers(b"\0\0\0" * 250), _OPEN),
+    "HPACK, fields before a long one": again(trailers(b"\0\0\0" * 240 + literal(b"a", b"b" * 40_000)), _OPEN),
+    "CONTINUATION, empty": again(frame(CONTINUATION, 0, 1), OPENING + frame(HEADERS, 0, 1)),
+    "CONTINUATION, 60 of a block": again(
         frame(HEADERS, 0, 1)
         + frame(CONTINUATION, 0, 1, b"\x82" * 30) * 59
         + frame(CONTINUATION, END_HEADERS, 1, b"\x82"),
         OPENING,
     ),
-    "SETTINGS": _again(frame(SETTINGS), OPENING, 11 * MEGABYTE),
-    "SETTINGS, long": _again(frame(SETTINGS, payload=b"\0\1\0\0\x10\0" * 2700), OPENING, 11 * MEGABYTE),
-    "SETTINGS, acknowledged": _again(frame(SETTINGS, ACK), OPENING),
-    "rapid reset": _streams(lambda stream: request(stream) + frame(RST_STREAM, 0, stream, CANCEL)),
-    "RST_STREAM": _again(frame(RST_STREAM, 0, 1, CANCEL), _OPEN),
-    "PING": _again(frame(PING, payload=bytes(8)), OPENING),
-    "PRIORITY": _again(frame(PRIORITY, 0, 1, bytes(5)), OPENING),
-    "WINDOW_UPDATE": _again(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"), OPENING),
-    "frames of no known type": _again(frame(OTHER), OPENING),
-    "DATA, empty": _again(frame(DATA, 0, 1), _OPEN),
-    "DATA, of one byte": _again(frame(DATA, 0, 1, b"a"), _OPEN),
-    "huge heads, HTTP/2": _streams(lambda stream: request(stream, literal(b"a", b"b" * 16_000))),
-    "huge heads, HTTP/1": _again(b"GET / HTTP/1.1\r\n" + _FIELDS + b"\r\n"),
-    "head without an end": _again(b"a" * 1024, b"GET / HTTP/1.1\r\na: "),
-    "chunks of one byte": _again(b"1\r\na\r\n", _POST),
-    "empty lines": _again(b"\r\n\r\n"),
-    "pipelined requests": _again(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "SETTINGS": again(frame(SETTINGS), OPENING, 11 * MEGABYTE),
+    "SETTINGS, long": again(frame(SETTINGS, payload=b"\0\1\0\0\x10\0" * 2700), OPENING, 11 * MEGABYTE),
+    "SETTINGS, acknowledged": again(frame(SETTINGS, ACK), OPENING),
+    "rapid reset": streams(lambda stream: request(stream) + frame(RST_STREAM, 0, stream, CANCEL)),
+    "RST_STREAM": again(frame(RST_STREAM, 0, 1, CANCEL), _OPEN),
+    "PING": again(frame(PING, payload=bytes(8)), OPENING),
+    "PRIORITY": again(frame(PRIORITY, 0, 1, bytes(5)), OPENING),
+    "WINDOW_UPDATE": again(frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1"), OPENING),
+    "frames of no known type": again(frame(OTHER), OPENING),
+    "DATA, empty": again(frame(DATA, 0, 1), _OPEN),
+    "DATA, of one byte": again(frame(DATA, 0, 1, b"a"), _OPEN),
+    "huge heads, HTTP/2": streams(lambda stream: request(stream, literal(b"a", b"b" * 16_000))),
+    "huge heads, HTTP/1": again(b"GET / HTTP/1.1\r\n" + _FIELDS + b"\r\n"),
+    "head without an end": again(b"a" * 1024, b"GET / HTTP/1.1\r\na: "),
+    "chunks of one byte": again(b"1\r\na\r\n", _POST),
+    "empty lines": again(b"\r\n\r\n"),
+    "pipelined requests": again(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
 }
 
 
@@ -110,12 +111,12 @@ def asking_for(answer: str) -> Make:
 _SETTLED = frame(SETTINGS) + frame(SETTINGS, ACK)
 _ANSWER = frame(HEADERS, END_HEADERS, 1, b"\x88")
 ANSWERS: dict[str, Make] = {
-    "HTTP/1 1xx": _again(b"HTTP/1.1 100 \r\n\r\nHTTP/1.1 102 \r\n\r\n"),
-    "HTTP/1 chunks of one byte": _again(b"1\r\na\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
-    "HTTP/2 GOAWAY": _again(frame(GOAWAY, payload=b"\x7f\xff\xff\xff\0\0\0\0"), _SETTLED),
-    "HTTP/2 SETTINGS, acknowledged": _again(frame(SETTINGS, ACK), _SETTLED),
-    "HTTP/2 DATA, empty": _again(frame(DATA, 0, 1), _SETTLED + _ANSWER),
-    "HTTP/2 HPACK, indexed fields": _again(frame(HEADERS, END_HEADERS, 1, b"\x88" * 250), _SETTLED + _ANSWER),
+    "HTTP/1 1xx": again(b"HTTP/1.1 100 \r\n\r\nHTTP/1.1 102 \r\n\r\n"),
+    "HTTP/1 chunks of one byte": again(b"1\r\na\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "HTTP/2 GOAWAY": again(frame(GOAWAY, payload=b"\x7f\xff\xff\xff\0\0\0\0"), _SETTLED),
+    "HTTP/2 SETTINGS, acknowledged": again(frame(SETTINGS, ACK), _SETTLED),
+    "HTTP/2 DATA, empty": again(frame(DATA, 0, 1), _SETTLED + _ANSWER),
+    "HTTP/2 HPACK, indexed fields": again(frame(HEADERS, END_HEADERS, 1, b"\x88" * 250), _SETTLED + _ANSWER),
 }
 
 

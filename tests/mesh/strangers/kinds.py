@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.mesh.strangers import http, sockets
+from tests.mesh.strangers import grpc, http, sockets
 from tests.mesh.strangers.stranger import Stranger
 
 PLAINTEXT = ("workload",)
-TLS = ("inbound", "tap", "admin")
+GRPC = ("certify", "follow", "tap")
+TLS = ("inbound", "admin", "taps", *GRPC)
 EVERY = ("workload", "balancer", *TLS)
 
 
@@ -31,6 +32,13 @@ class Kind:
     growth: int = 8192
 
 
+def _grpc(make: Callable[[float], bytes]) -> Kind:
+    def send(stranger: Stranger) -> None:
+        grpc.exchange(stranger, make(stranger.scale))
+
+    return Kind(send, GRPC)
+
+
 def _bytes(make: Callable[[float], bytes], ports: tuple[str, ...] = PLAINTEXT) -> Kind:
     return Kind(lambda stranger: stranger.say(make(stranger.scale)), ports)
 
@@ -38,6 +46,9 @@ def _bytes(make: Callable[[float], bytes], ports: tuple[str, ...] = PLAINTEXT) -
 KINDS: dict[str, Kind] = {
     **{name: _bytes(make) for name, make in http.STREAMS.items()},
     **{f"answered {name}": _bytes(http.asking_for(name)) for name in http.ANSWERS},
+    **{f"gRPC {name}": _grpc(make) for name, make in grpc.STREAMS_OF_GRPC.items()},
+    "gRPC in records of one byte": Kind(grpc.tiny_records, GRPC),
+    "gRPC floods at once": Kind(grpc.floods_at_once, GRPC, growth=16_384),
     "noise": _bytes(http.noise, EVERY),
     "PROXY, half of a header": Kind(sockets.half_proxy_headers, ("balancer",), growth=32_768),
     "PROXY 1 without an end": _bytes(http.endless_proxy_line, ("balancer",)),

@@ -49,12 +49,14 @@ class Stranger:
                 pass  # it was reset, which is an answer
             reader.join(PATIENCE)
 
-    def tls(self, connection: socket.socket, *protocols: str) -> ssl.SSLSocket:
-        """Shake hands on a connection, without a certificate.
+    def tls(self, connection: socket.socket, *protocols: str, peer: bool = False) -> ssl.SSLSocket:
+        """Shake hands on a connection, without a certificate, or as a peer of the mesh.
 
         :raises OSError: the program refused. In TLS 1.3 it may do so only behind this.
         """
         context = ssl.create_default_context(cafile=self.folder / "ca.crt")
+        if peer:
+            context.load_cert_chain(self.folder / "peer.crt", self.folder / "peer.key")
         if protocols:
             context.set_alpn_protocols(list(protocols))
         return context.wrap_socket(connection, server_hostname=self.server_name)

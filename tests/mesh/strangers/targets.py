@@ -74,9 +74,9 @@ def make_authority(folder: Path) -> Path:
     return made
 
 
-def make_certificate(folder: Path, account: str) -> Name:
+def make_certificate(folder: Path, account: str, namespace: str = "town") -> Name:
     """Write ``ACCOUNT.crt`` and ``ACCOUNT.key``, and return the name that they prove."""
-    issuer, name, now = folder / "ca" / ca_folder.ISSUER, SCOPE.name("town", account), datetime.now(UTC)
+    issuer, name, now = folder / "ca" / ca_folder.ISSUER, SCOPE.name(namespace, account), datetime.now(UTC)
     trust = TrustBundle.from_pem((folder / "ca.crt").read_bytes())
     authority = Authority(
         Issuer.from_pem((issuer / "tls.crt").read_bytes(), (issuer / "tls.key").read_bytes(), trust, now)
@@ -89,11 +89,13 @@ def make_certificate(folder: Path, account: str) -> Name:
     return name
 
 
-def start(folder: Path, *argv: str, admin: int) -> Program:
-    """Start a program of twistd's and wait until its /live can be asked."""
+def start(folder: Path, *argv: str, admin: int, **variables: str) -> Program:
+    """Start a program of twistd's, in an environment with more variables, and wait until its /live can be asked."""
     log = folder / f"{argv[0]}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(twistd(*argv), stdout=output, stderr=subprocess.STDOUT, env=environment())
+        process = subprocess.Popen(
+            twistd(*argv), stdout=output, stderr=subprocess.STDOUT, env=environment() | variables
+        )
     program = Program(argv[0], process, log)
     program.until(lambda: listens(admin), "it listens")
     return program
@@ -146,7 +148,3 @@ def _says_hello(port: int) -> None:
             if answer.endswith(b"hello"):
                 return
     raise AssertionError(f"the proxy does not serve any more: {answer!r}")
-
-
-TARGETS: dict[str, Callable[[Path], Target]] = {"proxy": proxy}
-"""By name: each starts its program, with its files in the folder that it is given."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE = 60.0
 """Seconds that an answer is waited for."""
+ATTEMPTS = 100
+"""Connections on which an answer may be asked for: the admin port gives the place of the oldest to a newcomer."""
 SETTLED = 20
 """Answers behind the end of the input."""
 _LIVE = b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -50,14 +53,23 @@ class Live:
 
     def close(self) -> None:
         """Leave."""
-        if self._connection is not None:
-            self._connection.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def ask(self) -> None:
-        """Ask once.
+        """Ask once, on a new connection if newcomers have taken the place of the old one.
 
         :raises OSError: there was no answer.
         """
+        for _ in range(ATTEMPTS - 1):
+            with suppress(ConnectionError):
+                self._ask()
+                return
+            self.close()
+        self._ask()
+
+    def _ask(self) -> None:
         if self._connection is None:
             self._connection = socket.create_connection(self._address, PATIENCE)
         self._connection.sendall(_LIVE)
