@@ -27,6 +27,8 @@ TESTS = 145
 
 
 class Conformance(IdentityCase):
+    timeout = 900  # it may have to be built first, beside Kubernetes
+
     async def test_everything_passes_and_nothing_is_skipped(self) -> None:
         try:
             program = await deferToThread(H2SPEC.folder) / "h2spec"
