@@ -58,7 +58,13 @@ class Machine:
 
     def __init__(self, host: Host, folder: Path) -> None:
         self.host = host
-        what = [f"--directory={folder}", f"--machine={host.name}", f"--network-namespace-path=/proc/{host.pid}/ns/net"]
+        # Without this nspawn grants it only in a network namespace that nspawn has made.
+        what = [
+            "--capability=CAP_NET_ADMIN",
+            f"--directory={folder}",
+            f"--machine={host.name}",
+            f"--network-namespace-path=/proc/{host.pid}/ns/net",
+        ]
         self._nspawn = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", "--volatile=overlay", *what],
             stdin=subprocess.DEVNULL,
@@ -116,6 +122,7 @@ def prepare(folder: Path) -> None:
     (folder / "etc/environment").write_text("")
     (folder / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /var/wheels\n")
     (folder / "etc/hosts").write_text("127.0.0.1 localhost first second\n")
+    (folder / "etc/hostname").unlink()  # each machine has its own
 
 
 @contextmanager
