@@ -57,10 +57,8 @@ class Load:
         self._host, self._port = host, port
         self._ends = threading.Event()
         self.results: Counter[str] = Counter()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(1 + number % 2 * (REQUESTS_KEPT - 1),))
-            for number in range(CLIENTS)
-        ]
+        kinds = (1, REQUESTS_KEPT) * CLIENTS
+        self._threads = [threading.Thread(target=self._ask, args=[requests]) for requests in kinds]
         for thread in self._threads:
             thread.start()
 
