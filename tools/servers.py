@@ -29,7 +29,7 @@ from meshtx.demo.lab import Host, Lab, wait_until
 from tests.mesh import restarts, web_server
 from tools.fresh import ROOT, SUITES, USER, new_system
 
-PACKAGES = "systemd systemd-sysv dbus sudo nftables iproute2 python3-venv"
+PACKAGES = "curl systemd systemd-sysv dbus sudo nftables iproute2 python3-venv"
 FIRST, SECOND = "192.0.2.1", "192.0.2.2"
 PORT = 8000
 BOOT = 120.0
