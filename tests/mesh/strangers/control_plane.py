@@ -34,7 +34,9 @@ def identity(folder: Path) -> Target:
         admin=ports["admin"],
     )
     name = str(SCOPE.name("meshtx", "meshtx-identity"))
-    return Target(program, folder, ports, name, serves=lambda: _speaks(folder, ports["certify"], name))
+    return Target(
+        program, folder, ports, name, serves=lambda: _speaks(folder, ports["certify"], name), without_tls=("admin",)
+    )
 
 
 def directory(folder: Path) -> Target:
@@ -56,7 +58,9 @@ def directory(folder: Path) -> Target:
         KUBERNETES_SERVICE_PORT=str(away),
     )
     wait_until(lambda: listens(ports["follow"]), "the directory listens", PATIENCE)
-    return Target(program, folder, ports, name, serves=lambda: _speaks(folder, ports["follow"], name))
+    return Target(
+        program, folder, ports, name, serves=lambda: _speaks(folder, ports["follow"], name), without_tls=("admin",)
+    )
 
 
 def _speaks(folder: Path, port: int, name: str) -> None:

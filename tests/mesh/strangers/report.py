@@ -55,7 +55,10 @@ def rows_of(target: Target, kinds: list[str], ports: list[str]) -> list[tuple[st
         (name, port)
         for name, kind in KINDS.items()
         for port in kind.ports
-        if port in target.ports and (not kinds or name in kinds) and (not ports or port in ports)
+        if port in target.ports
+        and not (kind.tls and port in target.without_tls)
+        and (not kinds or name in kinds)
+        and (not ports or port in ports)
     ]
 
 

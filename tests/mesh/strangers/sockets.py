@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import socket
 import ssl
+import struct
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -107,17 +108,19 @@ def key_updates(stranger: Stranger) -> None:
         getattr(library, name).restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.SSL_CTX_new(ctypes.c_void_p(library.TLS_client_method())))
     chain, key = (str(stranger.folder / f"peer.{kind}").encode() for kind in ("crt", "key"))
-    assert library.SSL_CTX_use_certificate_chain_file(context, chain) == 1
-    assert library.SSL_CTX_use_PrivateKey_file(context, key, 1) == 1
+    assert library.SSL_CTX_use_certificate_chain_file(context, chain) == 1, f"{chain!r} is no certificate"
+    assert library.SSL_CTX_use_PrivateKey_file(context, key, 1) == 1, f"{key!r} is no key"
     tls = ctypes.c_void_p(library.SSL_new(context))
     with stranger.connect() as connection:
         connection.settimeout(None)  # OpenSSL reads and writes it
+        for side in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            connection.setsockopt(socket.SOL_SOCKET, side, struct.pack("ll", int(PATIENCE), 0))
         library.SSL_set_fd(tls, connection.fileno())
         name = stranger.server_name.encode()
         library.SSL_ctrl(tls, 55, ctypes.c_long(0), name)  # SSL_set_tlsext_host_name
         protocols = b"\x08meshtx/1\x02h2"
         library.SSL_set_alpn_protos(tls, protocols, len(protocols))
-        assert library.SSL_connect(tls) == 1
+        assert library.SSL_connect(tls) == 1, f"{stranger.server_name} shook no hands"
         for _ in stranger.times(50_000):
             library.SSL_key_update(tls, 0)
             if library.SSL_do_handshake(tls) != 1:

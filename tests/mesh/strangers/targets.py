@@ -33,6 +33,7 @@ class Target:
 
     :param ports: its ports by name, at `HOST`; ``admin`` is among them and answers ``/live``.
     :param server_name: the name that it proves.
+    :param without_tls: those of them that speak no TLS.
     :param serves: raises `AssertionError` if it does not do its work any more; ``None``: /live says it all.
     """
 
@@ -42,6 +43,7 @@ class Target:
     server_name: str
     others: list[subprocess.Popen[bytes]] = field(default_factory=list)
     serves: Callable[[], None] | None = None
+    without_tls: tuple[str, ...] = ()
 
     @property
     def admin(self) -> tuple[str, int]:
