@@ -33,7 +33,7 @@ check: $(READY) lint ## answer in under a minute: lint, types, layers, and the r
 fresh: ## do the README's two commands as an ordinary user, on new Debians (FRESH="bookworm trixie"; needs root)
 	$(SUDO) $(PYTHON) -m tools.fresh $(FRESH)
 
-servers: $(READY) ## do the README's section on servers on two new Debians under systemd (SERVERS="--restarts 100"; needs root)
+servers: $(READY) ## do the README's sections on a laptop and on servers on new Debians under systemd (SERVERS="--restarts 100"; needs root)
 	$(SUDO) $(BIN)/python -m tools.servers $(SERVERS)
 
 kube-up: $(READY) ## start a Kubernetes control plane that stays (built from its Go modules the first time)

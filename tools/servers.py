@@ -1,22 +1,23 @@
-"""Type the README's section on servers on two new Debians under systemd, and restart what runs there.
+"""Type the README's sections on a laptop and on servers on new Debians, and restart what runs on the servers.
 
     python3 -m tools.servers [--suite SUITE] [--restarts COUNT]         as root; 10 restarts unless said
 
+    laptop              the whole section
     first  192.0.2.1    identity service, proxy, a web server        second  192.0.2.2    proxy, clients
 
 Each machine is a container (systemd-nspawn) with a systemd of its own, the system that `tools.fresh` makes, and a
-network namespace of `meshtx.demo.lab`. An ordinary user with sudo types the README's blocks as they stand there; only
-on the second machine the name is another. They have no network but each other: what pip needs is put there before.
+network namespace of `meshtx.demo.lab`. An ordinary user, who may use sudo, types the README's blocks as they stand
+there; only on the second machine the name is another. The machines have no network but each other: what pip needs is
+put there before.
 
 Prints what tap shows, how exposed systemd calls the units, and what became of the requests during the restarts; the
-exit status is 0 if all of them were answered.
+exit status is 0 if everything is as the README says and all requests were answered.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -27,10 +28,15 @@ from pathlib import Path
 
 from meshtx.demo.lab import Host, Lab, wait_until
 from tests.mesh import restarts, web_server
-from tools.fresh import ROOT, SUITES, USER, new_system
+from tests.mesh.laptop import type_section
+from tests.mesh.town import Program
+from tools.fresh import SUITES, USER, new_system
+from tools.readme import ROOT, blocks
 
 PACKAGES = "curl systemd systemd-sysv dbus sudo nftables iproute2 python3-venv"
-FIRST, SECOND = "192.0.2.1", "192.0.2.2"
+SERVERS = "On a virtual machine"
+"""The section's title, as far as it is needed."""
+LAPTOP, FIRST, SECOND = "192.0.2.3", "192.0.2.1", "192.0.2.2"
 PORT = 8000
 BOOT = 120.0
 """Seconds to boot a machine: many times what it takes."""
@@ -78,10 +84,12 @@ class Machine:
         self._leader = children[0] if children else ""
         return bool(children) and self._enter("systemctl", "is-system-running").stdout.strip() in _UP
 
-    def _enter(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def _command(self, *argv: str) -> list[str]:
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
-        command = [*enter, "env", "-i", _PATH, *argv]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        return [*enter, "env", "-i", _PATH, *argv]
+
+    def _enter(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._command(*argv), input=stdin, capture_output=True, text=True, check=False)
 
     def run(self, *argv: str, stdin: str = "") -> str:
         """Run a command as root, and return what it wrote.
@@ -96,8 +104,25 @@ class Machine:
 
     def type(self, script: str) -> str:
         """Have the ordinary user type commands in the clone, up to the first that fails; return what these wrote."""
+        return self.run(*self._login(script))
+
+    def terminal(self, what: str, script: str) -> Program:
+        """Have the ordinary user begin to type commands in the clone, in a terminal of this name."""
+        said = self.folder / f"{what}.said"
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                self._command(*self._login(script)), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+            )
+        return Program(what, process, said)
+
+    def _login(self, script: str) -> list[str]:
         print(f"+ {self.host.name}:", script, sep="\n", flush=True)
-        return self.run("runuser", "--login", USER, "--command", f"set -e; cd meshtx\n{script}")
+        return ["runuser", "--login", USER, "--command", f"set -e; cd meshtx\n{script}"]
+
+    @property
+    def folder(self) -> Path:
+        """The clone, as seen from outside."""
+        return Path(f"/proc/{self._leader}/root/home/{USER}/meshtx")
 
     def close(self) -> None:
         """Turn it off."""
@@ -112,8 +137,9 @@ def prepare(folder: Path) -> None:
     for command in (
         f"apt-get install --yes --quiet --no-install-recommends {PACKAGES}",
         f"python3 -m venv {fetch}",
-        f"{fetch}/bin/pip wheel --quiet --wheel-dir /var/wheels {clone} setuptools",
-        f"rm -r {fetch} {clone}/build",
+        f"cp --recursive {clone} {fetch}/meshtx",  # or what root builds there would be in the user's way
+        f"{fetch}/bin/pip wheel --quiet --wheel-dir /var/wheels {fetch}/meshtx setuptools",
+        f"rm -r {fetch}",
     ):
         enter = ["chroot", str(folder), "env", _PATH, *environment]
         subprocess.run([*enter, *command.split()], check=True, stdout=sys.stderr)
@@ -121,36 +147,30 @@ def prepare(folder: Path) -> None:
         wheel.unlink()
     (folder / "etc/environment").write_text("")
     (folder / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /var/wheels\n")
-    (folder / "etc/hosts").write_text("127.0.0.1 localhost first second\n")
+    (folder / "etc/hosts").write_text("127.0.0.1 localhost laptop first second\n")
     (folder / "etc/hostname").unlink()  # each machine has its own
 
 
 @contextmanager
-def machines(folder: Path) -> Iterator[tuple[Machine, Machine]]:
-    """Boot two machines of one system."""
+def machines(folder: Path) -> Iterator[tuple[Machine, Machine, Machine]]:
+    """Boot machines of one system: the laptop, the first server and the second."""
     with Lab() as lab:
         lab.build_fabric()
-        hosts = [lab.add_host("first", FIRST), lab.add_host("second", SECOND)]
+        hosts = [lab.add_host("laptop", LAPTOP), lab.add_host("first", FIRST), lab.add_host("second", SECOND)]
         booted: list[Machine] = []
         try:
             for host in hosts:
                 booted.append(Machine(host, folder))
-            first, second = booted
-            yield first, second
+            laptop, first, second = booted
+            yield laptop, first, second
         finally:
             for machine in booted:
                 machine.close()
 
 
-def blocks() -> list[str]:
-    """Return the README's commands for servers."""
-    section = (ROOT / "README.md").read_text().partition("\n## On a virtual machine")[2].partition("\n## ")[0]
-    return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-
-
 def set_up(first: Machine, second: Machine) -> None:
     """Type the README's blocks on both."""
-    install, authority, proxy = blocks()
+    install, authority, proxy = (text for _, text in blocks(SERVERS))
     for machine in (first, second):
         machine.type(install)
         machine.run("mkdir", "/etc/meshtx")
@@ -193,13 +213,16 @@ def restart(first: Machine, second: Machine, count: int) -> dict[str, int]:
 
 def main(argv: Sequence[str]) -> int:
     """Do all of it, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="servers", description="Type the README's section on servers.")
+    parser = argparse.ArgumentParser(
+        prog="servers", description="Type the README's sections on a laptop and on servers."
+    )
     parser.add_argument("--suite", default=SUITES[0], help="of Debian; default: %(default)s")
     parser.add_argument("--restarts", type=int, default=10, metavar="COUNT", help="default: %(default)s")
     options = parser.parse_args(argv)
     with new_system(options.suite) as folder:
         prepare(folder)
-        with machines(folder) as (first, second):
+        with machines(folder) as (laptop, first, second):
+            print(type_section(laptop.terminal, laptop.folder), flush=True)
             first.host.start(sys.executable, "-m", web_server.__name__, FIRST, str(PORT), log="web")
             set_up(first, second)
             for unit in UNITS:

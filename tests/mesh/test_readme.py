@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -13,23 +12,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.demo.lab import wait_until
 from meshtx.supervisor.processes import TWISTD
-from tests.mesh.town import PATIENCE, ROOT, Program, environment, why_not
-
-INSTALL = "pip install .\n"
-"""What whoever runs the tests has done already."""
-DAEMONS = ("client", "identity", "web")
-
-
-def section() -> str:
-    """Return what the README says about it."""
-    return (ROOT / "README.md").read_text().partition("\n## On one laptop")[2].partition("\n## ")[0]
-
-
-def alike(line: str) -> str:
-    """Return a line of tap without what is another one each time: numbers of connections, the client's port, times."""
-    return re.sub(r"(?<= id=)\d+|(?<=src=127\.0\.0\.1:)\d+|(?<=latency=)\d+|(?<=duration=)\d+", "N", line)
+from tests.mesh.laptop import type_section
+from tests.mesh.town import Program, environment, why_not
 
 
 class Tale(SynchronousTestCase):
@@ -78,23 +63,4 @@ class Tale(SynchronousTestCase):
                 os.kill(int(file.read_text()), signal.SIGKILL)
 
     def test_the_commands_lead_to_what_stands_there(self) -> None:
-        blocks = re.findall(r"^```(\w*)\n(.*?)^```$", section(), re.DOTALL | re.MULTILINE)
-        self.assertEqual([language for language, _ in blocks], ["sh", "toml", "sh", "sh", ""])
-        begin, directory, programs, tap, shown = (text for _, text in blocks)
-        self.assertTrue(begin.startswith(INSTALL))
-        self.program("begin", begin.removeprefix(INSTALL)).answer()
-        (self.folder / "mesh.toml").write_text(directory)
-        self.assertEqual(self.program("programs", programs).answer().splitlines()[-1], "hello")
-
-        lines = self.program("tap", tap)
-        lines.until(lambda: lines.log.count("the tap is open") == 2, "both taps are open")
-        self.program("ask", programs.splitlines()[-1]).answer()
-        wanted = {alike(line) for line in shown.splitlines()}
-        self.assertEqual(len(wanted), 4)
-        lines.until(lambda: wanted <= set(map(alike, lines.lines)), "all lines of the README are there")
-
-        logs = {name: (self.folder / f"{name}.log").read_text() for name in DAEMONS}
-        self.assertEqual({name: text.count(" starting up.") for name, text in logs.items()}, dict.fromkeys(DAEMONS, 1))
-        (end,) = re.findall(r"^`(for each in .*?; done)` ends the three programs", section(), re.MULTILINE)
-        self.program("end", end).answer()
-        wait_until(lambda: not list(self.folder.glob("*.pid")), "the end of all daemons", PATIENCE)
+        type_section(self.program, self.folder, is_installed=True)
