@@ -22,6 +22,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,7 +198,7 @@ def is_mutual_tls(first: Machine, second: Machine) -> bool:
     return " tls=true " in shown
 
 
-def restart(first: Machine, second: Machine, count: int) -> dict[str, int]:
+def restart(first: Machine, second: Machine, count: int) -> Counter[str]:
     """Restart the programs in turn while clients of the second machine ask; return what became of the requests."""
     enter = ["nsenter", f"--net=/proc/{second.host.pid}/ns/net", sys.executable, "-m", restarts.__name__]
     with subprocess.Popen([*enter, FIRST, str(PORT)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as load:
@@ -208,7 +209,7 @@ def restart(first: Machine, second: Machine, count: int) -> dict[str, int]:
             machine.run("systemctl", "restart", unit)
         print(f"{count} restarts in {time.monotonic() - begin:.0f} s")
         results, _ = load.communicate()
-    return dict(json.loads(results))
+    return Counter(json.loads(results))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -231,7 +232,7 @@ def main(argv: Sequence[str]) -> int:
             if not is_mutual_tls(first, second):
                 return 1
             results = restart(first, second, options.restarts)
-    print(f"requests: {results}")
+    print(f"requests: {restarts.summary(results)}")
     return int(set(results) != {"answered"})
 
 

@@ -152,6 +152,14 @@ class Restarts:
             yield what
 
 
+def summary(results: Counter[str]) -> str:
+    """Return what became of requests, as `Load.end` gives it: a line, and one more for each kind of error."""
+    refused = sum(count for result, count in results.items() if result.startswith(ConnectionRefusedError.__name__))
+    lost = results.total() - results["answered"] - refused
+    errors = [f"{count} times {result}" for result, count in results.items() if result != "answered"]
+    return "\n".join([f"{results['answered']} answered, {refused} refused, {lost} lost", *errors])
+
+
 @contextmanager
 def mesh() -> Iterator[Restarts]:
     """Run the mesh for a while."""
@@ -168,7 +176,7 @@ def main(count: int) -> None:
         finally:
             results = load.end()
         print(f"restarts: {dict(done)}")
-        print(f"requests: {dict(results)}")
+        print(f"requests: {summary(results)}")
 
 
 def ask(host: str, port: int) -> None:
