@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.mesh.strangers.kinds import KINDS
 from tests.mesh.strangers.programs import TARGETS
 from tests.mesh.strangers.report import HEAD, Row, rows_of, run
+from tests.mesh.strangers.sender import Sender
 from tests.mesh.strangers.watching import Live
 
 
@@ -22,15 +23,16 @@ def measure(target_name: str, kinds: Sequence[str], ports: Sequence[str], scale:
     found = []
     with tempfile.TemporaryDirectory(prefix="meshtx-strangers-") as folder:
         target = TARGETS[target_name](Path(folder))
-        live = Live(target.admin, target.program.process.pid)
+        live, sender = Live(target.admin, target.program.process.pid), Sender(target, scale)
         try:
             if target.serves is not None:
                 target.serves()
             for kind, port in rows_of(target, list(kinds), list(ports)):
-                found.append(run(target, live, kind, port, scale))
+                found.append(run(target, live, sender, kind, port))
                 print(found[-1], flush=True)
         finally:
             live.close()
+            sender.close()
             target.stop()
     return found
 

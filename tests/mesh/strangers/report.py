@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 
-from tests.mesh.strangers import send
 from tests.mesh.strangers.kinds import KINDS
-from tests.mesh.strangers.targets import HOST, Target
+from tests.mesh.strangers.sender import Sender
+from tests.mesh.strangers.targets import Target
 from tests.mesh.strangers.watching import Live, Seen
-from tests.mesh.town import ROOT, environment
 
 MOST_HELD = 0.020
 """Seconds of CPU time for which no input of a stranger may hold the loop."""
@@ -62,15 +59,11 @@ def rows_of(target: Target, kinds: list[str], ports: list[str]) -> list[tuple[st
     ]
 
 
-def run(target: Target, live: Live, kind: str, port: str, scale: float = 1.0) -> Row:
+def run(target: Target, live: Live, sender: Sender, kind: str, port: str) -> Row:
     """Send one kind of input to one port, and watch."""
-    argv = [kind, HOST, str(target.ports[port]), str(target.folder), target.server_name, str(scale)]
-    stranger = subprocess.Popen(
-        [sys.executable, "-m", send.__name__, *argv], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    seen = live.watch(lambda: stranger.poll() is None)
-    _, wrote = stranger.communicate()
-    failed = wrote.strip().rpartition("\n")[2] if stranger.returncode else ""
+    sender.send(kind, port)
+    seen = live.watch(sender.sending)
+    failed = sender.outcome()
     if not failed and target.serves is not None:
         try:
             target.serves()

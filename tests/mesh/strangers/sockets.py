@@ -13,8 +13,6 @@ from contextlib import suppress
 from tests.mesh.strangers.stranger import PATIENCE, Stranger, drain, reset
 
 PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n"
-MAX_TLVS = 2048
-"""Bytes that a PROXY header of version 2 may have behind its fixed part."""
 
 
 def hold(stranger: Stranger, first: Iterable[bytes]) -> None:
@@ -39,12 +37,17 @@ def half_proxy_headers(stranger: Stranger) -> None:
 
 
 def long_proxy_headers(stranger: Stranger) -> None:
-    """Hold 300 connections on a header that is as long as it may be, of empty TLVs, and one that is longer."""
-    fixed = bytes(12)
-    tlvs = b"\xee\0\0" * ((MAX_TLVS - len(fixed)) // 3)
-    whole = PROXY_2 + b"\x21\x11" + len(fixed + tlvs).to_bytes(2, "big") + fixed + tlvs
+    """Hold 300 connections on a header with as much in it as may be, or with more TLVs, or on a longer one."""
+    room = 2048 - 12  # behind the addresses
+    most, many = (_proxy_header(tlv * (room // len(tlv))) for tlv in (b"\xee\0\x1c" + bytes(28), b"\xee\0\0"))
     longer = PROXY_2 + b"\x21\x11\xff\xff" + bytes(65_535)
-    hold(stranger, (longer if number % 10 == 0 else whole for number in stranger.times(300)))
+    headers = [*(most, many) * 4, longer]
+    hold(stranger, (headers[number % len(headers)] for number in stranger.times(300)))
+
+
+def _proxy_header(tlvs: bytes) -> bytes:
+    addresses = bytes(12)
+    return PROXY_2 + b"\x21\x11" + struct.pack("!H", len(addresses + tlvs)) + addresses + tlvs
 
 
 def client_hello(server_name: str) -> bytes:
