@@ -30,6 +30,7 @@ from meshtx.errors import ConfigError, MeshtxError, said_by_system
 from meshtx.net.listen import Port, listen
 from meshtx.net.sockets import SocketOptions, set_mark
 from meshtx.services.core_dumps import forgo_core_dumps
+from meshtx.services.garbage import freeze_program
 from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.service_manager import PassedSockets, ServiceManager
 from meshtx.services.set_clock import outlive_set_clocks
@@ -204,6 +205,7 @@ def or_end(program: str, reactor: Any, make: Callable[[], T]) -> T:
     forgo_core_dumps()
     outlive_set_clocks(reactor)
     reactor.callWhenRunning(outlive_hang_ups, reactor)
+    reactor.callWhenRunning(freeze_program)
     try:
         return make()
     except ConfigError as error:

@@ -16,6 +16,7 @@ from meshtx.errors import ConfigError, CredentialsError
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.metrics import Metrics
 from meshtx.services import listening
+from meshtx.services.garbage import freeze_program
 from meshtx.services.hang_up import outlive_hang_ups
 from meshtx.services.listening import FAILED, LONGEST_WAIT, WRONG, Listener, Listeners, check_free, check_mark, or_end
 from meshtx.services.service_manager import PassedSockets, ServiceManager
@@ -201,7 +202,9 @@ class ListenersTests(TestCase):
             raise error
 
         self.assertEqual(or_end("program", self.reactor, lambda: "made"), "made")
-        self.assertEqual(self.reactor.whenRunningHooks, [(outlive_hang_ups, (self.reactor,), {})])
+        self.assertEqual(
+            self.reactor.whenRunningHooks, [(outlive_hang_ups, (self.reactor,), {}), (freeze_program, (), {})]
+        )
         self.assertEqual((self.steadied, self.forgone), ([self.reactor], [()]))
         for error, status in ((ConfigError("a", "is wrong", "mend it"), WRONG), (CredentialsError("expired"), FAILED)):
             with self.assertRaises(SystemExit) as ended:
