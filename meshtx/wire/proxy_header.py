@@ -42,6 +42,8 @@ MAX_V1 = 107
 """Bytes of a header of version 1, its CR LF included."""
 MAX_V2 = 2048
 """Bytes of a header of version 2 behind the first 16; the longest that is common, with all its TLVs, has some 300."""
+MAX_TLVS = 64
+"""TLVs of a header; the specification has 12 types. Hundreds of empty ones take a millisecond to read."""
 
 _V2_START = 16
 _LOCAL, _PROXY = 0x20, 0x21
@@ -176,5 +178,7 @@ def _decode_tlvs(data: bytes) -> tuple[TLV, ...] | Malformed:
         at = start + int.from_bytes(data[at + 1 : start], "big")
         if start > len(data) or at > len(data):
             return Malformed("PROXY header with a TLV that is cut off")
+        if len(found) == MAX_TLVS:
+            return Malformed(f"PROXY header with more than {MAX_TLVS} TLVs")
         found.append((data[start - 3], data[start:at]))
     return tuple(found)

@@ -56,6 +56,7 @@ WHOLE = {
     v2(0x20, 0x11, PACKED4): NOBODY,
     v2(0x20, 0xFF, b"anything"): NOBODY,
     v2(0x21, 0x00, b""): NOBODY,
+    v2(0x21, 0x11, PACKED4 + b"\x04\0\0" * 64): ProxyHeader(CLIENT, SERVER, ((0x04, b""),) * 64),
     v2(0x21, 0x00, PACKED_TLVS): NOBODY,
     v2(0x21, 0x12, PACKED4): NOBODY,
     v2(0x21, 0x22, PACKED6): NOBODY,
@@ -98,6 +99,7 @@ BROKEN = {
     v2(0x21, 0x11, PACKED4 + b"\1"): "PROXY header with a TLV that is cut off",
     v2(0x21, 0x11, PACKED4 + b"\1\0"): "PROXY header with a TLV that is cut off",
     v2(0x21, 0x11, PACKED4 + b"\1\0\3h2"): "PROXY header with a TLV that is cut off",
+    v2(0x21, 0x11, PACKED4 + b"\x04\0\0" * 65): "PROXY header with more than 64 TLVs",
     SIGNATURE + b"\x21\x11\x08\x01": "PROXY header with 2049 bytes behind its start, at most 2048",
 }
 
