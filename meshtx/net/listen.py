@@ -29,6 +29,9 @@ from meshtx.wire.address import Address
 BACKLOG = 1024
 """Connections that the kernel completes ahead of us; it applies its own limit (Linux: net.core.somaxconn)."""
 
+MOST_ACCEPTED = 16
+"""Connections that a port accepts in one turn of the reactor: Twisted would raise its own bound with each full turn."""
+
 WINDOW = 10.0
 """Seconds for one log line of each kind about accepting: whoever connects can have Twisted write some."""
 
@@ -121,10 +124,15 @@ class Port(tcp.Port):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return sock
 
+    def doRead(self) -> None:
+        """Accept the connections that wait, `MOST_ACCEPTED` at most; the others have their turn behind other events."""
+        self.numberAccepts = MOST_ACCEPTED
+        super().doRead()
+
     def accept_backlog(self) -> None:
         """Accept the connections that the kernel has completed, `BACKLOG` at most: closing the socket resets them."""
         self.numberAccepts = BACKLOG
-        self.doRead()
+        super().doRead()
 
 
 def listen(

@@ -16,7 +16,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from meshtx.net import quick_ends, sockets, transports
-from meshtx.net.listen import WINDOW, Port, listen
+from meshtx.net.listen import MOST_ACCEPTED, WINDOW, Port, listen
 from meshtx.net.sockets import SocketOptions, arm
 from meshtx.wire.address import Address
 from tests.net.transport_case import End
@@ -37,6 +37,14 @@ class Exhausted:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Crowd(Exhausted):
+    """A listening socket to which more connect than are accepted in one turn."""
+
+    def __init__(self) -> None:
+        super().__init__(1000)
+        del self.answers[0]
 
 
 class ExhaustedTests(SynchronousTestCase):
@@ -65,6 +73,17 @@ class ExhaustedTests(SynchronousTestCase):
         self.assertEqual(closed[1], "EMFILE recovery: Closed socket from ('192.0.2.1', 0), and 6 more before it")
         self.assertEqual(len(closed), 2)
         self.assertEqual(len(unserved), 13)
+
+
+class TurnTests(SynchronousTestCase):
+    def test_a_turn_accepts_so_many_and_never_more(self) -> None:
+        nobody = Factory()
+        nobody.buildProtocol = lambda _: None  # type: ignore[method-assign,assignment]  # each is closed at once
+        port = Port(Address.parse("192.0.2.2:80"), nobody, SocketOptions(), 1, Clock(), unserved=lambda: None)
+        for _ in range(5):  # Twisted would accept 20 more each time
+            port.socket = Crowd()  # type: ignore[assignment]
+            port.doRead()
+            self.assertEqual(port.socket.closed, MOST_ACCEPTED)  # type: ignore[attr-defined]
 
 
 class ListenTests(TestCase):
