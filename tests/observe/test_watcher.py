@@ -7,7 +7,7 @@ from typing import NoReturn
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.interfaces import Detection
-from meshtx.observe.budget import Budget
+from meshtx.observe.budget import CONNECTION, Budget
 from meshtx.observe.flow import ResponseEnd, Seen
 from meshtx.observe.watcher import FIRST_BYTES, MAX_SERVER_BYTES, Detached, Watcher
 from meshtx.wire.http_events import TooCostly
@@ -167,9 +167,10 @@ class WatcherTests(SynchronousTestCase):
         watcher.client_data(b"?/a")
         observer = self.detectors[0].made[0]
         look = observer.server_data
+        holds, _ = CONNECTION
 
         def work(data: bytes) -> list[Seen]:
-            self.cpu += 0.008
+            self.cpu += 0.4 * holds * 1e-6
             return look(data)
 
         observer.server_data = work
