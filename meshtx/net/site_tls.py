@@ -12,9 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import implementer
+from zope.interface import implementedBy, implementer
+from zope.interface.declarations import Provides
 
 from meshtx.errors import CredentialsError
+from meshtx.net.transports import Server
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -97,6 +99,8 @@ class SiteFactory(TLSMemoryBIOFactory):
     def __init__(self, tls: SiteTls, site: IProtocolFactory) -> None:
         super().__init__(tls, isClient=False, wrappedFactory=site)
         self._tls = tls
+        self._declared = [Provides(self.protocol, each) for each in implementedBy(Server)]
+        """What Twisted declares of each connection: zope.interface makes it anew once nobody has it any more."""
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # as in Factory
         """Return the TLS side of a connection; ``None`` closes it."""

@@ -3,6 +3,9 @@
 A hold is the CPU time that the program has used between two answers: on a machine that is busy, the time on the wall
 says nothing. What it did while this process itself waited for a CPU is taken off, for then nobody asked. A hold is told
 to the few milliseconds in which the kernel brings a running process' time up to date.
+
+A connection that newcomers have pushed out of the admin port, for it had not asked meanwhile, is made anew. It then
+waits for its turn in the port's queue, over many turns of the loop: no hold.
 """
 
 from __future__ import annotations
@@ -57,17 +60,20 @@ class Live:
         if connection is not None:
             connection.close()
 
-    def ask(self) -> None:
+    def ask(self) -> bool:
         """Ask once, on a new connection if newcomers have taken the place of the old one.
 
+        :return: whether the old one was answered.
         :raises OSError: there was no answer.
         """
-        for _ in range(ATTEMPTS - 1):
+        for attempt in range(ATTEMPTS - 1):
+            kept = attempt == 0 and self._connection is not None
             with suppress(ConnectionError):
                 self._ask()
-                return
+                return kept
             self.close()
         self._ask()
+        return False
 
     def _ask(self) -> None:
         if self._connection is None:
@@ -88,10 +94,11 @@ class Live:
         waited, longest, answers, settled = _waited(), 0.0, 0, 0
         while settled < SETTLED:
             settled = 0 if going_on() else settled + 1
-            self.ask()
+            kept = self.ask()
             answers += 1
             cpu, waits = self._cpu(), _waited()
-            longest = max(longest, cpu - before - (waits - waited))
+            if kept:
+                longest = max(longest, cpu - before - (waits - waited))
             before, waited = cpu, waits
             if answers % 16 == 0:
                 most = max(most, self.memory())
