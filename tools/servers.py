@@ -10,14 +10,15 @@ network namespace of `meshtx.demo.lab`. An ordinary user, who may use sudo, type
 there; only on the second machine the name is another. The machines have no network but each other: what pip needs is
 put there before.
 
-Prints what tap shows, how exposed systemd calls the units, and what became of the requests during the restarts; the
-exit status is 0 if everything is as the README says and all requests were answered.
+Prints what tap shows, how exposed systemd calls the units, and what became of the requests during the restarts and
+without the proxy; the exit status is 0 if everything is as the README says and all requests were answered.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from tests.mesh import restarts, web_server
 from tests.mesh.laptop import type_section
 from tests.mesh.town import Program
 from tools.fresh import SUITES, USER, new_system
-from tools.readme import ROOT, blocks
+from tools.readme import ROOT, blocks, section
 
 PACKAGES = "curl systemd systemd-sysv dbus sudo nftables iproute2 python3-venv"
 SERVERS = "On a virtual machine"
@@ -43,6 +44,8 @@ BOOT = 120.0
 """Seconds to boot a machine: many times what it takes."""
 UNITS = ("meshidentity", "meshproxy", "meshredirect")
 
+_REFUSED = 7
+"""curl's exit status for a connection that is refused."""
 _UP = {"running", "degraded"}
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -83,13 +86,14 @@ class Machine:
     def _is_up(self) -> bool:
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
         self._leader = children[0] if children else ""
-        return bool(children) and self._enter("systemctl", "is-system-running").stdout.strip() in _UP
+        return bool(children) and self.enter("systemctl", "is-system-running").stdout.strip() in _UP
 
     def _command(self, *argv: str) -> list[str]:
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         return [*enter, "env", "-i", _PATH, *argv]
 
-    def _enter(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def enter(self, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command as root."""
         return subprocess.run(self._command(*argv), input=stdin, capture_output=True, text=True, check=False)
 
     def run(self, *argv: str, stdin: str = "") -> str:
@@ -97,7 +101,7 @@ class Machine:
 
         :raises AssertionError: it failed.
         """
-        done = self._enter(*argv, stdin=stdin)
+        done = self.enter(*argv, stdin=stdin)
         if done.returncode:
             said = done.stdout + done.stderr
             raise AssertionError(f"{shlex.join(argv)} on {self.host.name}: {done.returncode}\n{said}")
@@ -117,6 +121,7 @@ class Machine:
         return Program(what, process, said)
 
     def _login(self, script: str) -> list[str]:
+        """Show what the user types, and return the command that does it."""
         print(f"+ {self.host.name}:", script, sep="\n", flush=True)
         return ["runuser", "--login", USER, "--command", f"set -e; cd meshtx\n{script}"]
 
@@ -212,12 +217,24 @@ def restart(first: Machine, second: Machine, count: int) -> Counter[str]:
     return Counter(json.loads(results))
 
 
+def is_closed_until_disabled(machine: Machine) -> bool:
+    """Tell whether connections are refused without the proxy, and the README's command takes the redirect away."""
+    ask = ["curl", "--silent", f"http://{FIRST}:{PORT}/"]
+    machine.run("systemctl", "stop", "meshproxy")
+    status = machine.enter(*ask).returncode
+    (disable,) = re.findall(r"`(sudo systemctl disable [^`]*)`", section(SERVERS))
+    machine.type(disable)
+    rules = machine.run("nft", "list", "ruleset")
+    print(f"without the proxy: curl ends with {status}; without the redirect, nft lists: {rules!r}")
+    return (status, rules) == (_REFUSED, "")
+
+
 def main(argv: Sequence[str]) -> int:
     """Do all of it, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="servers", description="Type the README's sections on a laptop and on servers."
     )
-    parser.add_argument("--suite", default=SUITES[0], help="of Debian; default: %(default)s")
+    parser.add_argument("--suite", default=SUITES[0], help="of Debian, or noble; default: %(default)s")
     parser.add_argument("--restarts", type=int, default=10, metavar="COUNT", help="default: %(default)s")
     options = parser.parse_args(argv)
     with new_system(options.suite) as folder:
@@ -232,8 +249,9 @@ def main(argv: Sequence[str]) -> int:
             if not is_mutual_tls(first, second):
                 return 1
             results = restart(first, second, options.restarts)
-    print(f"requests: {restarts.summary(results)}")
-    return int(set(results) != {"answered"})
+            print(f"requests: {restarts.summary(results)}", flush=True)
+            is_closed = is_closed_until_disabled(second)
+    return int(set(results) != {"answered"} or not is_closed)
 
 
 if __name__ == "__main__":
