@@ -213,8 +213,8 @@ class Call:
     def request_ended(self) -> None:
         """Start the handler, if the request is one whole message."""
         self._complete = True
-        if self._phase is not _Phase.RECEIVING:
-            return
+        if self._phase is not _Phase.RECEIVING or self._stream.is_over(self._id):
+            return  # answered already, or reset in the same breath
         if self._request is None or self._parser.unfinished:
             self.fail(RpcError(Status.UNIMPLEMENTED, "the request ended without a whole message"))
             return

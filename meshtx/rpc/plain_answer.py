@@ -1,4 +1,8 @@
-"""The answer to a request that is not gRPC: a status and a line of text, as any HTTP client understands it."""
+"""The answer to a request that is not gRPC: a status and a line of text, as any HTTP client understands it.
+
+The stream stays open until the client has ended its request too, within a bound: what is wrong with the rest of it is
+then answered as RFC 9113 has it, however soon the answer came.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from meshtx.rpc.headers import NotGrpc
 
 
 class PlainAnswer:
-    """One stream, from its first header to the last byte of the answer. What else the client sends is dropped.
+    """One stream, from its first header to its end both ways. What else the client sends is dropped.
 
-    :param drain: seconds for the client to take the answer; then the stream is reset.
+    :param drain: seconds for the client to take the answer and end its request; then the stream is reset.
     :param over: called once, when nothing is left to do for the stream.
     """
 
@@ -23,6 +27,7 @@ class PlainAnswer:
         self._stream = stream
         self._id = stream_id
         self._answer = answer
+        self._sent = False
         self._over: Callable[[], None] | None = over
         self._timer: IDelayedCall | None = stream.clock.callLater(drain, self._give_up)
 
@@ -39,16 +44,20 @@ class PlainAnswer:
         """Drop bytes of the request."""
 
     def request_ended(self) -> None:
-        """The request ended: nothing waits for that."""
+        """The request ended: so does the stream, if the answer is sent."""
+        self._end_if_over()
 
     def drained(self) -> None:
         """Some of the answer was sent: nothing waits for that."""
 
     def sent(self) -> None:
         """The answer is sent to its end."""
-        # Asks a client that has not ended its request to send no more of it (RFC 9113, section 8.1).
-        self._stream.reset_stream(self._id, ErrorCodes.NO_ERROR)
-        self.gone()
+        self._sent = True
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._stream.is_over(self._id):
+            self.gone()
 
     def gone(self) -> None:
         """The stream or its connection is over."""
@@ -59,5 +68,6 @@ class PlainAnswer:
             over()
 
     def _give_up(self) -> None:
-        self._stream.reset_stream(self._id, ErrorCodes.CANCEL)
+        # A client that has the answer is asked to send no more of its request (RFC 9113, section 8.1).
+        self._stream.reset_stream(self._id, ErrorCodes.NO_ERROR if self._sent else ErrorCodes.CANCEL)
         self.gone()

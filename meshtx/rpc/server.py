@@ -174,7 +174,7 @@ class ServerConnection(Http2Protocol):
     def received(self, event: Event) -> None:
         """Take one event of the connection."""
         match event:
-            case RequestReceived(stream_id=stream_id) | StreamEnded(stream_id=stream_id) if self.is_over(stream_id):
+            case RequestReceived(stream_id=stream_id) if self.is_over(stream_id):
                 pass  # reset in the same breath: nobody would take an answer
             case RequestReceived(stream_id=stream_id, headers=headers):
                 self._request(stream_id, [(str(name), str(value)) for name, value in headers])

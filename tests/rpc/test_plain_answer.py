@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, ResponseReceived, StreamReset
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamReset
 from h2.settings import SettingCodes
+from hyperframe.frame import HeadersFrame
 
 from tests.rpc.memory import Caller
 from tests.rpc.server_case import ServerCase
@@ -48,12 +49,37 @@ class PlainAnswers(ServerCase):
         self.assertEqual(caller.of(DataReceived), [])
         caller.lose()
 
-    def test_a_client_is_asked_not_to_send_its_request_to_the_end(self) -> None:
+    def test_a_client_may_end_its_request_behind_the_answer(self) -> None:
         caller = self.caller()
         stream_id = caller.open(method="PUT")
         caller.flush()
         self.assertEqual(self.text(caller), TEXT)
+        caller.h2.send_data(stream_id, bytes(100), end_stream=True)
+        caller.flush()
+        self.clock.advance(20)
+        caller.flush()
+        self.assertEqual(self.resets(caller), [])
+        caller.lose()
+
+    def test_a_client_is_asked_not_to_send_its_request_to_the_end(self) -> None:
+        caller = self.caller()
+        stream_id = caller.open(method="PUT")
+        caller.flush()
+        self.assertEqual(self.resets(caller), [])
+        self.clock.advance(20)
+        caller.flush()
         self.assertEqual(self.resets(caller), [(stream_id, ErrorCodes.NO_ERROR)])
+        caller.lose()
+
+    def test_what_is_wrong_behind_the_answer_ends_the_connection(self) -> None:
+        caller = self.caller()
+        stream_id = caller.open(method="PUT")
+        caller.flush()
+        self.assertEqual(self.text(caller), TEXT)
+        more = HeadersFrame(stream_id, b"\x82", flags=["END_HEADERS"])  # without END_STREAM (RFC 9113, section 8.1)
+        caller.send(more.serialize())
+        caller.flush()
+        self.assertEqual([event.error_code for event in caller.of(ConnectionTerminated)], [ErrorCodes.PROTOCOL_ERROR])
         caller.lose()
 
     def test_the_text_waits_for_flow_control(self) -> None:
