@@ -29,9 +29,9 @@ BYTE = 0.06
 MESSAGE = 50
 """Units that a message earns: several times what a parser of ours takes for one."""
 
-CONNECTION = (15_000, 50_000)
+CONNECTION = (10_000, 50_000)
 """What the account of a connection holds, in units, and what a second adds to it: 5 % of a CPU."""
-TOGETHER = (15_000, 100_000)
+TOGETHER = (10_000, 100_000)
 """The same of the account of all connections."""
 
 _MICROSECOND = 1e-6

@@ -92,6 +92,7 @@ class BlockDecoder:
         return pos
 
     def _literal(self, block: bytes, pos: int, bits: int) -> tuple[tuple[bytes, bytes], int]:
+        self._work.left -= 1  # it takes twice what an indexed field does
         index, pos = _integer(block, pos, bits)
         if index:
             name = self._table.get_by_index(index)[0]

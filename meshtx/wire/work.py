@@ -8,7 +8,7 @@ can cost.
 
 from __future__ import annotations
 
-MAX_WORK = 12_000
+MAX_WORK = 11_000
 """Units of one call: more than a read of 240 KiB takes that is full of gRPC messages of ten bytes, or 400 requests with
 eight fields each in Huffman's code."""
 
