@@ -30,7 +30,7 @@ from zope.interface import implementer
 
 from meshtx.errors import ConfigError
 
-MOST_EVENTS = 64
+MOST_EVENTS = 32
 """Events of one batch, so that timers and other descriptors have their turn between two."""
 
 HAS_EPOLL = hasattr(select, "epoll")

@@ -19,7 +19,7 @@ from zope.interface.declarations import Provides
 from meshtx.errors import CredentialsError
 from meshtx.net.transports import Server
 
-MOST_READ = 8 * 1024
+MOST_READ = 4 * 1024
 """Bytes that one read of a site's connection takes."""
 
 

@@ -28,6 +28,7 @@ from meshtx.kube.self_check import SelfCheck
 from meshtx.kube.tap_api import MAX_TAPS, TapApi
 from meshtx.kube.tap_api import RULES as TAP_RULES
 from meshtx.kube.tap_relay import MAX_PODS
+from meshtx.net.poller import Transports, registrar
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.flow import Direction, Refusal
@@ -115,7 +116,7 @@ class DirectoryProgram(MultiService):
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            reactor,
+            registrar(reactor, Transports.QUICK),
             config.program,
             [
                 Listener("listen", config.listen, rpc),

@@ -25,6 +25,7 @@ from meshtx.identity.service import MAX_REQUEST, CertifyService
 from meshtx.kube.api import KubeApi
 from meshtx.kube.events import EventRecorder, Involved, Type
 from meshtx.net.contexts import Contexts
+from meshtx.net.poller import Transports, registrar
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.flow import Direction, Refusal
@@ -118,7 +119,7 @@ class IdentityService(MultiService):
         tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            reactor,
+            registrar(reactor, Transports.QUICK),
             config.program,
             [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
             SocketOptions(),

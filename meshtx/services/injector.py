@@ -33,6 +33,7 @@ from meshtx.kube.sidecar import Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.webhook import NAME, PODS, WORKLOADS
 from meshtx.kube.webhook_site import WebhookSite
+from meshtx.net.poller import Transports, registrar
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
@@ -107,7 +108,7 @@ class InjectorProgram(MultiService):
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            reactor,
+            registrar(reactor, Transports.QUICK),
             config.program,
             [
                 Listener("listen", config.listen, SiteFactory(self.tls, self.site)),
