@@ -116,15 +116,16 @@ class DirectoryProgram(MultiService):
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            registrar(reactor, Transports.QUICK),
+            reactor,
             config.program,
             [
                 Listener("listen", config.listen, rpc),
                 Listener("tap_listen", config.tap_listen, self.taps.factory),
-                Listener("admin_listen", config.admin_listen, admin),
+                Listener("admin_listen", config.admin_listen, admin, apart=True),
             ],
             sockets,
             self.metrics.registry,
+            registrar=registrar(reactor, Transports.QUICK),
         )
         for part in (self.source, self.permissions, tap_permissions, self.watch, self.taps, self.listeners):
             part.setServiceParent(self)

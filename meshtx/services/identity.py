@@ -119,12 +119,13 @@ class IdentityService(MultiService):
         tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=failed)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            registrar(reactor, Transports.QUICK),
+            reactor,
             config.program,
-            [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin)],
+            [Listener("listen", config.listen, tls), Listener("admin_listen", config.admin_listen, admin, apart=True)],
             SocketOptions(),
             self.metrics.registry,
             manager=manager,
+            registrar=registrar(reactor, Transports.QUICK),
         )
         self._judging = LoopingCall(self._judge)
         self._judging.clock = reactor

@@ -108,14 +108,15 @@ class InjectorProgram(MultiService):
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
         self.listeners = Listeners(
-            registrar(reactor, Transports.QUICK),
+            reactor,
             config.program,
             [
                 Listener("listen", config.listen, SiteFactory(self.tls, self.site)),
-                Listener("admin_listen", config.admin_listen, admin),
+                Listener("admin_listen", config.admin_listen, admin, apart=True),
             ],
             SocketOptions(),
             self.metrics.registry,
+            registrar=registrar(reactor, Transports.QUICK),
         )
         for part in (self.permissions, self.namespaces, self.events, self.rotation, self.listeners):
             part.setServiceParent(self)

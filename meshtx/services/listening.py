@@ -57,18 +57,22 @@ class Listener:
 
     :param key: the setting that names it.
     :param needs_readiness: whoever connects before the program is ready would be refused.
+    :param apart: its connections are watched by the reactor, so that a probe waits for one batch of the others' events
+        and not for all of them.
     """
 
     key: str
     address: Address
     factory: IProtocolFactory
     needs_readiness: bool = False
+    apart: bool = False
 
 
 class Listeners(Service):
     """Listens while the program runs.
 
     :param reactor: Any: a reactor has no one type.
+    :param registrar: watches their connections (`meshtx.net.poller.registrar`).
     :param registry: has a series for each listener, of the connections for which there was no descriptor.
     :param bound: told of each listener and its port, before anybody is accepted there.
     :param manager: passes sockets to the program, and keeps them for the next one.
@@ -84,10 +88,12 @@ class Listeners(Service):
         options: SocketOptions,
         registry: CollectorRegistry,
         *,
+        registrar: Any,
         bound: Callable[[Listener, int], None] | None = None,
         manager: ServiceManager | None = None,
     ) -> None:
         self._reactor = reactor
+        self._registrar = registrar
         self._program = program
         self.wanted = tuple(listeners)
         self._options = options
@@ -126,8 +132,9 @@ class Listeners(Service):
         """Return a listening port, or end the program."""
         unserved = self._unserved.labels(listener.key).inc
         address, factory = listener.address, listener.factory
+        watched_by = self._reactor if listener.apart else self._registrar
         try:
-            return listen(self._reactor, address, factory, self._options, unserved=unserved, passed=passed)
+            return listen(watched_by, address, factory, self._options, unserved=unserved, passed=passed)
         except CannotListenError as error:
             problem = _cannot_listen(listener.key, address, error.socketError)
             self.log.critical("{problem}", problem=str(problem))

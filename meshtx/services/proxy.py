@@ -122,11 +122,12 @@ class ProxyService(MultiService):
         self._own_ports: set[int] = set()
         self._parts = self._make_parts()
         self.listeners = Listeners(
-            self._io,
+            reactor,
             config.program,
             self._listeners(),
             self._sockets,
             self.metrics.registry,
+            registrar=self._io,
             bound=self._bound,
             manager=manager,
         )
@@ -214,7 +215,7 @@ class ProxyService(MultiService):
         return [
             *(Listener(*each, needs_readiness=True) for each in proxied),
             Listener("tap_listen", config.tap_listen, self._tap_port()),
-            Listener("admin_listen", config.admin_listen, self._admin()),
+            Listener("admin_listen", config.admin_listen, self._admin(), apart=True),
         ]
 
     def _bound(self, listener: Listener, port: int) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import TestCase
 
 from meshtx.errors import ConfigError, CredentialsError
+from meshtx.net.poller import Poller
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.metrics import Metrics
 from meshtx.services import listening
@@ -70,7 +71,9 @@ class ListenersTests(TestCase):
     ) -> Listeners:
         made = [Listener("listen", address, factory or Factory(), needs_readiness) for address in addresses]
         self.metrics = Metrics()
-        return Listeners(reactor, "program", made, SocketOptions(), self.metrics.registry, manager=manager)
+        return Listeners(
+            reactor, "program", made, SocketOptions(), self.metrics.registry, registrar=reactor, manager=manager
+        )
 
     def manager(self) -> tuple[Keeping, Address]:
         """Return a manager, and where the socket listens that it passes and has itself as well."""
@@ -93,6 +96,15 @@ class ListenersTests(TestCase):
         await service.stopService()
         for address in addresses:
             check_free("listen", address)
+
+    async def test_what_is_apart_is_watched_by_the_reactor(self) -> None:
+        poller, anywhere = Poller(reactor), Address.parse("127.0.0.1:0")
+        made = [Listener("listen", anywhere, Factory()), Listener("admin_listen", anywhere, Factory(), apart=True)]
+        service = Listeners(reactor, "program", made, SocketOptions(), Metrics().registry, registrar=poller)
+        service.privilegedStartService()
+        service.startService()
+        self.assertEqual(poller.getReaders(), service.ports[:1])
+        await service.stopService()
 
     async def test_a_passed_socket_is_listened_on_and_a_bound_one_is_given_to_the_manager(self) -> None:
         manager, passed = self.manager()
