@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.mutants import copy_tree
+
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ("bookworm", "trixie")
 COMMANDS = ("make demo", "make test")
@@ -149,7 +151,10 @@ def new_system(suite: str) -> Iterator[Path]:
             _run("chroot", folder, *command.split())
         (folder / "etc/sudoers.d/newcomer").write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
         home = folder / "home" / USER
-        _run("git", "clone", "--quiet", "--no-hardlinks", ROOT, home / "meshtx")
+        if (ROOT / ".git").exists():
+            _run("git", "clone", "--quiet", "--no-hardlinks", ROOT, home / "meshtx")
+        else:  # an archive of the source
+            copy_tree(ROOT, home / "meshtx")
         _run("chroot", folder, "chown", "--recursive", f"{USER}:", f"/home/{USER}")
         yield folder
     finally:
