@@ -110,10 +110,18 @@ def listens(pid: int, port: int) -> bool:
     try:
         held = set(_descriptors(process))
         return any(f"socket:[{inode}]" in held for inode in _listening_inodes(process, port))
-    except PermissionError:
-        return True
+    except PermissionError:  # also of one that has ended and is not yet reaped
+        return not _has_ended(process)
     except FileNotFoundError:  # it has ended meanwhile
         return False
+
+
+def _has_ended(process: Path) -> bool:
+    """Return whether a process is a zombie, or gone (``stat`` of proc(5), its third field)."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def _descriptors(process: Path) -> Iterator[str]:

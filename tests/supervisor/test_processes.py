@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from meshtx.supervisor import processes
 from meshtx.supervisor.processes import listens
 
 
@@ -39,6 +41,16 @@ class ListensTests(SynchronousTestCase):
 
         self.patch(os, "readlink", refuse)
         self.assertTrue(listens(os.getpid(), self.port))
+
+    def test_a_process_that_has_ended_and_is_not_reaped_is_not_believed(self) -> None:
+        def refuse(_process: object) -> list[str]:
+            raise PermissionError(13, "Permission denied")  # as an ordinary user is told
+
+        self.patch(processes, "_descriptors", refuse)
+        ended = subprocess.Popen(["true"])
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        self.assertFalse(listens(ended.pid, self.port))
+        ended.wait()
 
     def test_a_process_that_has_ended_listens_nowhere(self) -> None:
         self.assertFalse(listens(2**22 + 1, self.port))  # above the kernel's PID_MAX_LIMIT
