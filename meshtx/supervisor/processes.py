@@ -117,9 +117,9 @@ def listens(pid: int, port: int) -> bool:
 
 
 def _has_ended(process: Path) -> bool:
-    """Return whether a process is a zombie, or gone (``stat`` of proc(5), its third field)."""
+    """Return whether a process has given up its memory, which it does first when it ends (``statm`` of proc(5))."""
     try:
-        return (process / "stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+        return (process / "statm").read_text().startswith("0 ")
     except (FileNotFoundError, ProcessLookupError):
         return True
 
