@@ -113,7 +113,7 @@ class SiteFactory(TLSMemoryBIOFactory):
         super().__init__(tls, isClient=False, wrappedFactory=site)
         self._tls = tls
         self._declared = [Provides(self.protocol, each) for each in implementedBy(Server)]
-        """What Twisted declares of each connection: zope.interface makes it anew once nobody has it any more."""
+        """Declarations of each connection's interfaces; zope.interface makes those anew that have no reference."""
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]  # as in Factory
         """Return the TLS side of a connection; ``None`` closes it."""
