@@ -10,7 +10,7 @@ from __future__ import annotations
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from OpenSSL import SSL
-from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IProtocolFactory, ITransport
+from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementedBy, implementer
@@ -19,8 +19,42 @@ from zope.interface.declarations import Provides
 from meshtx.errors import CredentialsError
 from meshtx.net.transports import Server
 
-MOST_READ = 4 * 1024
-"""Bytes that one read of a site's connection takes."""
+PIECE = 4 * 1024
+"""Cipher bytes that OpenSSL is given at once: it goes through all key updates among them in one call."""
+
+MUTE = 20 * 1024
+"""Cipher bytes in succession that may give no plain one: more than all but the last byte of a record (RFC 8446, section
+5.2), and some 750 key updates, which take 10 ms."""
+
+
+class _Records(SSL.Connection):
+    """Ends a connection whose peer sends key updates and nothing else."""
+
+    _mute = 0
+
+    def bio_write(self, buf: bytes | bytearray | memoryview[int]) -> int:
+        """Count what comes."""
+        self._mute += len(buf)
+        return super().bio_write(buf)
+
+    def do_handshake(self) -> None:
+        """Count from here, once it is complete."""
+        super().do_handshake()
+        self._mute = 0
+
+    def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
+        """Return plain bytes, and count anew.
+
+        :raises SSL.Error: too much has come that gave none.
+        """
+        try:
+            data = super().recv(bufsiz, flags)
+        except SSL.WantReadError:
+            if self._mute > MUTE:
+                raise SSL.Error([("site", "recv", "the peer sends key updates and nothing else")]) from None
+            raise
+        self._mute = 0
+        return data
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -67,7 +101,7 @@ class SiteTls:
         """
         if self._context is None:
             raise RuntimeError("nothing to present")
-        connection = SSL.Connection(self._context, None)
+        connection = _Records(self._context, None)
         connection.set_accept_state()
         return connection
 
@@ -93,11 +127,13 @@ def client_chain(transport: object) -> tuple[x509.Certificate, ...]:
 
 
 class _SiteConnection(BufferingTLSTransport):
-    def makeConnection(self, transport: ITransport) -> None:
-        """Read less at once than Twisted does: 64 KiB may be 2,400 key updates."""
-        if isinstance(transport, Connection):
-            transport.bufferSize = MOST_READ
-        super().makeConnection(transport)
+    transport: Connection
+
+    def dataReceived(self, data: bytes) -> None:
+        """Give OpenSSL little at once, and nothing behind the end."""
+        for start in range(0, len(data), PIECE):
+            if not self.transport.disconnecting:
+                super().dataReceived(data[start : start + PIECE])
 
 
 class SiteFactory(TLSMemoryBIOFactory):

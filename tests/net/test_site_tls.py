@@ -18,6 +18,7 @@ from twisted.trial.unittest import TestCase
 
 from meshtx.errors import CredentialsError
 from meshtx.kube.serving_certificate import Generation, generate
+from meshtx.net import site_tls as module
 from meshtx.net.listen import listen
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
@@ -110,6 +111,36 @@ class SiteTlsTests(TestCase):
         ITCPTransport(self.site.protocols[0].transport).abortConnection()
         with connection:
             self.assertEqual(await deferToThread(self.rest, connection), b"")
+
+    async def test_long_records_arrive_whole(self) -> None:
+        heard: list[bytes] = []
+        connection = await self.connect(self.present())
+        self.site.protocols[0].dataReceived = heard.append  # type: ignore[method-assign,assignment]
+
+        def talk() -> None:
+            with connection:
+                connection.sendall(bytes(10 * module.MUTE))
+                connection.unwrap()
+
+        await deferToThread(talk)
+        self.assertEqual(b"".join(heard), bytes(10 * module.MUTE))
+
+    async def test_records_that_give_no_plain_bytes_end_it(self) -> None:
+        """As key updates are; a long record, which gives none before it is whole, stands for them."""
+        heard: list[bytes] = []
+        connection = await self.connect(self.present())
+        self.site.protocols[0].dataReceived = heard.append  # type: ignore[method-assign,assignment]
+        self.patch(module, "MUTE", 4096)
+        self.patch(module, "PIECE", 512)
+
+        def talk() -> bytes:
+            with connection:
+                connection.sendall(bytes(4000))
+                connection.sendall(bytes(6000))
+                return self.rest(connection)
+
+        self.assertEqual(await deferToThread(talk), b"")
+        self.assertEqual(b"".join(heard), bytes(4000))
 
     def rest(self, connection: ssl.SSLSocket) -> bytes:
         try:
