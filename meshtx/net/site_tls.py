@@ -11,20 +11,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator, IProtocolFactory
-from twisted.internet.tcp import Connection
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementedBy, implementer
 from zope.interface.declarations import Provides
 
 from meshtx.errors import CredentialsError
+from meshtx.net.records import RECORD
 from meshtx.net.transports import Server
 
 PIECE = 4 * 1024
 """Cipher bytes that OpenSSL is given at once: it goes through all key updates among them in one call."""
 
-MUTE = 20 * 1024
+MUTE = RECORD + PIECE
 """Cipher bytes in succession that may give no plain one: more than all but the last byte of a record (RFC 8446, section
-5.2), and some 750 key updates, which take 10 ms."""
+5.2). That many of key updates are some 750."""
 
 
 class _Records(SSL.Connection):
@@ -45,7 +45,7 @@ class _Records(SSL.Connection):
     def recv(self, bufsiz: int, flags: int | None = None) -> bytes:
         """Return plain bytes, and count anew.
 
-        :raises SSL.Error: too much has come that gave none.
+        :raises SSL.Error: too much has come that gave none; in OpenSSL's three words, which Twisted takes apart.
         """
         try:
             data = super().recv(bufsiz, flags)
@@ -127,13 +127,10 @@ def client_chain(transport: object) -> tuple[x509.Certificate, ...]:
 
 
 class _SiteConnection(BufferingTLSTransport):
-    transport: Connection
-
     def dataReceived(self, data: bytes) -> None:
-        """Give OpenSSL little at once, and nothing behind the end."""
+        """Give OpenSSL little at once."""
         for start in range(0, len(data), PIECE):
-            if not self.transport.disconnecting:
-                super().dataReceived(data[start : start + PIECE])
+            super().dataReceived(data[start : start + PIECE])
 
 
 class SiteFactory(TLSMemoryBIOFactory):

@@ -142,8 +142,18 @@ class SiteTlsTests(TestCase):
         self.assertEqual(await deferToThread(talk), b"")
         self.assertEqual(b"".join(heard), bytes(4000))
 
+    async def test_a_handshake_that_fails_is_one_alert_whatever_comes_behind(self) -> None:
+        self.present()
+
+        def talk() -> bytes:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as plain:
+                plain.sendall(b"\x16\x03\x01\x00\x05\x05\0\0\x01\0" + bytes(4 * module.PIECE))  # no hello of a client
+                return b"".join(iter(lambda: plain.recv(1024), b""))
+
+        self.assertEqual(len(await deferToThread(talk)), 7)  # one alert (RFC 8446, section 6)
+
     def rest(self, connection: ssl.SSLSocket) -> bytes:
         try:
             return connection.recv(1)
-        except OSError:
+        except (ConnectionError, ssl.SSLEOFError):  # a timeout is no end
             return b""

@@ -1,9 +1,5 @@
 """Send every kind of hostile input to every port, and print how long the loop was held; fails if a bound is passed.
 
-The same input costs up to three times as much CPU time while the other thread of the core is busy with something else:
-so a row that holds the loop too long is measured again, `ATTEMPTS` times at most. Each attempt is printed, and the last
-one counts.
-
 python -m tests.mesh.strangers [KIND ...] [--port PORT ...] [--target TARGET ...] [--scale X]
 """
 
@@ -21,9 +17,6 @@ from tests.mesh.strangers.report import HEAD, Row, rows_of, run
 from tests.mesh.strangers.sender import Sender
 from tests.mesh.strangers.watching import Live
 
-ATTEMPTS = 3
-"""Measurements of one row."""
-
 
 def measure(target_name: str, kinds: Sequence[str], ports: Sequence[str], scale: float) -> list[Row]:
     """Measure one program, and print a row for each kind and port."""
@@ -35,12 +28,8 @@ def measure(target_name: str, kinds: Sequence[str], ports: Sequence[str], scale:
             if target.serves is not None:
                 target.serves()
             for kind, port in rows_of(target, list(kinds), list(ports)):
-                for _ in range(ATTEMPTS):
-                    row = run(target, live, sender, kind, port)
-                    print(row, flush=True)
-                    if row.passes or row.grown or row.failed:
-                        break
-                found.append(row)
+                found.append(run(target, live, sender, kind, port))
+                print(found[-1], flush=True)
         finally:
             live.close()
             sender.close()
