@@ -13,13 +13,18 @@ a connection that only pauses says so (`pause`), and then has to say when it is 
 A connection whose peer has ended its direction is not read any more, and perhaps nothing is to be written for hours.
 That the peer was lost meanwhile is an event of its own: one that waits for it (`await_loss`) is asked then whether it
 is `broken`, and has to say when it is gone as well.
+
+A batch that takes long is cut: other descriptors of the reactor have a turn, then the rest is served before anything
+new. So a call waits for one long piece of work (`meshtx.wire.work` bounds that), not for as many as come at once.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from time import perf_counter
 from typing import Any, cast
 
 from twisted.internet import error
@@ -32,6 +37,9 @@ from meshtx.errors import ConfigError
 
 MOST_EVENTS = 32
 """Events of one batch, so that timers and other descriptors have their turn between two."""
+
+LONG = 0.004
+"""Seconds after which a batch is cut, behind the event or call that took them."""
 
 HAS_EPOLL = hasattr(select, "epoll")
 
@@ -53,13 +61,20 @@ class FdSet:
 
     log = Logger()
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = perf_counter) -> None:
+        """Watch nothing yet.
+
+        :param now: seconds, from any beginning.
+        """
+        self._now = now
         self._epoll = select.epoll()
         self._watched: dict[int, Any] = {}
         self._wanted: dict[int, int] = {}
         self._told = bytearray()  # of every descriptor that was ever watched, by its number: the kernel gives low ones
         self._late: dict[int, None] = {}  # in order, so that who came first is served first
-        self._behind: list[Callable[[], object]] = []
+        self._events: Iterator[tuple[int, int]] = iter(())
+        self._behind: deque[Callable[[], object]] = deque()
+        self._cut = False
         self._serving = False
 
     def addReader(self, reader: Any) -> None:
@@ -127,41 +142,57 @@ class FdSet:
             self._forget(fd)
         return everything
 
-    def poll(self, timeout: float | None) -> None:
-        """Serve one batch of events.
+    def poll(self, timeout: float | None) -> bool:
+        """Serve one batch of events, or the rest of one that was cut; return whether it is cut (again).
 
         :param timeout: seconds to wait for the first; ``None``: without end.
         """
-        events = self._epoll.poll(timeout, MOST_EVENTS)
+        if not self._cut:
+            self._events = iter(self._epoll.poll(timeout, MOST_EVENTS))
+        end = self._now() + LONG
         self._serving = True
         try:
-            watched = self._watched
-            for fd, event in events:
-                selectable = watched.get(fd)
-                if selectable is None:
-                    continue
-                if event == _IN and self._wanted[fd] & _IN:  # nearly all are: a call less for each
-                    try:
-                        why = selectable.doRead()
-                    except BaseException as raised:  # noqa: BLE001  as in `_serve`
-                        why = self._raised(selectable, raised)
-                    if why is not None:
-                        self._lose(selectable, why, reading=True)
-                else:
-                    self._serve(fd, event, selectable)
-            while self._behind:
-                self._call_behind()
+            self._cut = (
+                (self._cut and self._call_behind(end))
+                or self._serve_events(end)
+                or (bool(self._behind) and self._call_behind(end))
+            )
         finally:
             self._serving = False
             self._tell_all()
+        return self._cut
 
-    def _call_behind(self) -> None:
-        calls, self._behind = self._behind, []
-        for call in calls:
+    def _serve_events(self, end: float) -> bool:
+        """Serve the events of the batch; return whether it was cut."""
+        watched, now = self._watched, self._now
+        for fd, event in self._events:
+            selectable = watched.get(fd)
+            if selectable is None:
+                continue
+            if event == _IN and self._wanted[fd] & _IN:  # nearly all are: a call less for each
+                try:
+                    why = selectable.doRead()
+                except BaseException as raised:  # noqa: BLE001  as in `_serve`
+                    why = self._raised(selectable, raised)
+                if why is not None:
+                    self._lose(selectable, why, reading=True)
+            else:
+                self._serve(fd, event, selectable)
+            if now() > end:
+                return True
+        return False
+
+    def _call_behind(self, end: float) -> bool:
+        """Make the calls that were asked for; return whether the batch was cut."""
+        while self._behind:
+            call = self._behind.popleft()
             try:
                 call()
             except BaseException:  # noqa: BLE001  the border to every protocol: logged, as for a delayed call
                 self.log.failure("{call} failed", call=call)
+            if self._now() > end:
+                return True
+        return False
 
     def _serve(self, fd: int, event: int, selectable: Any) -> None:
         reading, why = False, None
@@ -284,10 +315,11 @@ class Poller(FdSet):
     """Descriptors that are one reader of another reactor; what else is asked of it is asked of that.
 
     :param reactor: (Any: a reactor has no one type.)
+    :param now: seconds, from any beginning.
     """
 
-    def __init__(self, reactor: Any) -> None:
-        super().__init__()
+    def __init__(self, reactor: Any, now: Callable[[], float] = perf_counter) -> None:
+        super().__init__(now)
         self.callLater = reactor.callLater
         self.seconds = reactor.seconds
         self._reactor = reactor
@@ -301,8 +333,9 @@ class Poller(FdSet):
         return self._epoll.fileno()
 
     def doRead(self) -> None:
-        """Serve the events that there are."""
-        self.poll(0)
+        """Serve the events that there are; if that takes long, let the reactor's others have a whole turn between."""
+        if self.poll(0):
+            self.callLater(0, self.callLater, 0, self.doRead)
         self._join_or_leave()
 
     def logPrefix(self) -> str:
@@ -324,7 +357,7 @@ class Poller(FdSet):
 
     def _join_or_leave(self) -> None:
         """Be a reader of the reactor as long as there is something to watch, so that an idle one can end."""
-        if self._joined != bool(self._watched) and not self._serving:
+        if self._joined != (bool(self._watched) and not self._cut) and not self._serving:
             self._joined = not self._joined
             (self._reactor.addReader if self._joined else self._reactor.removeReader)(self)
 

@@ -30,6 +30,13 @@ class Outer(Clock):
     def removeReader(self, reader: object) -> None:
         self.log.append("left")
 
+    def turn(self) -> None:
+        """Run the calls that there are; those that they ask for are the next turn's (unlike `advance`)."""
+        for call in self.getDelayedCalls():
+            func, args, keywords = call.func, call.args, call.kw
+            call.cancel()
+            func(*args, **keywords)
+
 
 class Descriptor:
     """One end of a socket pair; says what is done to it."""
@@ -90,7 +97,8 @@ class PollerCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.outer = Outer()
-        self.poller = Poller(self.outer)
+        self.work = Clock()  # what the time says that events and calls take
+        self.poller = Poller(self.outer, self.work.seconds)
 
     def descriptor(self, kind: type[Descriptor] = Descriptor) -> Any:
         """Return one that is watched for reading."""

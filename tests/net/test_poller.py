@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from meshtx.net import poller as module
+from meshtx.net.poller import LONG
 from tests.net.poller_case import CountingEpoll, Descriptor, PollerCase
 
 
@@ -59,6 +60,93 @@ class WatchTests(PollerCase):
         self.assertEqual(sum(len(each.log) for each in descriptors), 2)
         self.poller.doRead()
         self.assertEqual([each.log for each in descriptors], [["read"]] * 3)
+
+
+class CutTests(PollerCase):
+    """A batch that takes long."""
+
+    def at_once(self, *seconds: float) -> list[Any]:
+        """Return descriptors with something to read, each of which takes so long."""
+        descriptors = [self.descriptor() for _ in seconds]
+        for each, long in zip(descriptors, seconds, strict=True):
+            each.reads = lambda each=each, long=long: (each.read(), self.work.advance(long))[0]
+            each.other.send(b"x")
+        return descriptors
+
+    def logs(self, descriptors: list[Any]) -> list[int]:
+        return [len(each.log) for each in descriptors]
+
+    def test_it_is_cut_behind_the_event_that_took_long(self) -> None:
+        descriptors = self.at_once(LONG / 2, LONG, 0)
+        self.assertTrue(self.poller.poll(0))
+        self.assertEqual(self.logs(descriptors), [1, 1, 0])
+        self.assertFalse(self.poller.poll(0))
+        self.assertEqual(self.logs(descriptors), [1, 1, 1])
+
+    def test_one_that_is_not_too_long_is_not_cut(self) -> None:
+        descriptors = self.at_once(LONG / 2, LONG / 2, 0)
+        self.assertFalse(self.poller.poll(0))
+        self.assertEqual(self.logs(descriptors), [1, 1, 1])
+
+    def test_the_rest_comes_before_anything_new(self) -> None:
+        descriptors = self.at_once(LONG * 2, LONG * 2, LONG * 2)
+        for _ in descriptors:
+            self.poller.poll(0)
+            descriptors[0].other.send(b"x")
+        self.assertEqual(self.logs(descriptors), [1, 1, 1])
+
+    def test_calls_behind_it_are_cut_as_well_and_made_before_its_other_events(self) -> None:
+        log: list[str] = []
+
+        def call(name: str) -> None:
+            log.append(name)
+            self.work.advance(LONG * 2)
+
+        first, second = self.descriptor(), self.descriptor()
+        for each in (first, second):
+            each.other.send(b"x")
+
+        def act() -> None:
+            first.read()
+            self.poller.behind(lambda: call("one"))
+            self.poller.behind(lambda: call("two"))
+            self.work.advance(LONG * 2)
+
+        first.reads = act
+        second.reads = lambda: (second.read(), log.append("event"))[0]
+        seen = []
+        while self.poller.poll(0):
+            seen.append(list(log))
+        self.assertEqual((seen, log), ([[], ["one"], ["one", "two"]], ["one", "two", "event"]))
+
+    def test_calls_that_take_long_are_cut_in_a_batch_of_its_own_as_well(self) -> None:
+        log: list[str] = []
+
+        def act() -> None:
+            descriptor.read()
+            for name in ("one", "two"):
+                self.poller.behind(lambda name=name: (log.append(name), self.work.advance(LONG * 2)))
+
+        descriptor = self.descriptor()
+        descriptor.reads = act
+        descriptor.other.send(b"x")
+        self.assertTrue(self.poller.poll(0))
+        self.assertEqual(log, ["one"])
+
+    def test_a_reactor_around_has_a_whole_turn_before_the_rest(self) -> None:
+        descriptors = self.at_once(LONG * 2, 0)
+        self.poller.doRead()
+        self.assertEqual(self.outer.log, ["joined", "left"])
+        self.outer.turn()
+        self.assertEqual((self.logs(descriptors), self.outer.log), ([1, 0], ["joined", "left"]))
+        self.outer.turn()
+        self.assertEqual((self.logs(descriptors), self.outer.log), ([1, 1], ["joined", "left", "joined"]))
+
+    def test_what_is_watched_meanwhile_does_not_bring_it_back_earlier(self) -> None:
+        self.at_once(LONG * 2, 0)
+        self.poller.doRead()
+        self.descriptor()
+        self.assertEqual(self.outer.log, ["joined", "left"])
 
 
 class NestingTests(PollerCase):
