@@ -19,6 +19,5 @@ def freeze_program() -> None:
 
 
 def spare_collections() -> None:
-    """Leave what the program consists of alone, and look through what is old rarely."""
-    freeze_program()
+    """Look through what is old rarely."""
     gc.set_threshold(YOUNG, MIDDLE, OLD)

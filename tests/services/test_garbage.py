@@ -6,7 +6,7 @@ import gc
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.services.garbage import MIDDLE, OLD, YOUNG, spare_collections
+from meshtx.services.garbage import MIDDLE, OLD, YOUNG, freeze_program, spare_collections
 
 
 class GarbageTests(SynchronousTestCase):
@@ -17,7 +17,7 @@ class GarbageTests(SynchronousTestCase):
     def test_what_the_program_consists_of_is_never_looked_through_again(self) -> None:
         before = gc.get_freeze_count()
         made = [object()]
-        spare_collections()
+        freeze_program()
         self.assertGreater(gc.get_freeze_count(), before)
         self.assertFalse(any(each is made for each in gc.get_objects()))
 
