@@ -16,7 +16,7 @@ PURE := tests.test_layers tests.test_repository tests.test_config tests.wire tes
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fresh servers kube-up kube-down kube-test strangers lab bench profile lint mutants clean
+.PHONY: help demo test coverage check fresh servers kube-up kube-down kube-test strangers lab bench profile lint mutants clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +24,11 @@ help: ## list the targets
 demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS (BREAK=plaintext|wrong-ca|no-proxy)
 	$(BIN)/meshtx demo $(if $(BREAK),--break $(BREAK))
 
-test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests, coverage
+test: $(READY) lint ## run everything: lint, types, unit, namespace and interop tests
 	$(BIN)/python -m tools.run_tests
+
+coverage: $(READY) ## run every test in twice the time, and print which lines none of them reaches
+	$(BIN)/python -m tools.run_tests --coverage
 
 check: $(READY) lint ## answer in under a minute: lint, types, layers, and the rooms that do no I/O
 	MESHTX_TEST_EFFORT=quick $(BIN)/python -m twisted.trial -j2 $(PURE)
