@@ -11,15 +11,16 @@ BENCH_READY := .stamps/ready-bench
 BREAK ?=
 BENCH ?=
 FRESH ?=
+CLUSTER ?= tests.cluster
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PURE := tests.test_layers tests.test_repository tests.test_config tests.wire tests.pki
 PATHS := meshtx twisted tests tools examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fresh servers kube-up kube-down kube-test strangers lab bench profile lint mutants clean
+.PHONY: help demo test coverage check fresh servers kube-up kube-down kube-test cluster cluster-down cluster-test strangers lab bench profile lint mutants clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run a mesh of example services and prove that it is mutual TLS (BREAK=plaintext|wrong-ca|no-proxy)
 	$(BIN)/meshtx demo $(if $(BREAK),--break $(BREAK))
@@ -48,6 +49,17 @@ kube-down: $(READY) ## end it
 kube-test: $(READY) ## run the tests against Kubernetes, each process with a control plane of its own
 	MESHTX_KUBE=required $(BIN)/python -m tools.run_tests tests.kube
 
+cluster: $(READY) ## start a Kubernetes of one node that stays, in namespaces of its own (root; built the first time)
+	$(SUDO) tools/system_packages.sh $(PYTHON) cluster
+	@$(SUDO) $(BIN)/python -m tests.cluster up
+
+cluster-down: $(READY) ## end it
+	@$(SUDO) $(BIN)/python -m tests.cluster down
+
+cluster-test: $(READY) ## run whole tales in such a cluster, which ends with them (root)
+	$(SUDO) tools/system_packages.sh $(PYTHON) cluster
+	$(SUDO) $(BIN)/python -m twisted.trial $(CLUSTER)
+
 strangers: $(READY) ## send every kind of hostile input to every port, and measure how long it holds a program
 	$(BIN)/python -m tests.mesh.strangers
 
@@ -72,6 +84,7 @@ mutants: $(READY) ## remove one mechanism at a time and see its test fail
 
 clean: ## remove what make has made
 	[ ! -d .kube ] || $(BIN)/python -m tests.kube.control_plane down
+	[ ! -d .cluster ] || $(SUDO) $(BIN)/python -m tests.cluster down
 	rm -rf .venv .venv-bench .stamps .coverage .coverage.* htmlcov _trial_temp* build dist *.egg-info
 	rm -rf .mypy_cache .ruff_cache .hypothesis .tox twisted/plugins/dropin.cache meshtx/plugins/dropin.cache
 	find $(PATHS) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """Programs built from Go modules for tests, and kept in the user's cache.
 
-A folder with ``go.mod`` and ``go.sum`` names the versions; another state of these is another folder in the cache.
+A folder with ``go.mod`` and ``go.sum`` names the versions, and may have sources of ours; another state of these is
+another folder in the cache.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class GoPrograms:
         return self._complete(self._folder())
 
     def _folder(self) -> Path:
-        digest = hashlib.sha256(b"".join((self.module / name).read_bytes() for name in ("go.mod", "go.sum")))
+        sources = ["go.mod", "go.sum", *sorted(self.module.rglob("*.go"))]
+        digest = hashlib.sha256(b"".join((self.module / name).read_bytes() for name in sources))
         cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
         return Path(cache) / "meshtx" / self.cache / digest.hexdigest()[:16]
 

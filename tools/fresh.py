@@ -118,37 +118,43 @@ class Outcome:
         return f"{self.suite:10} {self.command:10} {self.seconds:5.0f} s  {verdict}  {self.counts}".rstrip()
 
 
+def make_system(folder: Path, suite: str, packages: Sequence[str]) -> None:
+    """Make a system of a suite in a folder, which reaches the package indexes as this machine does.
+
+    :param packages: that it has besides the essential ones.
+    :raises subprocess.CalledProcessError: a step failed; it has said why.
+    """
+    install_debootstrap()
+    cache = Path.home() / ".cache" / "meshtx" / "debs"
+    cache.mkdir(parents=True, exist_ok=True)
+    archive = ARCHIVES.get(suite, DEBIAN)
+    options = ("--variant=minbase", f"--keyring={archive.keyring}", f"--include={','.join(packages)}")
+    _run("debootstrap", *options, f"--cache-dir={cache}", suite, folder, archive.mirror, archive.script)
+    pockets = ((archive.mirror, suite), (archive.mirror, f"{suite}-updates"))
+    sources = [
+        f"deb {mirror} {name} {archive.components}\n"
+        for mirror, name in (*pockets, (archive.security, f"{suite}-security"))
+    ]
+    (folder / "etc/apt/sources.list").write_text("".join(sources))
+    for file in (found for pattern in NEEDED_BY_NETWORK for found in Path("/").glob(pattern)):
+        shutil.copy(file, folder / file.relative_to("/"))
+    for command in ("update-ca-certificates", "apt-get update", "apt-get -y upgrade"):
+        _run("chroot", folder, *command.split())
+
+
 @contextmanager
 def new_system(suite: str) -> Iterator[Path]:
-    """Make a system, give its root folder, and remove it.
+    """Make a system with an ordinary user and a clone, give its root folder, and remove it.
 
     :raises subprocess.CalledProcessError: a step failed; it has said why.
     """
-    cache = Path.home() / ".cache" / "meshtx" / "debs"
-    cache.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"meshtx-fresh-{suite}-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
-        archive = ARCHIVES.get(suite, DEBIAN)
-        options = ("--variant=minbase", f"--keyring={archive.keyring}", f"--include={','.join(PACKAGES)}")
-        _run("debootstrap", *options, f"--cache-dir={cache}", suite, folder, archive.mirror, archive.script)
-        pockets = ((archive.mirror, suite), (archive.mirror, f"{suite}-updates"))
-        sources = [
-            f"deb {mirror} {name} {archive.components}\n"
-            for mirror, name in (*pockets, (archive.security, f"{suite}-security"))
-        ]
-        (folder / "etc/apt/sources.list").write_text("".join(sources))
-        for file in (found for pattern in NEEDED_BY_NETWORK for found in Path("/").glob(pattern)):
-            shutil.copy(file, folder / file.relative_to("/"))
+        make_system(folder, suite, PACKAGES)
         kept = {name: value for name, value in os.environ.items() if KEPT_VARIABLES.fullmatch(name)}
         (folder / "etc/environment").write_text("".join(f"{name}={value}\n" for name, value in kept.items()))
-        for command in (
-            "update-ca-certificates",
-            "apt-get update",
-            "apt-get -y upgrade",
-            f"useradd --create-home --shell /bin/bash {USER}",
-        ):
-            _run("chroot", folder, *command.split())
+        _run("chroot", folder, "useradd", "--create-home", "--shell", "/bin/bash", USER)
         (folder / "etc/sudoers.d/newcomer").write_text(f"{USER} ALL=(ALL) NOPASSWD: ALL\n")
         home = folder / "home" / USER
         if (ROOT / ".git").exists():
@@ -221,7 +227,6 @@ def main(argv: Sequence[str]) -> int:
         return 2
     outcomes: list[Outcome] = []
     try:
-        install_debootstrap()
         for suite in suites:
             with new_system(suite) as system:
                 outcomes += [type_command(system, suite, command) for command in COMMANDS]

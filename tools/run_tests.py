@@ -27,12 +27,16 @@ from meshtx.demo.privilege import AS_ROOT_OF_OUR_OWN, may_make_namespaces
 from tests.kube import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKERS = 2
+WORKERS = (os.cpu_count() or 1) + 1
+"""A third of the time a test waits."""
 
 ON_OUR_REACTOR = ["--reactor", "meshtx", "tests.net", "tests.proxy", "tests.rpc", "tests.services"]
 """What is run once more: the connections of these tests are then watched by our own poller."""
 
 KUBERNETES = "tests.kube"
+
+CLUSTER = "tests.cluster"
+"""What `make cluster-test` runs."""
 
 WHOLE_PROGRAMS = "tests.mesh"
 
@@ -111,7 +115,7 @@ def runs(tests: Sequence[str], *, as_own_root: bool = False) -> list[Run]:
     """
     if tests:
         return [Run(tests)]
-    apart = {KUBERNETES, WHOLE_PROGRAMS} if as_own_root else {KUBERNETES}
+    apart = {CLUSTER, KUBERNETES, *([WHOLE_PROGRAMS] if as_own_root else [])}
     return [
         Run([name for name in _packages() if name not in apart]),
         *([Run(OF_NAMESPACES, IN_USER_NAMESPACE)] if as_own_root else []),

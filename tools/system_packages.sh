@@ -1,9 +1,12 @@
 #!/bin/sh
 # Install the Debian packages that the demo and the tests need. Does nothing where all commands are there.
 #
-#     tools/system_packages.sh [PYTHON]
+#     tools/system_packages.sh [PYTHON [cluster]]
+#
+# With "cluster", those of a Kubernetes node too.
 set -eu
 python=${1:-python3}
+of=${2:-}
 
 missing=
 need() { # COMMAND PACKAGE
@@ -19,6 +22,16 @@ need h2load nghttp2-client
 need haproxy haproxy
 need nginx nginx-light
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+if [ "$of" = cluster ]; then
+    need containerd containerd
+    need runc runc
+    need buildah buildah
+    need debootstrap debootstrap
+    need iptables iptables
+    need conntrack conntrack
+    need nsenter util-linux
+    [ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
+fi
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
 [ -n "$missing" ] || exit 0
@@ -35,6 +48,6 @@ $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-reco
 
 # The tests start these themselves; none of them is to serve on this machine only because of that.
 [ -d /run/systemd/system ] || exit 0
-for service in haproxy nginx; do
+for service in haproxy nginx containerd; do
     case "$missing " in *" $service "* | *" $service-light "*) $sudo systemctl disable --now "$service" ;; esac
 done

@@ -1,9 +1,9 @@
-"""The programs of a Kubernetes control plane, built from their Go modules and kept in the user's cache.
+"""The programs of a Kubernetes control plane, and of a node, built from their Go modules and kept in the user's cache.
 
     python -m tests.kube.binaries
 
 builds what is missing (minutes, once for each state of ``cluster/go.mod``) and prints the folder. Kubernetes comes as
-Go modules only; etcd and kubectl are built beside it, so that all four are of the versions which belong together.
+Go modules only; etcd and kubectl are built beside it, so that all are of the versions which belong together.
 """
 
 from __future__ import annotations
@@ -48,6 +48,21 @@ PROGRAMS = GoPrograms(
     built_as={"etcd": "server"},
     options=_options,
 )
+
+NODE = GoPrograms(
+    "Kubernetes' node",
+    MODULE,
+    "kube-node",
+    {
+        "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+        "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+        "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+        "dns": "./dns",
+        "pause": "./pause",
+    },
+    options=_options,
+)
+"""What `tests.cluster` needs beside them."""
 
 binaries = PROGRAMS.folder
 built = PROGRAMS.built

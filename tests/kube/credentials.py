@@ -46,9 +46,12 @@ class Credentials:
     """What signs ServiceAccount tokens; its public half stands in place of a certificate."""
 
 
-def make_credentials(folder: Path, *addresses: str) -> Credentials:
-    """Make new ones in a folder, for an API server that is reached at these addresses."""
-    authority, front = Authority(folder, "ca"), Authority(folder, FRONT_CA)
+def make_credentials(folder: Path, *addresses: str, authority: Authority | None = None) -> Credentials:
+    """Make new ones in a folder, for an API server that is reached at these addresses.
+
+    :param authority: of servers and clients, if there is one already.
+    """
+    authority, front = authority or Authority(folder, "ca"), Authority(folder, FRONT_CA)
     return Credentials(
         ca=authority.file,
         server=authority.server("kube-apiserver", *SERVER_NAMES, *addresses),
