@@ -42,10 +42,8 @@ def run(cluster: Cluster, command: Sequence[str]) -> NoReturn:
     """
     if not cluster.node.is_up:
         raise ClusterFailed("nothing is up; start it by: make cluster")
-    environment = cluster.environment()
-    environment["PATH"] = f"{cluster.programs}:{Path(sys.executable).parent}:{environment['PATH']}"
     argv = [*cluster.node.on_its_network(), *command]
-    os.execvpe(argv[0], argv, environment)
+    os.execvpe(argv[0], argv, cluster.environment())
 
 
 def main(arguments: Sequence[str]) -> int:

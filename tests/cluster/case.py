@@ -32,9 +32,9 @@ def _started() -> Cluster | ClusterFailed:
     """Start the cluster of this process and install the mesh, once; a failure is as lasting as a success."""
     # Not in trial's folder: what containerd keeps there cannot lie on an overlay.
     folder = Path(tempfile.mkdtemp(prefix="meshtx-cluster-", dir="/var/tmp"))
+    atexit.register(folder.rmdir)
     try:
         cluster = Cluster(folder / "node")
-        atexit.register(folder.rmdir)
         atexit.register(cluster.stop)  # runs before the line above
         cluster.start(detached=False)
         install_mesh(cluster)
@@ -92,7 +92,7 @@ class ClusterCase(SynchronousTestCase):
 
     def start_program(self, space: str, target: str, *command: str) -> subprocess.Popen[str]:
         """Start a command in the application's container, whose output is read later."""
-        kubectl = [str(self.cluster.programs / "kubectl"), "exec", "-n", space, target, "-c", "app", "--", *command]
+        kubectl = ["kubectl", "exec", "-n", space, target, "-c", "app", "--", *command]
         process = subprocess.Popen(
             [*self.cluster.node.on_its_network(), *kubectl],
             env=self.cluster.environment(),

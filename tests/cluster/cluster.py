@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,7 @@ class Cluster:
 
         :raises ClusterFailed: its exit status is not 0.
         """
-        return self._as_admin(str(self.programs / "kubectl"), *arguments, input=input)
+        return self._as_admin("kubectl", *arguments, input=input)
 
     def meshtx(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002  # likewise
         """Return what meshtx prints for the administrator.
@@ -97,8 +98,9 @@ class Cluster:
         return self._as_admin("meshtx", *arguments, input=input)
 
     def environment(self) -> dict[str, str]:
-        """Return that of a command of the administrator's."""
-        return {**os.environ, "KUBECONFIG": str(self.admin_kubeconfig), "HOME": str(self.folder)}
+        """Return that of a command of the administrator's, who has kubectl and the meshtx of this Python."""
+        path = f"{self.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return {**os.environ, "KUBECONFIG": str(self.admin_kubeconfig), "HOME": str(self.folder), "PATH": path}
 
     def _as_admin(self, *command: str, input: str | None) -> str:  # noqa: A002  # likewise
         done = subprocess.run(
