@@ -28,7 +28,7 @@ from tests.kube import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = (os.cpu_count() or 1) + 1
-"""A third of the time a test waits."""
+"""More than there are processors: some tests only wait."""
 
 ON_OUR_REACTOR = ["--reactor", "meshtx", "tests.net", "tests.proxy", "tests.rpc", "tests.services"]
 """What is run once more: the connections of these tests are then watched by our own poller."""

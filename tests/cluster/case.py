@@ -1,4 +1,4 @@
-"""What the tales have in common: one cluster with the mesh in it, started at the first of them."""
+"""The base of all tales: one cluster with the mesh in it, started at the first of them."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class ClusterCase(SynchronousTestCase):
             raise cluster
         self.cluster = cluster
 
-    def namespace(self, meshed: bool = True, **labels: str) -> str:
-        """Return the name of a new namespace, whose pods are meshed or not."""
+    def namespace(self) -> str:
+        """Return the name of a new namespace, whose pods are meshed."""
         name = f"tale-{next(_numbers)}"
-        self.apply(namespace(name, labels) if not meshed else namespace(name))
+        self.apply(namespace(name))
         self.addCleanup(self.cluster.kubectl, "delete", "namespace", name, "--wait=false")
         return name
 
@@ -85,10 +85,6 @@ class ClusterCase(SynchronousTestCase):
             pods = self.cluster.kubectl("get", "pods", "-n", space)
             events = self.cluster.kubectl("get", "events", "-n", space, "--field-selector", "type=Warning")
             raise AssertionError(f"{error}\n{pods}\n{events}") from None
-
-    def execute(self, space: str, target: str, *command: str) -> str:
-        """Return what a command prints in the application's container."""
-        return self.cluster.kubectl("exec", "-n", space, target, "-c", "app", "--", *command)
 
     def start_program(self, space: str, target: str, *command: str) -> subprocess.Popen[str]:
         """Start a command in the application's container, whose output is read later."""

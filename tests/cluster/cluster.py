@@ -24,7 +24,7 @@ READY_WITHIN = 90.0
 """Seconds for each step of a start."""
 
 COMMANDS = ("containerd", "runc", "buildah", "debootstrap", "iptables", "conntrack", "nsenter")
-"""What comes from Debian: `tools/system_packages.sh` installs it."""
+"""Programs of Debian, which `tools/system_packages.sh` installs."""
 
 _DNS = Path(__file__).with_name("dns.yaml")
 

@@ -12,7 +12,7 @@ from tests.kube.flags import kubeconfig
 ADMIN = "admin"
 
 USERS = ("system:kube-controller-manager", "system:kube-proxy", "system:kube-scheduler")
-"""Those of the programs whose rights Kubernetes binds to their names."""
+"""Names of the programs to which Kubernetes binds their rights."""
 
 
 @dataclass(frozen=True)

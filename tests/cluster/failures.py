@@ -1,4 +1,4 @@
-"""What can go wrong with the cluster itself."""
+"""The failure of the cluster itself."""
 
 
 class ClusterFailed(Exception):

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 SUITE = "trixie"
 PYTHON = "python3.13"
 BASE = "docker.io/library/python:3.13-slim-trixie"
-"""What the Dockerfile names."""
+"""The image that the Dockerfile names."""
 
 MESHTX = f"docker.io/library/meshtx:{__version__}"
 """What `meshtx install` names, as containerd spells it."""

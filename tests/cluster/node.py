@@ -79,10 +79,6 @@ class Node:
         """Return the beginning of a command that sees this machine's files and the node's network."""
         return ["nsenter", "-t", self._pid, "-n", "--"]
 
-    def from_outside(self) -> list[str]:
-        """Return the beginning of a command that is run on the second host, with the node's files."""
-        return [*self.inside(), "nsenter", "-t", (self.folder / "outside").read_text().strip(), "-n", "--"]
-
     def run(self, *command: str, timeout: float = 120.0) -> str:
         """Run a command on the node and return what it prints.
 
