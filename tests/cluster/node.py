@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -41,7 +42,8 @@ class Node:
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder.absolute()
         self._programs = programs
-        self._group = f"meshtx-cluster-{self.folder.name}"
+        # One of its own for each node: to end one leaves the others' alone.
+        self._group = f"meshtx-cluster-{hashlib.sha256(bytes(self.folder)).hexdigest()[:12]}"
 
     def start(self, *, detached: bool) -> None:
         """Make its namespaces and its network.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.cluster.images import APP
@@ -13,12 +13,12 @@ INJECTED = {"meshtx.io/inject": "enabled"}
 """Labels of a namespace whose pods are meshed."""
 
 
-def namespace(name: str, labels: Mapping[str, str] = INJECTED) -> Document:
-    """Return a namespace."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+def namespace(name: str) -> Document:
+    """Return a namespace whose pods are meshed."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": INJECTED}}
 
 
-def template(app: str, command: Sequence[str], annotations: Mapping[str, str], spec: Document, **more: Any) -> Document:
+def template(app: str, command: Sequence[str], spec: Document, **more: Any) -> Document:
     """Return a pod's template.
 
     :param spec: more of the pod's spec.
@@ -26,7 +26,7 @@ def template(app: str, command: Sequence[str], annotations: Mapping[str, str], s
     """
     container = {"name": "app", "image": APP, "command": list(command), **more}
     return {
-        "metadata": {"labels": {"app": app}, "annotations": dict(annotations)},
+        "metadata": {"labels": {"app": app}},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 10, **spec},
     }
 
@@ -37,7 +37,6 @@ def deployment(
     command: Sequence[str],
     *,
     replicas: int = 1,
-    annotations: Mapping[str, str] = {},
     **more: Any,
 ) -> list[Document]:
     """Return a Deployment and the ServiceAccount of its own name.
@@ -45,7 +44,7 @@ def deployment(
     :param more: of its container.
     """
     meta = {"name": app, "namespace": space}
-    pods = template(app, command, annotations, {"serviceAccountName": app}, **more)
+    pods = template(app, command, {"serviceAccountName": app}, **more)
     spec = {"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": pods}
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
@@ -55,12 +54,12 @@ def deployment(
 
 def job(space: str, name: str, command: Sequence[str]) -> Document:
     """Return a Job whose pod is tried once."""
-    pods = template(name, command, {}, {"restartPolicy": "Never"})
+    pods = template(name, command, {"restartPolicy": "Never"})
     meta = {"name": name, "namespace": space}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"backoffLimit": 0, "template": pods}}
 
 
-def service(space: str, name: str, app: str, port: int, target: int, **more: Any) -> Document:
-    """Return a Service; ``more`` is of its spec."""
-    spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": target}], **more}
+def service(space: str, name: str, app: str, port: int, target: int) -> Document:
+    """Return a Service."""
+    spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": target}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": space}, "spec": spec}
