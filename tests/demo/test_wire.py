@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshtx.demo import wire
 from meshtx.demo.lab import wait_until
 from tests.mesh.town import PATIENCE, environment
+from tests.ports import reserve_port
 
 
 class WireTests(SynchronousTestCase):
@@ -22,8 +23,9 @@ class WireTests(SynchronousTestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         self.server = self.listener()
-        with self.listener() as free:
-            self.where = free.getsockname()
+        kept = reserve_port()
+        self.addCleanup(kept.close)
+        self.where = kept.getsockname()
         self.target = "{}:{}".format(*self.server.getsockname())
         routes = folder / "routes.json"
         routes.write_text(json.dumps([["vote-bot", "{}:{}".format(*self.where), self.target]]))
@@ -75,6 +77,5 @@ class WireTests(SynchronousTestCase):
 
     def test_a_server_that_is_not_there_is_a_reset(self) -> None:
         self.server.close()
-        client = socket.create_connection(self.where, PATIENCE)
-        self.addCleanup(client.close)
-        self.assertRaises(ConnectionResetError, client.recv, 1)
+        with self.assertRaises(ConnectionResetError), socket.create_connection(self.where, PATIENCE) as client:
+            client.recv(1)  # if it had not come before connect(2) returned

@@ -30,6 +30,7 @@ from meshtx.services.proxy import Options, ProxyService, makeService
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open, Refuse, encode
 from tests.net.certificates import VOTING, WEB
+from tests.ports import reserve_port
 from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, MeshCase, Taps
 from tests.proxy.peers import dial
 from tests.proxy.talkers import Application, Talker
@@ -113,7 +114,10 @@ class WayTests(ProxyCase):
 
     async def test_without_a_redirect_strangers_come_by_a_forward(self) -> None:
         application = self.application()
-        server = self.start(SERVER, VOTING_LEAF, inbound_forward=f"{free(SERVER)}={application.address}")
+        kept = reserve_port(str(SERVER))
+        self.addCleanup(kept.close)
+        here = Address.of(*kept.getsockname())
+        server = self.start(SERVER, VOTING_LEAF, inbound_forward=f"{here}={application.address}")
         talker = await self.connect(self.port(server, "inbound_forward"), Talker(BINARY))
         self.assertEqual(await talker.has(len(BINARY)), BINARY)
 
@@ -346,10 +350,3 @@ def sample(service: ProxyService, name: str, **labels: str) -> float:
         for each in metric.samples
         if each.name == name and labels.items() <= each.labels.items()
     )
-
-
-def free(ip: Any) -> Address:
-    """Return an address that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind((str(ip), 0))
-        return Address.of(*sock.getsockname())

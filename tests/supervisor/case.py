@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.demo.lab import wait_until
+from tests.ports import reserve_port
 from tests.supervisor import stub_proxy, supervise
 
 PATIENCE = 60.0
@@ -27,8 +27,9 @@ class SupervisorCase(SynchronousTestCase):
         self.folder.mkdir()
         self.events = self.folder / "events"
         self.events.touch()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        kept = reserve_port()
+        self.addCleanup(kept.close)
+        self.port = kept.getsockname()[1]
         self.addCleanup(self.kill_proxy)
 
     def start(

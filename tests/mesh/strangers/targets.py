@@ -22,6 +22,7 @@ from meshtx.pki.keys import key_to_pem, new_key
 from meshtx.pki.name import MeshScope, Name
 from tests.mesh.strangers import workload
 from tests.mesh.town import PATIENCE, ROOT, Program, environment, twistd
+from tests.ports import reserve_port
 
 HOST = "127.0.0.1"
 SCOPE = MeshScope()
@@ -57,13 +58,14 @@ class Target:
             process.wait()
 
 
+_KEPT: list[socket.socket] = []
+
+
 def free_ports(number: int) -> list[int]:
-    """Return ports on which nobody listens now."""
-    held = [socket.create_server((HOST, 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    """Return ports that are kept for targets until this process ends."""
+    kept = [reserve_port(HOST) for _ in range(number)]
+    _KEPT.extend(kept)
+    return [each.getsockname()[1] for each in kept]
 
 
 def make_authority(folder: Path) -> Path:
