@@ -45,6 +45,12 @@ class ProxyCase(MeshCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
+    def free(self, ip: Any) -> Address:
+        """Return an address that is kept for a server until the test ends."""
+        kept = reserve_port(str(ip))
+        self.addCleanup(kept.close)
+        return Address.of(*kept.getsockname())
+
     def file(self, name: str, text: str) -> str:
         path = self.folder / name
         path.write_text(text)
@@ -114,10 +120,7 @@ class WayTests(ProxyCase):
 
     async def test_without_a_redirect_strangers_come_by_a_forward(self) -> None:
         application = self.application()
-        kept = reserve_port(str(SERVER))
-        self.addCleanup(kept.close)
-        here = Address.of(*kept.getsockname())
-        server = self.start(SERVER, VOTING_LEAF, inbound_forward=f"{here}={application.address}")
+        server = self.start(SERVER, VOTING_LEAF, inbound_forward=f"{self.free(SERVER)}={application.address}")
         talker = await self.connect(self.port(server, "inbound_forward"), Talker(BINARY))
         self.assertEqual(await talker.has(len(BINARY)), BINARY)
 

@@ -30,7 +30,7 @@ from tests.directory.told import endpoint, network, table
 from tests.net.certificates import VOTING, WEB, make_leaf
 from tests.proxy.mesh import CA, CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Taps
 from tests.proxy.talkers import Talker
-from tests.services.test_proxy import ProxyCase, free
+from tests.services.test_proxy import ProxyCase
 
 DIRECTORY = Name.parse("meshtx-directory.meshtx.serviceaccount.identity.meshtx.cluster.local")
 SERVICE = "10.96.0.1:80"
@@ -117,7 +117,7 @@ class DirectoryTests(ProxyCase):
             await deferLater(reactor, 0.001)  # type: ignore[arg-type]
 
     async def test_which_service_hides_its_clients_is_shown_until_it_does_no_more(self) -> None:
-        directory, app, way_in = Directory(self, make_leaf(CA, DIRECTORY)), self.application(), free(SERVER)
+        directory, app, way_in = Directory(self, make_leaf(CA, DIRECTORY)), self.application(), self.free(SERVER)
         directory.table.nodes.append(network("127.0.0.0/8"))
         directory.table.own_hidden.add(port=way_in.port, service="shop/web")
         forward = f"{way_in}={app.address}"

@@ -9,7 +9,7 @@ from meshtx.net.transports import Client, Server
 from meshtx.services.proxy import ProxyService
 from tests.proxy.mesh import SERVER, VOTING_LEAF
 from tests.proxy.talkers import Talker
-from tests.services.test_proxy import BINARY, ProxyCase, free
+from tests.services.test_proxy import BINARY, ProxyCase
 
 
 def user_timeouts(service: ProxyService, kind: type[Any], port: int) -> set[int]:
@@ -22,7 +22,7 @@ def user_timeouts(service: ProxyService, kind: type[Any], port: int) -> set[int]
 class SocketTests(ProxyCase):
     async def test_how_long_a_reader_may_take_nothing_is_a_setting(self) -> None:
         application = self.application()
-        way_in = free(SERVER)
+        way_in = self.free(SERVER)
         service = self.start(
             SERVER, VOTING_LEAF, inbound_forward=f"{way_in}={application.address}", tcp_user_timeout="7m"
         )
