@@ -5,6 +5,8 @@
     GET  /metrics   Prometheus' text; where it is not to be shown in clear, 403
     POST /shutdown  from loopback only, where the program offers it
 
+A program may have pages of its own beside these, which may take their time.
+
 Whoever mounts the site decides what it shows: on a plaintext listener ``expose_metrics=False``, on a
 mutual TLS one ``True`` behind a check of the peer's name. Requests are not logged: probes come every
 few seconds.
@@ -15,11 +17,13 @@ and URLs with them: 2.4 MiB in every sidecar, for four pages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Protocol, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -44,6 +48,19 @@ MAX_LENGTH = 64
 _LENGTH = b"content-length:"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is sent for a page."""
+
+    status: HTTPStatus
+    body: str | bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Page = Callable[[Request], "Answer | Deferred[Answer]"]
+"""Makes the answer to a request, at once or later."""
 
 
 class HasPlaces(Protocol):
@@ -109,6 +126,7 @@ class AdminSite(HTTPFactory):
     :param ready: returns ``None``, or why the program is not ready.
     :param reactor: closes idle connections.
     :param shutdown: ends the program; without it there is no ``/shutdown``.
+    :param pages: what else can be got, by its path.
     """
 
     protocol = SeatedChannel  # type: ignore[assignment]  # HTTP/1.1 alone: no h2 to negotiate
@@ -123,13 +141,15 @@ class AdminSite(HTTPFactory):
         reactor: IReactorTime,
         expose_metrics: bool,
         shutdown: Callable[[], None] | None = None,
+        pages: Mapping[bytes, Page] = MappingProxyType({}),
     ) -> None:
-        pages: dict[bytes, _Page] = {
-            b"/live": lambda _: _Answer(HTTPStatus.OK, "live\n"),
+        pages = {
+            **pages,
+            b"/live": lambda _: Answer(HTTPStatus.OK, "live\n"),
             b"/ready": lambda _: _ready(ready()),
             b"/metrics": lambda _: _metrics(metrics) if expose_metrics else _NOT_IN_CLEAR,
         }
-        posts: dict[bytes, _Page] = {}
+        posts: dict[bytes, Page] = {}
         if shutdown is not None:
             posts[b"/shutdown"] = lambda request: _shutdown(request, shutdown)
         self._pages = {b"GET": pages, b"HEAD": pages, b"POST": posts}
@@ -143,20 +163,24 @@ class AdminSite(HTTPFactory):
         channel.requestFactory = _AdminRequest
         return channel
 
-    def answer(self, request: Request) -> _Answer:
+    def answer(self, request: Request) -> Answer | Deferred[Answer]:
         """Return the page that is asked for, by method and whole path."""
         page = self._pages.get(request.method, {}).get(request.path)
         if page is not None:
             try:
                 return page(request)
             except Exception:  # noqa: BLE001  the border to whatever a page shows: logged
-                self.failures.failure("a page of the admin site failed")
-                return _FAILED
+                return self.failed(Failure())
         allowed = [method for method, pages in self._pages.items() if request.path in pages]
         if not allowed:
             return _NOT_FOUND
         request.setHeader(b"Allow", b", ".join(allowed))
-        return _Answer(HTTPStatus.METHOD_NOT_ALLOWED, f"only {b', '.join(allowed).decode()}\n")
+        return Answer(HTTPStatus.METHOD_NOT_ALLOWED, f"only {b', '.join(allowed).decode()}\n")
+
+    def failed(self, failure: Failure) -> Answer:
+        """Log why a page cannot be shown, and return what is said instead."""
+        self.failures.failure("a page of the admin site failed", failure)
+        return _FAILED
 
     def startFactory(self) -> None:
         """Start nothing: the base class would keep a timer for the dates of an access log."""
@@ -165,19 +189,10 @@ class AdminSite(HTTPFactory):
         """Stop nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: HTTPStatus
-    body: str | bytes
-    content_type: str = "text/plain; charset=utf-8"
-
-
-_Page = Callable[[Request], _Answer]
-
-_NOT_FOUND = _Answer(HTTPStatus.NOT_FOUND, "no such page; there are /live, /ready and /metrics\n")
-_FAILED = _Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect; the log has it\n")
-_NOT_IN_CLEAR = _Answer(HTTPStatus.FORBIDDEN, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
-_NOT_YOURS = _Answer(HTTPStatus.FORBIDDEN, "only a process of this host may do that\n")
+_NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "no such page; there are /live, /ready and /metrics\n")
+_FAILED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect; the log has it\n")
+_NOT_IN_CLEAR = Answer(HTTPStatus.FORBIDDEN, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
+_NOT_YOURS = Answer(HTTPStatus.FORBIDDEN, "only a process of this host may do that\n")
 
 
 class Bodiless(Request):
@@ -208,11 +223,24 @@ class Bodiless(Request):
 
 
 class _Answered(Request):
-    """A request that is answered at once."""
+    """A request that is answered, at once or later."""
 
     def process(self) -> None:
-        """Send the page."""
-        answer = cast("AdminSite", cast("SeatedChannel", self.channel).site).answer(self)
+        """Send the page.
+
+        One that takes its time keeps no place for its connection: else a few strangers, who ask for a slow page again
+        and again, would leave none.
+        """
+        site = cast("AdminSite", cast("SeatedChannel", self.channel).site)
+        answer = site.answer(self)
+        if isinstance(answer, Answer):
+            self._send(answer)
+        else:
+            answer.addErrback(site.failed).addCallback(self._send)
+
+    def _send(self, answer: Answer) -> None:
+        if self._disconnected:
+            return
         body = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
         self.setResponseCode(answer.status, answer.status.phrase.encode())
         self.setHeader(b"Date", datetimeToString())
@@ -226,20 +254,20 @@ class _AdminRequest(Bodiless, _Answered):
     """A request for a page."""
 
 
-def _ready(reason: str | None) -> _Answer:
+def _ready(reason: str | None) -> Answer:
     if reason is None:
-        return _Answer(HTTPStatus.OK, "ready\n")
-    return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {reason}\n")
+        return Answer(HTTPStatus.OK, "ready\n")
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {reason}\n")
 
 
-def _metrics(metrics: Metrics) -> _Answer:
-    return _Answer(HTTPStatus.OK, metrics.exposition(), CONTENT_TYPE)
+def _metrics(metrics: Metrics) -> Answer:
+    return Answer(HTTPStatus.OK, metrics.exposition(), CONTENT_TYPE)
 
 
-def _shutdown(request: Request, shutdown: Callable[[], None]) -> _Answer:
+def _shutdown(request: Request, shutdown: Callable[[], None]) -> Answer:
     """End the program once the answer is out; a browser (it sends Origin with each POST) is no process of ours."""
     host = getattr(request.getClientAddress(), "host", None)
     if host is None or not parse_ip(host).is_loopback or request.requestHeaders.hasHeader(b"Origin"):
         return _NOT_YOURS
     request.notifyFinish().addBoth(lambda _: shutdown())
-    return _Answer(HTTPStatus.OK, "shutting down\n")
+    return Answer(HTTPStatus.OK, "shutting down\n")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from http import HTTPStatus
 from weakref import ref
 
 from twisted.internet import reactor
@@ -13,13 +14,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.http import Request
 
 from meshtx.net.contexts import Contexts
 from meshtx.net.dial import Dialler
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.tls import TlsProtocol
-from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, MAX_CONNECTIONS, AdminSite
+from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, MAX_CONNECTIONS, AdminSite, Answer
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.status import Status
@@ -38,12 +40,19 @@ class AdminSiteTests(SynchronousTestCase):
         self.shutdowns = 0
 
     def site(self, *, expose_metrics: bool = False, shutdown: bool = True) -> AdminSite:
+        self.slow: list[Deferred[Answer]] = []
+
+        def slow(_: Request) -> Deferred[Answer]:
+            self.slow.append(Deferred())
+            return self.slow[-1]
+
         return AdminSite(
             self.metrics,
             lambda: self.reason,
             reactor=self.clock,
             expose_metrics=expose_metrics,
             shutdown=self.shutdown if shutdown else None,
+            pages={b"/slow": slow},
         )
 
     def shutdown(self) -> None:
@@ -214,6 +223,38 @@ class AdminSiteTests(SynchronousTestCase):
             del self.channel
             vars(transport).clear()  # TCP's lets go of both when it is lost
             self.assertIsNone(there())
+
+    def test_a_page_may_take_its_time_and_what_comes_meanwhile_is_not_answered(self) -> None:
+        transport = self.connect()
+        self.channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.channel.dataReceived(b"GET /live HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(transport.value(), b"")
+        self.slow[0].callback(Answer(HTTPStatus.ACCEPTED, "at last\n"))
+        self.assertEqual(transport.value().count(b"HTTP/1.1 "), 1)
+        self.assertIn(b"HTTP/1.1 202 Accepted\r\n", transport.value())
+        self.assertTrue(transport.value().endswith(b"\r\n\r\nat last\n"))
+
+    def test_a_page_that_fails_later_says_so_too(self) -> None:
+        transport = self.connect()
+        self.channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.slow[0].errback(Failure(ZeroDivisionError()))
+        self.assertTrue(transport.value().endswith(b"\r\n\r\na defect; the log has it\n"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_page_that_nobody_waits_for_any_more_is_not_sent(self) -> None:
+        transport = self.connect()
+        self.channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.slow[0].callback(Answer(HTTPStatus.OK, "too late\n"))
+        self.assertEqual(transport.value(), b"")
+
+    def test_a_page_that_takes_its_time_keeps_no_place(self) -> None:
+        site = self.site()
+        first = self.connect(site)
+        self.channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        for _ in range(MAX_CONNECTIONS):
+            self.connect(site)
+        self.assertTrue(first.disconnected)
 
     def test_a_failing_reason_is_an_error_and_not_a_readiness(self) -> None:
         site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)
