@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
 import sys
 from configparser import ConfigParser
 from dataclasses import fields
@@ -63,6 +64,12 @@ class TestSources(SynchronousTestCase):
         """trial would not look into another."""
         folders = {path.parent for path in python_files("tests") if path.name.startswith("test_")}
         self.assertEqual([folder for folder in folders if not (folder / "__init__.py").is_file()], [])
+
+    def test_every_mutant_applies(self) -> None:
+        """A change to a guarded line takes its patch along; `make mutants` would say so much later."""
+        patches = sorted(map(str, (ROOT / "tests" / "mutants").glob("*.patch")))
+        done = subprocess.run(["git", "apply", "--check", *patches], cwd=ROOT, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_every_setting_is_read_by_something(self) -> None:
         read_somewhere = {

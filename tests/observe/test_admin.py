@@ -246,6 +246,7 @@ class AdminSiteTests(SynchronousTestCase):
         self.channel.dataReceived(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
         self.channel.connectionLost(Failure(ConnectionDone()))
         self.slow[0].callback(Answer(HTTPStatus.OK, "too late\n"))
+        self.assertIsNone(self.successResultOf(self.slow[0]))
         self.assertEqual(transport.value(), b"")
 
     def test_a_page_that_takes_its_time_keeps_no_place(self) -> None:
