@@ -68,7 +68,9 @@ class TestSources(SynchronousTestCase):
     def test_every_mutant_applies(self) -> None:
         """A change to a guarded line takes its patch along; `make mutants` would say so much later."""
         patches = sorted(map(str, (ROOT / "tests" / "mutants").glob("*.patch")))
-        done = subprocess.run(["git", "apply", "--check", *patches], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "apply", "--check", *patches], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_every_setting_is_read_by_something(self) -> None:
