@@ -15,7 +15,7 @@ from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
-from meshtx.kube.tap_names import API_SERVICE, GROUP, SERVICE
+from meshtx.kube.tap_names import API_SERVICE, GROUP, PATH, SERVICE
 from meshtx.net.contexts import Contexts
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
@@ -132,9 +132,12 @@ class TapApiCase(KubeTestCase):
             await program.stopService()
 
     async def available(self) -> bool:
+        """Return whether the API server calls the API available, and has a route to it: two controllers of its own."""
         status, found = await self.ask("GET", f"/apis/apiregistration.k8s.io/v1/apiservices/{API_SERVICE}")
         conditions = found.get("status", {}).get("conditions", [])
-        return status == 200 and any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
+        if status != 200 or not any(each["type"] == "Available" and each["status"] == "True" for each in conditions):
+            return False
+        return (await self.ask("GET", PATH))[0] == 200
 
     def template(self) -> Document:
         """Return the template of meshed pods."""
