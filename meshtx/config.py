@@ -29,6 +29,7 @@ from meshtx.config_values import (
     NAME,
     NETWORK,
     PORTS,
+    PROBES,
     SECONDS,
     WORD,
     Endpoint,
@@ -43,6 +44,7 @@ from meshtx.pki.name import Name
 from meshtx.proxy.balancers import Balancer
 from meshtx.proxy.introduction import Extra
 from meshtx.proxy.policy import Mode
+from meshtx.proxy.probes import Probes
 from meshtx.wire.address import Address
 from meshtx.wire.network import Network
 from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP, PortRange
@@ -152,6 +154,12 @@ class ProxyConfig(CredentialsConfig):
     admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics without TLS, to everybody.")
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read /metrics over mutual TLS; none, and nobody may."
+    )
+    probes: Probes = setting(
+        PROBES,
+        "{}",
+        "Probes of the workload that the proxy makes when a page of admin_listen is asked for, by the page's path; the"
+        " injector writes them.",
     )
 
     detectors: tuple[str, ...] = setting(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from meshtx.pki.name import MAX_LENGTH, Name
 from meshtx.proxy.balancers import Balancer
+from meshtx.proxy.probes import parse_probes
 from meshtx.wire.address import Address, parse_ip, refuse_zone
 from meshtx.wire.network import parse_network
 from meshtx.wire.ports import PortRange
@@ -260,6 +261,7 @@ FORWARD = Kind("LISTEN=DESTINATION", "127.0.0.1:8001=10.0.0.2:80", Forward.parse
 NETWORK = Kind("CIDR", "10.0.0.0/24", parse_network)
 BALANCER = Kind("CIDR=PORT[-PORT]", "10.0.0.0/24=8080", Balancer.parse)
 PORTS = Kind("PORT[-PORT]", "8080", PortRange.parse)
+PROBES = Kind("JSON", '{"/probe/web/liveness": {"tcpSocket": {"port": 8080}}}', parse_probes)
 NAME = Kind("NAME", "web.shop.serviceaccount.identity.meshtx.cluster.local", Name.parse)
 URL = Kind("URL", "https://issuer.example/keys", _https_url)
 WORD = Kind("WORD", "http/1.1", _word)

@@ -17,10 +17,11 @@ from typing import Any
 
 from meshtx.kube import annotations as marks
 from meshtx.kube.annotations import CLASSIC, NATIVE, InvalidSetting, Settings
+from meshtx.kube.json_patch import Json
+from meshtx.kube.probes import MAX_TEXT, Probes, TooLong
 from meshtx.kube.sidecar import (
     PROXY,
     PROXY_UID,
-    Json,
     Values,
     init_container,
     proxy_container,
@@ -99,7 +100,10 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
     warnings = (*unclear(pod), *settings.warnings, *_doubtful(pod, native=_native(values, settings)))
     if settings.kind == NATIVE and not values.native:
         warnings += (f"{marks.PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
-    return Injected(_injected(pod, values, settings), warnings)
+    try:
+        return Injected(_injected(pod, values, settings), warnings)
+    except TooLong:
+        return Refused(f"its probes are longer than {MAX_TEXT // 1024} KiB, and its proxy could not be told of them")
 
 
 def skip_reason(pod: Json) -> Skip | None:
@@ -177,18 +181,25 @@ def _problem(pod: Json, namespace: str, values: Values) -> str | None:
 
 
 def _injected(pod: Json, values: Values, settings: Settings) -> Json:
-    """Return the pod with its proxy. What stays the same they have in common: a copy of all of it may be large."""
+    """Return the pod with its proxy. What stays the same they have in common: a copy of all of it may be large.
+
+    :raises TooLong: its probes are.
+    """
     pod = dict(pod)
     spec = _part(pod, "spec")
     native = _native(values, settings)
-    init, proxy = init_container(values, settings), proxy_container(values, settings, native=native)
+    probes = Probes()
+    users, users_init = probes.turn(spec.get("containers") or []), spec.get("initContainers") or []
+    if native:
+        users_init = probes.turn(users_init)  # of sidecars
+    init, proxy = init_container(values, settings), proxy_container(values, settings, probes, native=native)
     _mark(pod, values, settings)
     if native:
-        spec["initContainers"] = [init, proxy, *(spec.get("initContainers") or [])]
+        spec["initContainers"], spec["containers"] = [init, proxy, *users_init], users
     else:
         _keep_default_container(pod)
-        spec["initContainers"] = [*(spec.get("initContainers") or []), init]  # the user's still have the network
-        spec["containers"] = [proxy, *(spec.get("containers") or [])]
+        spec["initContainers"] = [*users_init, init]  # the user's still have the network
+        spec["containers"] = [proxy, *users]
     spec["volumes"] = [*(spec.get("volumes") or []), *volumes()]
     return pod
 

@@ -26,7 +26,8 @@ from meshtx.kube.injection import (
     labels_of,
     unclear,
 )
-from meshtx.kube.sidecar import INIT, Json, Values
+from meshtx.kube.json_patch import Json
+from meshtx.kube.sidecar import INIT, Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.workloads import template_path
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from meshtx.identity.token_claims import AUDIENCE
 from meshtx.kube.annotations import Resources, Settings
 from meshtx.kube.api_config import SERVICE_ACCOUNT
+from meshtx.kube.json_patch import Json
+from meshtx.kube.probes import Probes
 from meshtx.pki.name import MeshScope, Name
 from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP
 
@@ -33,9 +34,6 @@ KEY_VOLUME, TOKEN_VOLUME, MASK_VOLUME = "meshtx-identity", TOKEN_FILE, "meshtx-n
 
 START_SECONDS = 120
 """In which the first certificate must have come; the user's containers wait for it."""
-
-Json = dict[str, Any]
-"""A part of a Kubernetes object. (Any: its schema is the API server's.)"""
 
 
 class Family(StrEnum):
@@ -117,15 +115,19 @@ def init_container(values: Values, settings: Settings) -> Json:
     }
 
 
-def proxy_container(values: Values, settings: Settings, *, native: bool) -> Json:
-    """Return the proxy: started before the user's containers, and only then they."""
+def proxy_container(values: Values, settings: Settings, probes: Probes, *, native: bool) -> Json:
+    """Return the proxy: started before the user's containers, and only then they.
+
+    :param probes: what it is to make in the kubelet's place.
+    :raises meshtx.kube.probes.TooLong: they are.
+    """
     level = settings.log_level or values.log_level
     return {
         "name": PROXY,
         **_image(values),
         **(_native() if native else _classic()),
         "command": ["twistd", "--nodaemon", "--pidfile=", f"--logger=meshtx.observe.log_levels.{level}", "meshproxy"],
-        "env": environment(values, settings),
+        "env": environment(values, settings, probes),
         "ports": [
             {"name": "meshtx-proxy", "containerPort": PROXY_INBOUND, "protocol": "TCP"},
             {"name": "meshtx-admin", "containerPort": PROXY_ADMIN, "protocol": "TCP"},
@@ -158,8 +160,11 @@ def volumes() -> list[Json]:
     ]
 
 
-def environment(values: Values, settings: Settings) -> list[Json]:
-    """Return the configuration of ``twistd meshproxy``."""
+def environment(values: Values, settings: Settings, probes: Probes) -> list[Json]:
+    """Return the configuration of ``twistd meshproxy``.
+
+    :raises meshtx.kube.probes.TooLong: the probes are.
+    """
     scope = values.scope
     name = f"$({_ACCOUNT}).$({_NAMESPACE}).serviceaccount.identity.{scope.control_namespace}.{scope.trust_domain}"
     given = {
@@ -174,6 +179,7 @@ def environment(values: Values, settings: Settings) -> list[Json]:
         "METRICS_IDENTITY": ",".join(map(str, values.metrics_names)),
         "INBOUND_POLICY": settings.policy,
         "INBOUND_ALLOW": ",".join(settings.allow),
+        "PROBES": probes.text(),
         **_LISTENERS[values.family],
     }
     return [

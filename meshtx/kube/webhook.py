@@ -15,7 +15,7 @@ There is no ``caBundle`` here: injectors put it in, so that manifests hold no ke
 from __future__ import annotations
 
 from meshtx.kube.annotations import DISABLED, ENABLED, INJECT, LINKERD_INJECT
-from meshtx.kube.sidecar import Json
+from meshtx.kube.json_patch import Json
 
 NAME = "meshtx-injector"
 """Of the configuration, and of the Service that it calls."""

@@ -40,6 +40,7 @@ from meshtx.proxy.outbound import Destination, Outbound
 from meshtx.proxy.parts import Parts, Patience, endpoints
 from meshtx.proxy.peer import Peers
 from meshtx.proxy.policy import Policy
+from meshtx.proxy.prober import Prober
 from meshtx.proxy.served_legs import ServedLegs
 from meshtx.proxy.work import Refused
 from meshtx.proxy.workload import Workload
@@ -215,7 +216,7 @@ class ProxyService(MultiService):
         return [
             *(Listener(*each, needs_readiness=True) for each in proxied),
             Listener("tap_listen", config.tap_listen, self._tap_port()),
-            Listener("admin_listen", config.admin_listen, self._admin(), apart=True),
+            Listener("admin_listen", config.admin_listen, self._admin(to_workload), apart=True),
         ]
 
     def _bound(self, listener: Listener, port: int) -> None:
@@ -229,7 +230,9 @@ class ProxyService(MultiService):
             self._taps, lambda: self.tls.contexts, self._reactor, require_peer=True, failed=failures.failed
         )
 
-    def _admin(self) -> AdminPort:
+    def _admin(self, to_workload: Dialler) -> AdminPort:
+        probes = Prober(self._config.probes, to_workload, self._reactor).pages()
+
         def site(shows_metrics: bool) -> AdminSite:
             return AdminSite(
                 self.metrics,
@@ -237,6 +240,7 @@ class ProxyService(MultiService):
                 reactor=self._reactor,
                 expose_metrics=shows_metrics,
                 shutdown=self._reactor.stop,
+                pages=probes,
             )
 
         return AdminPort(
