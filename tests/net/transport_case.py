@@ -132,6 +132,16 @@ class Dialled:
             return self.kept(end, Peer(listener.accept()[0]))
 
 
+def registered(transports: Transports) -> Any:
+    """Return what connections of this kind are registered with.
+
+    :raises SkipTest: the reactor has no such ones.
+    """
+    if transports is Transports.TWISTED and isinstance(reactor, FdSet):
+        raise SkipTest("this reactor has quick transports only")
+    return registrar(reactor, transports)
+
+
 class TransportCase(TestCase):
     """A test that says which transports it is about."""
 
@@ -141,9 +151,7 @@ class TransportCase(TestCase):
     connect: Callable[[End], Any]  # of `Accepted` or `Dialled`
 
     def setUp(self) -> None:
-        if self.transports is Transports.TWISTED and isinstance(reactor, FdSet):
-            raise SkipTest("this reactor has quick transports only")
-        self.io = registrar(reactor, self.transports)
+        self.io = registered(self.transports)
         self.addCleanup(lambda: ensureDeferred(self.assert_idle()))
 
     async def assert_idle(self) -> None:

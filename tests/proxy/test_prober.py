@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.web.client import Agent, readBody
 
 from meshtx.net.dial import Dialler
-from meshtx.net.poller import Transports, registrar
+from meshtx.net.poller import Transports
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite
 from meshtx.observe.metrics import Metrics
@@ -24,6 +24,7 @@ from meshtx.rpc.health import Health
 from meshtx.rpc.messages.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from meshtx.rpc.methods import HEALTH_CHECK
 from tests.net.certificates import make_ca, make_leaf
+from tests.net.transport_case import registered
 from tests.ports import reserve_port
 from tests.proxy.talkers import Talker
 from tests.rpc.support import Listening
@@ -53,6 +54,7 @@ class Case(Listening):
     transports = Transports.QUICK
 
     def setUp(self) -> None:
+        self.io = registered(self.transports)
         self.clock = Clock()
         self.connections: list[Talker] = []
 
@@ -78,7 +80,7 @@ class Case(Listening):
 
     def site(self, probe: Probe, host: str = "127.0.0.1") -> str:
         """Serve the page of a probe, and return its address."""
-        dialler = Dialler(registrar(reactor, self.transports), SocketOptions(), 5.0, hedges=())
+        dialler = Dialler(self.io, SocketOptions(), 5.0, hedges=())
         pages = Prober((("/probe/web/liveness", probe),), dialler, self.clock).pages()
         site = AdminSite(Metrics(), lambda: None, reactor=reactor, expose_metrics=False, pages=pages)
         return f"http://{host}:{self.listen_with(site, host)}/probe/web/liveness"
