@@ -34,6 +34,7 @@ from meshtx.config_values import (
     WORD,
     Endpoint,
     Forward,
+    Kind,
     choice,
     listed,
 )
@@ -64,6 +65,16 @@ __all__ = [
 _INBOUND = ("inbound_listen", "inbound_forward")
 _FROM_OTHERS = (*_INBOUND, "outbound_forward")
 """The listeners where others than the workload connect."""
+
+
+def _dialling(text: str) -> float:
+    seconds = SECONDS.parse(text)
+    if seconds > LONGEST:
+        raise ValueError(f"longer than {LONGEST:g}s, behind which no SYN goes out before the fifteenth second")
+    return seconds
+
+
+_DIALLING = Kind(f"DURATION of {LONGEST:g}s or less", "3s", _dialling)
 
 
 @dataclass(frozen=True)
@@ -100,10 +111,10 @@ class ProxyConfig(CredentialsConfig):
     )
 
     inbound_policy: Mode = setting(
-        choice(Mode), "all-unauthenticated", "Who may connect to the workload.", needs=_INBOUND
+        choice(Mode), "all-unauthenticated", "Who may connect to the workload.", needs=_INBOUND, by_author=True
     )
     inbound_allow: tuple[Name, ...] = setting(
-        listed(NAME), "", "The names that the policy 'listed' lets in.", needs=["inbound_policy=listed"]
+        listed(NAME), "", "The names that the policy 'listed' lets in.", needs=["inbound_policy=listed"], by_author=True
     )
 
     node_networks: tuple[Network, ...] = setting(
@@ -111,21 +122,28 @@ class ProxyConfig(CredentialsConfig):
         "",
         "Addresses that nodes put in their clients' place, beside the directory's.",
         needs=_FROM_OTHERS,
+        by_author=True,
     )
     pod_networks: tuple[Network, ...] = setting(
         listed(NETWORK),
         "",
         "Where workloads are, beside the directory's; once they are known, no ClientHello is awaited from elsewhere.",
         needs=_FROM_OTHERS,
+        by_author=True,
     )
     balancer_networks: tuple[Network, ...] = setting(
-        listed(NETWORK), "", "Load balancers, which connect for others, beside the directory's.", needs=_FROM_OTHERS
+        listed(NETWORK),
+        "",
+        "Load balancers, which connect for others, beside the directory's.",
+        needs=_FROM_OTHERS,
+        by_author=True,
     )
     gateways: tuple[Name, ...] = setting(
         listed(NAME),
         "",
         "The names that carry others' connections, and are believed whose; others are not.",
         needs=_INBOUND,
+        by_author=True,
     )
 
     proxy_protocol_from: tuple[Balancer, ...] = setting(
@@ -134,24 +152,27 @@ class ProxyConfig(CredentialsConfig):
         "Balancers that begin connections with a PROXY header (v1, v2), by their address and the port, of the workload"
         " or an outbound_forward: there it is mandatory and says who the client is; elsewhere none is looked for.",
         needs=_FROM_OTHERS,
+        by_author=True,
     )
     proxy_protocol_to: tuple[PortRange, ...] = setting(
         listed(PORTS),
         "",
         "Ports where the workload expects a PROXY header (v2), which tells it who the client is.",
         needs=_INBOUND,
+        by_author=True,
     )
     proxy_protocol_tlvs: tuple[Extra, ...] = setting(
         listed(choice(Extra)),
         "alpn,authority,identity",
         "What that header has beside the addresses; nginx before 1.23.2 resets one that is longer than 107 bytes.",
         needs=["proxy_protocol_to"],
+        by_author=True,
     )
 
     tap_listen: Address = setting(ADDRESS, f"0.0.0.0:{PROXY_TAP}", "Where tap is served, over mutual TLS.")
     tap_identity: tuple[Name, ...] = setting(listed(NAME), "", "The names that may tap; none, and nobody may.")
     admin_listen: Address = setting(ADDRESS, f"0.0.0.0:{PROXY_ADMIN}", "Where /live, /ready and /metrics are served.")
-    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics without TLS, to everybody.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics without TLS, to everybody.", by_author=True)
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read /metrics over mutual TLS; none, and nobody may."
     )
@@ -163,7 +184,10 @@ class ProxyConfig(CredentialsConfig):
     )
 
     detectors: tuple[str, ...] = setting(
-        listed(WORD), "http/1.1,h2", "The protocols whose requests are observed, in the order in which they are tried."
+        listed(WORD),
+        "http/1.1,h2",
+        "The protocols whose requests are observed, in the order in which they are tried.",
+        by_author=True,
     )
     mark: int | None = optional(MARK, "The socket mark (SO_MARK) of the proxy's own connections.")
     max_undecided: int = setting(
@@ -171,34 +195,35 @@ class ProxyConfig(CredentialsConfig):
         "16384",
         "Connections that have not said what they want, at once: past it one goes for each that comes. One costs a"
         " descriptor and some 8 KB.",
+        by_author=True,
     )
-    handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.")
-    connect_timeout: float = setting(SECONDS, "3s", f"Longest wait for a connection to be made; {LONGEST:g}s at most.")
+    handshake_timeout: float = setting(SECONDS, "10s", "Longest TLS handshake.", by_author=True)
+    connect_timeout: float = setting(
+        _DIALLING, "3s", f"Longest wait for a connection to be made; {LONGEST:g}s at most.", by_author=True
+    )
     tcp_user_timeout: float = setting(
         SECONDS,
         "30s",
         "After this long a connection ends whose peer acknowledges nothing, or whose reader takes nothing.",
+        by_author=True,
     )
     transports: Transports = setting(
         choice(Transports),
         Transports.QUICK.value,
         "What moves the bytes: quick transports, with a poller of their own, or Twisted's, which work everywhere.",
+        by_author=True,
     )
     directory_timeout: float = setting(
-        SECONDS, "5s", "Longest wait for the directory's answer.", needs=["directory_address"]
+        SECONDS, "5s", "Longest wait for the directory's answer.", needs=["directory_address"], by_author=True
     )
-    drain_timeout: float = setting(SECONDS, "30s", "How long connections may go on after a stop was asked for.")
+    drain_timeout: float = setting(
+        SECONDS, "30s", "How long connections may go on after a stop was asked for.", by_author=True
+    )
 
     def check(self) -> None:
         """Judge the values together."""
         check_credentials(self)
         _check_listeners(self)
-        if self.connect_timeout > LONGEST:
-            raise ConfigError(
-                "connect_timeout",
-                f"longer than {LONGEST:g}s, behind which no SYN goes out before the fifteenth second",
-                f"write {LONGEST:g}s or less",
-            )
 
 
 def _check_listeners(config: ProxyConfig) -> None:

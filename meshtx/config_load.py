@@ -5,13 +5,15 @@ A program's configuration is a frozen dataclass whose fields are made by `settin
 ``MESHTX_PROXY_TAP_LISTEN`` in the environment and ``--tap-listen`` among the flags. An unknown key
 is an error that names the nearest known one. So is a known one that is given where no other setting
 makes the program read it: ``needs`` declares which one would.
+
+In Kubernetes a pod's author may decide those that say so, by annotations (`meshtx.kube.pod_settings`).
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -20,30 +22,35 @@ from meshtx.config_values import TOML_FILE, Kind
 from meshtx.errors import ConfigError, nearest, unreadable
 from meshtx.files import read_text
 
+Written = Mapping[str, tuple[str, str]]
+"""Texts by key, each behind the place where it is written."""
+
 T = TypeVar("T")
 C = TypeVar("C", bound="ProgramConfig")
 
-_KIND, _HELP, _DEFAULT, _NEEDS = "meshtx.kind", "meshtx.help", "meshtx.default", "meshtx.needs"
+_KIND, _HELP, _DEFAULT = "meshtx.kind", "meshtx.help", "meshtx.default"
+_NEEDS, _BY_AUTHOR = "meshtx.needs", "meshtx.by-author"
 
 _SERVICE_LINK = re.compile(r"(.+?_)(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)")
 """What Kubernetes says of a Service in its namespace's pods: ``MESHTX_IDENTITY_SERVICE_HOST`` of meshtx-identity."""
 
 
-def setting(kind: Kind[T], default: str, text: str, needs: Sequence[str] = ()) -> T:
+def setting(kind: Kind[T], default: str, text: str, needs: Sequence[str] = (), *, by_author: bool = False) -> T:
     """Declare a field.
 
     :param default: as a user would write it.
     :param text: for ``--help``.
     :param needs: the settings without which nothing reads this one: any of them, each ``key`` (it has a value) or
         ``key=value`` (it has this one). Empty: it is always read.
+    :param by_author: in Kubernetes a pod's author may decide it; the others are the installation's.
     """
-    metadata = {_KIND: kind, _HELP: text, _DEFAULT: default, _NEEDS: tuple(needs)}
+    metadata = {_KIND: kind, _HELP: text, _DEFAULT: default, _NEEDS: tuple(needs), _BY_AUTHOR: by_author}
     return cast("T", field(default=cast("Any", kind.parse(default)), metadata=metadata))
 
 
 def optional(kind: Kind[T], text: str, needs: Sequence[str] = ()) -> T | None:
     """Declare a field that is ``None`` unless it is set; see `setting`."""
-    metadata = {_KIND: kind, _HELP: text, _DEFAULT: "", _NEEDS: tuple(needs)}
+    metadata = {_KIND: kind, _HELP: text, _DEFAULT: "", _NEEDS: tuple(needs), _BY_AUTHOR: False}
     return cast("T | None", field(default=None, metadata=metadata))
 
 
@@ -57,11 +64,17 @@ class Setting:
     help: str
     default: str
     needs: tuple[str, ...]
+    by_author: bool
+
+    @property
+    def dashed(self) -> str:
+        """The name where words are joined by dashes: behind ``--``, in an annotation."""
+        return self.key.replace("_", "-")
 
     @property
     def flag(self) -> str:
         """The long option, with its dashes."""
-        return "--" + self.key.replace("_", "-")
+        return f"--{self.dashed}"
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,7 @@ def settings(config: type[ProgramConfig]) -> tuple[Setting, ...]:
             each.metadata[_HELP],
             each.metadata[_DEFAULT],
             each.metadata[_NEEDS],
+            each.metadata[_BY_AUTHOR],
         )
         for each in fields(config)
     )
@@ -111,10 +125,22 @@ def load(config: type[C], flags: Mapping[str, str], environ: Mapping[str, str], 
         **_from_environment(config, environ, known),
         **{key: (known[key].flag, text) for key, text in flags.items()},
     }
-    values = {key: _value(known[key].kind, place, text) for key, (place, text) in written.items()}
-    loaded = config(**values)
+    loaded = _made(config, known, written)
     loaded.check()
-    _refuse_unread(loaded, known, {key: place for key, (place, _) in written.items()})
+    _refuse_unread(loaded, known, _places(written))
+    return loaded
+
+
+def judge_some(config: type[C], written: Written, given: frozenset[str], spelled: Callable[[str], str]) -> C:
+    """Return a program's configuration as far as it is written here; the whole is not checked.
+
+    :param given: the keys that are written elsewhere.
+    :param spelled: gives a key as it is written here.
+    :raises ConfigError: a value is wrong, or nothing reads it.
+    """
+    known = {each.key: each for each in settings(config)}
+    loaded = _made(config, known, written)
+    _refuse_unread(loaded, known, _places(written), given, spelled)
     return loaded
 
 
@@ -131,15 +157,33 @@ def load_some(config: type[ProgramConfig], file: Path, keys: Iterable[str]) -> d
     return {key: parsed(known[key].kind, *written[key]) if key in written else defaults[key] for key in keys}
 
 
-def _refuse_unread(config: ProgramConfig, known: Mapping[str, Setting], places: Mapping[str, str]) -> None:
+def _made(config: type[C], known: Mapping[str, Setting], written: Written) -> C:
+    return config(**{key: _value(known[key].kind, place, text) for key, (place, text) in written.items()})
+
+
+def _places(written: Written) -> dict[str, str]:
+    return {key: place for key, (place, _) in written.items()}
+
+
+def _refuse_unread(
+    config: ProgramConfig,
+    known: Mapping[str, Setting],
+    places: Mapping[str, str],
+    given: frozenset[str] = frozenset(),
+    spelled: Callable[[str], str] = str,
+) -> None:
     """Insist that each setting that was given is read; one that is given empty asks for nothing.
 
     :param places: where each was given, by key.
+    :param given: keys that have a value, though not in `config`.
+    :param spelled: gives a key as users write it there.
     """
     for key, place in places.items():
         needs, value = known[key].needs, getattr(config, key)
-        if needs and value not in (None, ()) and not any(_is_met(config, known, each) for each in needs):
-            wanted = " or ".join(needs)
+        if not needs or value in (None, ()) or not given.isdisjoint(needs):
+            continue
+        if not any(_is_met(config, known, each) for each in needs):
+            wanted = " or ".join(map(spelled, needs))
             raise ConfigError(place, f"nothing reads it without {wanted}", f"set {wanted}, or remove it")
 
 

@@ -7,11 +7,11 @@ from meshtx.config import (
     load,
     settings,
 )
-from meshtx.config_directory import DirectoryConfig
-from meshtx.config_injector import InjectorConfig
-from meshtx.config_install import InstallConfig
 from meshtx.config_load import ProgramConfig
 from meshtx.errors import ConfigError
+from meshtx.kube.settings.directory import DirectoryConfig
+from meshtx.kube.settings.injector import InjectorConfig
+from meshtx.kube.settings.install import InstallConfig
 from meshtx.net.dial import LONGEST
 from meshtx.pki.name import Name
 from tests.config_case import BOT, ConfigCase
@@ -162,10 +162,10 @@ class TestTogether(ConfigCase):
         hint = self.assertMistake(
             ProxyConfig,
             self.proxy(connect_timeout="8.5s"),
-            "connect_timeout",
+            "--connect-timeout",
             "longer than 8s, behind which no SYN goes out before the fifteenth second",
         )
-        self.assertEqual(hint, "write 8s or less")
+        self.assertEqual(hint, "write DURATION of 8s or less, such as 3s")
 
     def test_an_identity_service_needs_an_issuer_and_the_key_of_its_validator(self) -> None:
         for key in ("issuer", "token_key_file"):

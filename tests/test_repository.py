@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import tests
 from meshtx.config import IdentityConfig, ProxyConfig, settings
-from meshtx.config_directory import DirectoryConfig
-from meshtx.config_injector import InjectorConfig
 from meshtx.kube.annotations import Resources
+from meshtx.kube.settings.directory import DirectoryConfig
+from meshtx.kube.settings.injector import InjectorConfig
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("meshtx", "twisted", "tests", "tools", "examples", "benchmarks")

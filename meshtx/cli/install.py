@@ -11,11 +11,11 @@ import click
 
 from meshtx.cli.documents import dump, load_yaml
 from meshtx.cli.options import PATH
-from meshtx.config_install import InstallConfig
 from meshtx.config_load import Setting, load, settings
 from meshtx.kube import install_trust
 from meshtx.kube.install_trust import Sourced
 from meshtx.kube.manifests.whole import documents
+from meshtx.kube.settings.install import InstallConfig
 
 _UNKEPT = (
     "meshtx: a new trust anchor, whose key is kept nowhere: name --ca-folder to keep it for the next issuer, or"

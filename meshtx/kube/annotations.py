@@ -5,8 +5,9 @@
     config.meshtx.io/SETTING                annotations, on a namespace or a pod; the pod's wins
     config.linkerd.io/SETTING               likewise, for the lists of ports alone; ours win on the same object
 
-A value that nobody understands is told to the user and has no effect; where taking no notice would open
-something, it is an error (`InvalidSetting`).
+The injector's own settings are here, the proxy's in `meshtx.kube.pod_settings`. A value of the former that nobody
+understands is told to the user and has no effect; with one of the latter the proxy would not start, and the pod is
+refused (`InvalidSetting`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from meshtx.errors import MeshtxError, nearest
+from meshtx.config import ProxyConfig
+from meshtx.errors import nearest
+from meshtx.kube.pod_settings import BY_AUTHOR, PREFIX, InvalidSetting, is_unread, judge
 from meshtx.kube.ports import MOST, entries
-from meshtx.pki.name import InvalidName, Name
 from meshtx.wire.ports import PortRange
 
 INJECT = "meshtx.io/inject"
@@ -35,13 +37,12 @@ TRUST_ROOT = "meshtx.io/trust-root-sha256"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 """Kubernetes' own label, of a namespace; what it says but ``privileged`` forbids the init container's capability."""
 
-PREFIX = "config.meshtx.io/"
 LINKERD_PREFIX = "config.linkerd.io/"
 
 SKIP_INBOUND, SKIP_OUTBOUND, OPAQUE = "skip-inbound-ports", "skip-outbound-ports", "opaque-ports"
 CPU_REQUEST, CPU_LIMIT = "proxy-cpu-request", "proxy-cpu-limit"
 MEMORY_REQUEST, MEMORY_LIMIT = "proxy-memory-request", "proxy-memory-limit"
-LOG_LEVEL, POLICY, ALLOW, KIND = "proxy-log-level", "inbound-policy", "inbound-allow", "proxy-kind"
+LOG_LEVEL, KIND = "proxy-log-level", "proxy-kind"
 
 PORT_LISTS = (OPAQUE, SKIP_INBOUND, SKIP_OUTBOUND)
 SETTINGS = (
@@ -51,16 +52,12 @@ SETTINGS = (
     MEMORY_REQUEST,
     MEMORY_LIMIT,
     LOG_LEVEL,
-    POLICY,
-    ALLOW,
     KIND,
+    *BY_AUTHOR,
 )
 
 LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
 NATIVE, CLASSIC = "native", "classic"
-POLICIES = ("all-unauthenticated", "all-authenticated", "listed")
-"""The words of meshproxy's ``inbound_policy``, which this room does not know."""
-LISTED = "listed"
 
 NO_LIMIT = "none"
 """The value that takes a default limit away."""
@@ -74,10 +71,6 @@ _SCALES = {
     **{letter: Decimal(1000) ** power for power, letter in enumerate(("", "k", "M", "G", "T", "P", "E"))},
     **{f"{letter}i": Decimal(1024) ** power for power, letter in enumerate(("K", "M", "G", "T", "P", "E"), 1)},
 }
-
-
-class InvalidSetting(MeshtxError):
-    """An annotation that cannot be used and must not be passed over; the message is for its author."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +96,9 @@ class Settings:
     """The annotations of one pod, read.
 
     :param skip_inbound: ports and ranges, names of ports resolved.
-    :param log_level: ``None``: the default; likewise `policy` and `kind`.
-    :param allow: mesh names, for the policy ``listed``.
+    :param log_level: ``None``: the default; likewise `kind`.
+    :param texts: the proxy's own settings, as `meshtx.kube.pod_settings` has them.
+    :param proxy: what the proxy makes of those.
     :param copied: annotations of the namespace that the pod takes over.
     :param warnings: for the user.
     """
@@ -113,9 +107,9 @@ class Settings:
     skip_inbound: tuple[str, ...]
     skip_outbound: tuple[str, ...]
     log_level: str | None
-    policy: str | None
-    allow: tuple[str, ...]
     kind: str | None
+    texts: Mapping[str, str]
+    proxy: ProxyConfig
     copied: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -148,15 +142,15 @@ def read(
     reader = _Reader(annotations, namespace_annotations)
     reader.warn_of_unknown()
     reader.ports(OPAQUE, ports)
-    policy = reader.policy()
+    texts = reader.texts()
     return Settings(
         resources=reader.resources(defaults),
         skip_inbound=reader.ports(SKIP_INBOUND, ports),
         skip_outbound=reader.ports(SKIP_OUTBOUND, {}),
         log_level=reader.word(LOG_LEVEL, LOG_LEVELS),
-        policy=policy,
-        allow=reader.allowed(policy),
         kind=reader.word(KIND, (NATIVE, CLASSIC)),
+        texts=texts,
+        proxy=judge(texts),
         copied=reader.copied,
         warnings=_some(reader.warnings),
     )
@@ -168,8 +162,10 @@ class _Reader:
     def __init__(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> None:
         self._own = _by_setting(own)
         self._inherited = _by_setting(inherited)
-        if self._own.get(POLICY, (POLICY, LISTED))[1] != LISTED:
-            self._inherited.pop(ALLOW, None)  # they go with the policy that the pod's own one beats
+        own_texts = {setting: text for setting, (_, text) in self._own.items()}
+        for setting in BY_AUTHOR.keys() & self._inherited.keys():
+            if is_unread(setting, own_texts):  # it goes with the one that the pod's own beats
+                del self._inherited[setting]
         self._values = {**self._inherited, **self._own}
         self.copied = {
             PREFIX + setting: text
@@ -194,25 +190,8 @@ class _Reader:
         self.warnings.append(f"{key}: {text!r} is none of {', '.join(words)}; the default is used")
         return None
 
-    def policy(self) -> str | None:
-        """Return who may connect; the default would let in whom the author may have wanted out."""
-        if POLICY not in self._values:
-            return None
-        key, text = self._values[POLICY]
-        if text not in POLICIES:
-            raise InvalidSetting(f"{key}: {text!r} is none of {', '.join(POLICIES)}; correct it, or remove it")
-        return text
-
-    def allowed(self, policy: str | None) -> tuple[str, ...]:
-        if ALLOW not in self._values:
-            return ()
-        key, text = self._values[ALLOW]
-        if policy != LISTED:
-            raise InvalidSetting(f"{key}: read by the policy {LISTED!r} only; set {PREFIX}{POLICY}: {LISTED}")
-        try:
-            return tuple(str(Name.parse(part)) for part in _parts(text))
-        except InvalidName as error:
-            raise InvalidSetting(f"{key}: {error}") from error
+    def texts(self) -> dict[str, str]:
+        return {setting: text for setting, (_, text) in self._values.items() if setting in BY_AUTHOR}
 
     def ports(self, setting: str, names: Mapping[str, int]) -> tuple[str, ...]:
         if setting not in self._values:

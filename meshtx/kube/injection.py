@@ -16,8 +16,9 @@ from enum import Enum
 from typing import Any
 
 from meshtx.kube import annotations as marks
-from meshtx.kube.annotations import CLASSIC, NATIVE, InvalidSetting, Settings
+from meshtx.kube.annotations import CLASSIC, NATIVE, Settings
 from meshtx.kube.json_patch import Json
+from meshtx.kube.pod_settings import PREFIX, InvalidSetting
 from meshtx.kube.probes import MAX_TEXT, Probes, TooLong
 from meshtx.kube.sidecar import (
     PROXY,
@@ -34,6 +35,8 @@ INJECTOR = "meshtx/injector"
 """Who injected, as the pod's annotation says it; the version stands behind it."""
 
 _OTHERS = {"linkerd-proxy": "Linkerd", "istio-proxy": "Istio", "envoy-sidecar": "Consul"}
+_GRACE = 30
+"""Seconds that a pod has to end, unless it says otherwise."""
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _MIRROR = "kubernetes.io/config.mirror"
 _OS = "kubernetes.io/os"
@@ -97,9 +100,9 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
         settings = marks.read(annotations_of(pod), namespace_annotations, named_ports(pod), values.resources)
     except InvalidSetting as error:
         return Refused(str(error))
-    warnings = (*unclear(pod), *settings.warnings, *_doubtful(pod, native=_native(values, settings)))
+    warnings = (*unclear(pod), *settings.warnings, *_doubtful(pod, settings, native=_native(values, settings)))
     if settings.kind == NATIVE and not values.native:
-        warnings += (f"{marks.PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
+        warnings += (f"{PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
     try:
         return Injected(_injected(pod, values, settings), warnings)
     except TooLong:
@@ -208,11 +211,14 @@ def _native(values: Values, settings: Settings) -> bool:
     return values.native and settings.kind != CLASSIC
 
 
-def _doubtful(pod: Json, *, native: bool) -> Iterator[str]:
+def _doubtful(pod: Json, settings: Settings, *, native: bool) -> Iterator[str]:
     """Give a warning for what works, but hardly as its author thinks."""
     spec = pod.get("spec") or {}
     if spec.get("shareProcessNamespace"):
         yield "shareProcessNamespace: a container that runs as root can read the key of the pod's proxy"
+    grace = spec.get("terminationGracePeriodSeconds", _GRACE)
+    if "drain-timeout" in settings.texts and settings.proxy.drain_timeout > grace:
+        yield f"{PREFIX}drain-timeout: the proxy is killed after the pod's terminationGracePeriodSeconds, {grace}"
     if not native and spec.get("restartPolicy", "Always") != "Always":
         yield (
             "its proxy is no native sidecar and does not end with it:"

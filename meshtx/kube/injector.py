@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from meshtx.kube.admission import Review, allowed, refused
-from meshtx.kube.annotations import INJECT, LINKERD_PREFIX, POD_SECURITY, PREFIX, is_wanted
+from meshtx.kube.annotations import INJECT, LINKERD_PREFIX, POD_SECURITY, is_wanted
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_errors import Object
 from meshtx.kube.events import Involved, Type
@@ -27,6 +27,7 @@ from meshtx.kube.injection import (
     unclear,
 )
 from meshtx.kube.json_patch import Json
+from meshtx.kube.pod_settings import PREFIX
 from meshtx.kube.sidecar import INIT, Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.workloads import template_path

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, PREFIX, SKIP_INBOUND
+from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, SKIP_INBOUND
+from meshtx.kube.pod_settings import PREFIX
 from meshtx.kube.ports import Ports, parse_ports
 from meshtx.kube.sidecar import PROXY
 from meshtx.kube.workloads import workloads_of

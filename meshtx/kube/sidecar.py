@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from meshtx.identity.token_claims import AUDIENCE
+from meshtx.kube import pod_settings
 from meshtx.kube.annotations import Resources, Settings
 from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.kube.json_patch import Json
@@ -177,8 +178,6 @@ def environment(values: Values, settings: Settings, probes: Probes) -> list[Json
         "DIRECTORY_NAME": str(values.directory_name),
         "TAP_IDENTITY": str(values.directory_name),
         "METRICS_IDENTITY": ",".join(map(str, values.metrics_names)),
-        "INBOUND_POLICY": settings.policy,
-        "INBOUND_ALLOW": ",".join(settings.allow),
         "PROBES": probes.text(),
         **_LISTENERS[values.family],
     }
@@ -187,6 +186,7 @@ def environment(values: Values, settings: Settings, probes: Probes) -> list[Json
         _from_field(_NAMESPACE, "metadata.namespace"),
         _anchors(values),
         *({"name": f"{_PREFIX}{key}", "value": text} for key, text in given.items() if text),
+        *({"name": variable, "value": text} for variable, text in pod_settings.environment(settings.texts).items()),
     ]
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_config import in_cluster
@@ -25,6 +24,7 @@ from meshtx.kube.directory_metrics import DirectoryMetrics
 from meshtx.kube.directory_service import MAX_SESSIONS, DirectoryService
 from meshtx.kube.objects import Kept
 from meshtx.kube.self_check import SelfCheck
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.kube.tap_api import MAX_TAPS, TapApi
 from meshtx.kube.tap_api import RULES as TAP_RULES
 from meshtx.kube.tap_relay import MAX_PODS

@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.task import deferLater
 
 from meshtx import __version__
-from meshtx.config_injector import InjectorConfig
 from meshtx.config_options import ConfigOptions, options_class
 from meshtx.errors import ConfigError
 from meshtx.kube.api import KubeApi
@@ -29,6 +28,7 @@ from meshtx.kube.injector import PATH, Injector, Marks, Result
 from meshtx.kube.self_check import Rule, SelfCheck
 from meshtx.kube.serving_certificate import Generation
 from meshtx.kube.serving_rotation import ServingRotation
+from meshtx.kube.settings.injector import InjectorConfig
 from meshtx.kube.sidecar import Values
 from meshtx.kube.watching import Watched
 from meshtx.kube.webhook import NAME, PODS, WORKLOADS

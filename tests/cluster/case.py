@@ -64,10 +64,13 @@ class ClusterCase(SynchronousTestCase):
             raise cluster
         self.cluster = cluster
 
-    def namespace(self) -> str:
-        """Return the name of a new namespace, whose pods are meshed."""
+    def namespace(self, **settings: str) -> str:
+        """Return the name of a new namespace, whose pods are meshed.
+
+        :param settings: the mesh's annotations, without ``config.meshtx.io/``.
+        """
         name = f"tale-{next(_numbers)}"
-        self.apply(namespace(name))
+        self.apply(namespace(name, {f"config.meshtx.io/{key}": value for key, value in settings.items()}))
         self.addCleanup(self.cluster.kubectl, "delete", "namespace", name, "--wait=false")
         return name
 

@@ -13,9 +13,10 @@ INJECTED = {"meshtx.io/inject": "enabled"}
 """Labels of a namespace whose pods are meshed."""
 
 
-def namespace(name: str) -> Document:
+def namespace(name: str, annotations: dict[str, str]) -> Document:
     """Return a namespace whose pods are meshed."""
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": INJECTED}}
+    meta = {"name": name, "labels": INJECTED, "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}
 
 
 def template(app: str, command: Sequence[str], spec: Document, **more: Any) -> Document:

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.tcp import Client as TcpClient
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.directory.remote import RemoteDirectory
 from meshtx.kube.cluster_watch import NEEDED, OPTIONAL
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.net.contexts import Contexts
 from meshtx.pki.name import Name
 from meshtx.rpc.connect import Connection, Connector

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshtx.config import ProxyConfig, load
 from meshtx.kube.injection import Injected, Outcome, Refused, inject
 from meshtx.kube.sidecar import Values
 from tests.config_case import PEM
@@ -57,3 +61,35 @@ class Case(SynchronousTestCase):
         outcome = self.outcome(pod)
         assert isinstance(outcome, Refused), outcome
         return outcome.problem
+
+
+class EnvironmentCase(Case):
+    """What is injected is what meshproxy reads: a variable that it does not know ends it."""
+
+    def setUp(self) -> None:
+        self.tokens = Path(self.mktemp())
+        self.tokens.mkdir()
+        (self.tokens / "meshtx-identity-token").write_text("token")
+        self.keys = Path(self.mktemp())
+        self.keys.mkdir()
+
+    def environment(self, pod: dict[str, Any], values: Values = VALUES, account: str = "web") -> dict[str, str]:
+        """Return the variables as the kubelet sets them, its paths put into this test's folders."""
+        spec = self.inject(pod, values=values)["spec"]
+        fields = {"spec.serviceAccountName": account, "metadata.namespace": "emojivoto"}
+        found: dict[str, str] = {}
+        for each in spec["initContainers"][1]["env"]:
+            text = each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
+            found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found.get(match[1], match[0]), text)
+        for name, folder in (("TOKEN_FILE", self.tokens), ("KEY_FOLDER", self.keys)):
+            path = found[f"MESHTX_PROXY_{name}"]
+            mounts = [each["mountPath"] for each in spec["initContainers"][1]["volumeMounts"]]
+            self.assertTrue(any(path == mount or path.startswith(f"{mount}/") for mount in mounts))
+            found[f"MESHTX_PROXY_{name}"] = (
+                str(folder / path.rpartition("/")[2]) if folder == self.tokens else str(folder)
+            )
+        return found
+
+    def config(self, pod: dict[str, Any], values: Values = VALUES) -> ProxyConfig:
+        """Return what meshproxy makes of them."""
+        return load(ProxyConfig, {}, {**os.environ, **self.environment(pod, values)})

@@ -12,12 +12,12 @@ from cryptography import x509
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 
-from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import load
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
 from meshtx.kube.serving_certificate import authorities_in
 from meshtx.kube.serving_rotation import SETTLE
+from meshtx.kube.settings.injector import InjectorConfig
 from meshtx.kube.webhook import NAME
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.issuer import make_root

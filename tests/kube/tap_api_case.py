@@ -11,10 +11,10 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.kube.manifests.values import Values
 from meshtx.kube.manifests.whole import documents
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.kube.tap_names import API_SERVICE, GROUP, PATH, SERVICE
 from meshtx.net.contexts import Contexts
 from meshtx.net.listen import listen

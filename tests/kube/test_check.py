@@ -306,7 +306,7 @@ class DataPlaneTests(CheckCase):
         warned = await self.only(Warned, "clients-seen")
         self.assertEqual(warned.objects, (f"{self.namespace}/public: LoadBalancer",))
         self.assertIn("externalTrafficPolicy: Local", warned.hint)
-        self.assertIn("proxy_protocol_from", warned.hint)
+        self.assertIn("config.meshtx.io/proxy-protocol-from", warned.hint)
         policy = {"spec": {"externalTrafficPolicy": "Local"}}
         await self.call("PATCH", f"/api/v1/namespaces/{self.namespace}/services/public", policy, kind="merge")
         report = await self.looked()

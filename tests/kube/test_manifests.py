@@ -8,8 +8,6 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.config import IdentityConfig, ProxyConfig, settings
-from meshtx.config_directory import DirectoryConfig
-from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import ProgramConfig
 from meshtx.kube import cluster_watch, tap_api
 from meshtx.kube.annotations import Resources as SidecarResources
@@ -18,6 +16,8 @@ from meshtx.kube.manifests.shapes import ISSUER_SECRET, TRUST_CONFIG_MAP, Docume
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.manifests.whole import deletions, documents
 from meshtx.kube.self_check import Rule
+from meshtx.kube.settings.directory import DirectoryConfig
+from meshtx.kube.settings.injector import InjectorConfig
 from meshtx.kube.sidecar import INIT, PROXY, Family
 from meshtx.kube.token_review import NEEDED as TOKEN_REVIEWS
 from meshtx.pki.name import MeshScope

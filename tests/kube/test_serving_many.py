@@ -5,10 +5,10 @@ from __future__ import annotations
 from cryptography import x509
 from twisted.internet.task import Clock, deferLater
 
-from meshtx.config_install import MOST_REPLICAS
 from meshtx.kube.api_errors import Object
 from meshtx.kube.serving_certificate import Generation
 from meshtx.kube.serving_rotation import EVERY, SWITCH
+from meshtx.kube.settings.install import MOST_REPLICAS
 from tests.kube.serving_case import Case, Store
 
 REPLICAS = 8

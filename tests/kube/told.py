@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.demo.lab import TimedOut, wait_until
 from meshtx.directory.messages import address as address_of
@@ -18,6 +17,7 @@ from meshtx.kube.cluster import Cluster
 from meshtx.kube.cluster_watch import NEEDED, OPTIONAL
 from meshtx.kube.directory_service import DirectoryService
 from meshtx.kube.manifests.shapes import ISSUER_SECRET
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.pki.authority import Authority
 from meshtx.pki.bundle import TrustBundle
 from meshtx.pki.credentials import Credentials

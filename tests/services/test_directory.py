@@ -11,9 +11,9 @@ from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.errors import ConfigError
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.services.directory import DirectoryProgram, make
 from tests.services.directory_files import CA, flags, write_files
 from tests.services.test_identity_process import TWISTD

@@ -9,6 +9,7 @@ from meshtx.kube.checks.outcomes import Check, Group, Outcome, Passed, Warned
 from meshtx.kube.checks.snapshot import Snapshot, known, path_of
 from meshtx.kube.injection import labels_of
 from meshtx.kube.objects import hides_clients
+from meshtx.kube.pod_settings import PREFIX
 
 
 def _is_behind(pods: Sequence[Object], service: Object) -> bool:
@@ -27,8 +28,8 @@ def _clients(snapshot: Snapshot) -> Outcome:
         return Passed()
     return Warned(
         "Services of meshed pods that hide the client's address behind that of a node",
-        "set externalTrafficPolicy: Local, or let the balancer send PROXY protocol v2 and name its addresses in"
-        " proxy_protocol_from: docs/loadbalancers.md",
+        "set externalTrafficPolicy: Local, or let the balancer send PROXY protocol v2 and name its addresses in the"
+        f" pods' annotation {PREFIX}proxy-protocol-from: docs/loadbalancers.md",
         behind,
     )
 

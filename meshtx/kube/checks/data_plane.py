@@ -12,6 +12,7 @@ from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, W
 from meshtx.kube.checks.snapshot import Key, Snapshot, our_containers, path_of
 from meshtx.kube.injection import Skip, annotations_of, labels_of, named_ports, skip_reason, unclear
 from meshtx.kube.manifests.values import Program
+from meshtx.kube.pod_settings import BY_AUTHOR, PREFIX, InvalidSetting, is_alone
 from meshtx.kube.sidecar import API_TOKEN_FOLDER, MASK_VOLUME, PROXY
 
 _NEVER_SHOWN = "kube-system"
@@ -130,14 +131,15 @@ def _of_namespace(namespace: Object) -> Iterator[str]:
 
 def _except_ports(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return a namespace's annotations without those whose names of ports only a pod knows."""
-    lists = {prefix + name for name in marks.PORT_LISTS for prefix in (marks.PREFIX, marks.LINKERD_PREFIX)}
+    lists = {prefix + name for name in marks.PORT_LISTS for prefix in (PREFIX, marks.LINKERD_PREFIX)}
     return {key: text for key, text in annotations.items() if key not in lists}
 
 
 def _alone(annotations: Mapping[str, str]) -> dict[str, str]:
-    """Return one object's annotations without the names whose policy may stand on the other one."""
-    policy, names = (marks.PREFIX + setting for setting in (marks.POLICY, marks.ALLOW))
-    return {key: text for key, text in annotations.items() if key != names or policy in annotations}
+    """Return one object's annotations without those that are read because of one which may stand on the other."""
+    texts = {key.removeprefix(PREFIX): text for key, text in annotations.items() if key.startswith(PREFIX)}
+    alone = {PREFIX + name for name in BY_AUTHOR.keys() & texts.keys() if is_alone(name, texts)}
+    return {key: text for key, text in annotations.items() if key not in alone}
 
 
 def _of_pod(pod: Object) -> Iterator[str]:
@@ -148,7 +150,7 @@ def _of_pod(pod: Object) -> Iterator[str]:
 def _read(settings: Callable[[], marks.Settings]) -> tuple[str, ...]:
     try:
         return settings().warnings
-    except marks.InvalidSetting as error:
+    except InvalidSetting as error:
         return (str(error),)
 
 

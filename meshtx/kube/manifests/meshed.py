@@ -8,7 +8,7 @@ so that neither the start of a program nor its readiness may wait for its sideca
 from __future__ import annotations
 
 from meshtx import __version__
-from meshtx.kube.annotations import PREFIX, SKIP_INBOUND, SKIP_OUTBOUND, TRUST_ROOT
+from meshtx.kube.annotations import SKIP_INBOUND, SKIP_OUTBOUND, TRUST_ROOT
 from meshtx.kube.injection import Injected, inject
 from meshtx.kube.manifests.shapes import (
     DIRECTORY_PORT,
@@ -20,6 +20,7 @@ from meshtx.kube.manifests.shapes import (
     Document,
 )
 from meshtx.kube.manifests.values import Program, Values
+from meshtx.kube.pod_settings import PREFIX
 from meshtx.kube.sidecar import PROXY, ConfigMapKey, Family
 from meshtx.kube.sidecar import Values as SidecarValues
 from meshtx.pki.name import MeshScope

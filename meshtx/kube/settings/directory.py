@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_credentials import CredentialsConfig, check_credentials
-from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import setting
 from meshtx.config_values import ADDRESS, DOMAIN, NETWORK, PORTS, listed
 from meshtx.kube.ports import DEFAULT_OPAQUE
+from meshtx.kube.settings.api_server import KubernetesConfig
 from meshtx.wire.address import Address
 from meshtx.wire.network import Network
 from meshtx.wire.ports import PortRange

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
-from meshtx.config_kubernetes import KubernetesConfig
 from meshtx.config_load import optional, setting
 from meshtx.config_values import (
     ADDRESS,
@@ -27,6 +26,7 @@ from meshtx.config_values import (
 from meshtx.errors import ConfigError
 from meshtx.kube.annotations import LOG_LEVELS, NO_LIMIT, Resources, amount
 from meshtx.kube.manifests.values import PullPolicy
+from meshtx.kube.settings.api_server import KubernetesConfig
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.wire.address import Address

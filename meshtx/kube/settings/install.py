@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from meshtx.config_checks import excludes, needs
 from meshtx.config_identity import SHORTEST_LIFETIME
-from meshtx.config_injector import IMAGE, LIMIT, QUANTITY, LogLevel
 from meshtx.config_load import ProgramConfig, optional, setting
 from meshtx.config_values import (
     COUNT,
@@ -36,6 +35,7 @@ from meshtx.kube.annotations import amount
 from meshtx.kube.manifests.values import Program, PullPolicy, Resources, Sidecar, Trust, Values
 from meshtx.kube.quantity import canonical
 from meshtx.kube.serving_certificate import NEAR
+from meshtx.kube.settings.injector import IMAGE, LIMIT, QUANTITY, LogLevel
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import MAX_LENGTH, InvalidName, MeshScope, Name
 from meshtx.wire.network import Network

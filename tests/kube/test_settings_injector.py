@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from meshtx.config_injector import InjectorConfig
 from meshtx.config_load import load
 from meshtx.errors import ConfigError
 from meshtx.kube.annotations import Resources
 from meshtx.kube.manifests.values import PullPolicy
+from meshtx.kube.settings.injector import InjectorConfig
 from meshtx.kube.sidecar import Family
 from meshtx.pki.name import MeshScope
 from meshtx.wire.address import Address

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from meshtx.config_directory import DirectoryConfig
 from meshtx.config_load import load
 from meshtx.config_values import Endpoint
 from meshtx.kube.ports import parse_ports
+from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.pki.name import Name
 from meshtx.services.directory import settings_of
 from meshtx.wire.address import Address
