@@ -109,10 +109,10 @@ class Asks(KubeTestCase):
 
         await self.wait_until(is_so, 20, f"{reason}, {count} times")
 
-
-def later(events: EventRecorder) -> None:
-    """Have so much time go by that what happens again is written again."""
-    events._wall = lambda: time.time() + QUIET
+    async def let_time_go_by(self, events: EventRecorder) -> None:
+        """Have what happens again be written again; others see an event before its recorder knows where it is."""
+        await self.wait_until(lambda: not events._writing, what="the event was written")
+        events._wall = lambda: time.time() + QUIET
 
 
 class IdentityUses(Asks, KubeIdentityCase):
@@ -130,7 +130,7 @@ class IdentityUses(Asks, KubeIdentityCase):
             ca_folder.issuer(self.mesh, datetime.now(UTC))
             service.issuer._watch.look()
             assert service._events is not None
-            later(service._events)
+            await self.let_time_go_by(service._events)
         await self.assert_uses_its_rights(Program.IDENTITY)
 
 
@@ -158,7 +158,7 @@ class InjectorUses(Asks, InjectorCase):
         spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
         await self.call("POST", path, {"metadata": {"name": "web"}, "spec": spec})
         await self.written(self.apps, "MeshtxInjection", 1)
-        later(self.program.events)
+        await self.let_time_go_by(self.program.events)
         await self.call("PATCH", f"{path}/web", {"spec": {"replicas": 2}}, kind="merge")
         await self.written(self.apps, "MeshtxInjection", 2)
         await self.assert_uses_its_rights(Program.INJECTOR)
