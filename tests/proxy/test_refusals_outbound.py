@@ -153,6 +153,8 @@ class NoWayTests(OutboundCase):
         talker = Talker(SECRET)
         factory = ClientFactory.forProtocol(lambda: talker)
         factory.noisy = False
+        # A reset may come before Twisted's connector has seen that it is connected.
+        factory.clientConnectionFailed = lambda _, reason: talker.connectionLost(reason)  # type: ignore[method-assign]
         where = self.listen(SERVER, outbound)
         reactor.connectTCP(where.host, where.port, factory, bindAddress=(str(CLIENT), 0))  # type: ignore[attr-defined]
         self.assertEqual(await talker.lost, "reset")
