@@ -1,8 +1,7 @@
 """``meshtx wait``: wait until the proxy beside us is ready.
 
-A pod whose proxy is an ordinary container runs it after that container has started (``postStart``): the kubelet starts
-the next one only when it has ended. A proxy as a native sidecar needs nothing of it, nor does ``meshtx run``, which
-starts its proxy itself.
+A pod runs it after the proxy's container has started (``postStart``): the kubelet starts the next one only when it has
+ended. ``meshtx run`` has no need of it, for it starts its proxy itself.
 """
 
 from __future__ import annotations

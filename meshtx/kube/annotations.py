@@ -104,8 +104,8 @@ class Settings:
     """
 
     resources: Resources
-    skip_inbound: tuple[str, ...]
-    skip_outbound: tuple[str, ...]
+    skip_inbound: tuple[PortRange, ...]
+    skip_outbound: tuple[PortRange, ...]
     log_level: str | None
     kind: str | None
     texts: Mapping[str, str]
@@ -193,14 +193,14 @@ class _Reader:
     def texts(self) -> dict[str, str]:
         return {setting: text for setting, (_, text) in self._values.items() if setting in BY_AUTHOR}
 
-    def ports(self, setting: str, names: Mapping[str, int]) -> tuple[str, ...]:
+    def ports(self, setting: str, names: Mapping[str, int]) -> tuple[PortRange, ...]:
         if setting not in self._values:
             return ()
         key, text = self._values[setting]
         found = []
         for part in entries(text):
             try:
-                found.append(str(PortRange.parse(str(names.get(part, part)))))
+                found.append(PortRange.parse(str(names.get(part, part))))
             except ValueError as error:
                 self.warnings.append(f"{key}: {error}, nor the name of a port of the pod; it is ignored")
         if text.count(",") >= MOST:

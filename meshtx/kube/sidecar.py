@@ -1,11 +1,12 @@
 """The containers and volumes that make a pod a meshed one.
 
-    meshtx-init    runs first and ends: turns the pod's connections to the proxy (`meshtx redirect apply`)
+    meshtx-init    runs first and ends: turns the pod's connections to the proxy, by nft and nothing else
     meshtx-proxy   `twistd meshproxy`: a native sidecar where the server knows them, else the first container
 
-The init container alone has a capability, NET_ADMIN, and is root for it: a process of another user loses it when it
-starts nft. The proxy has a user of its own, by which the redirect knows its connections. Neither gets the pod's API
-token: an empty volume is where Kubernetes would mount it.
+The init container alone has a capability, NET_ADMIN, and is root for it: nft of another user would not get it. Its
+ruleset is rendered here (`meshtx.net.redirect`): to start a Python for it would take longer than to load it. The proxy
+has a user of its own, by which the redirect knows its connections. Neither gets the pod's API token: an empty volume is
+where Kubernetes would mount it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from meshtx.kube.annotations import Resources, Settings
 from meshtx.kube.api_config import SERVICE_ACCOUNT
 from meshtx.kube.json_patch import Json
 from meshtx.kube.probes import Probes
+from meshtx.net.redirect import RedirectRules, render
 from meshtx.pki.name import MeshScope, Name
 from meshtx.wire.ports import PROXY_ADMIN, PROXY_INBOUND, PROXY_OUTBOUND, PROXY_TAP
 
@@ -94,16 +96,12 @@ class Values:
 
 def init_container(values: Values, settings: Settings) -> Json:
     """Return the container that loads the redirect."""
-    arguments = [f"--proxy-uid={PROXY_UID}", f"--own-ports={PROXY_TAP},{PROXY_ADMIN}"]
-    if settings.skip_inbound:
-        arguments.append(f"--skip-inbound={','.join(settings.skip_inbound)}")
-    if settings.skip_outbound:
-        arguments.append(f"--skip-outbound={','.join(settings.skip_outbound)}")
+    rules = RedirectRules(uid=PROXY_UID, skip_inbound=settings.skip_inbound, skip_outbound=settings.skip_outbound)
     return {
         "name": INIT,
         **_image(values),
-        "command": ["meshtx", "redirect", "apply"],
-        "args": arguments,
+        "command": ["nft"],
+        "args": [render(rules)],
         "resources": settings.resources.manifest(),
         "securityContext": {
             **_hardened(add=["NET_ADMIN"]),
@@ -117,7 +115,9 @@ def init_container(values: Values, settings: Settings) -> Json:
 
 
 def proxy_container(values: Values, settings: Settings, probes: Probes, *, native: bool) -> Json:
-    """Return the proxy: started before the user's containers, and only then they.
+    """Return the proxy: started before the user's containers, which start once it can serve.
+
+    The kubelet starts no container before the hook of the one ahead has ended, and makes no probe meanwhile.
 
     :param probes: what it is to make in the kubelet's place.
     :raises meshtx.kube.probes.TooLong: they are.
@@ -126,7 +126,8 @@ def proxy_container(values: Values, settings: Settings, probes: Probes, *, nativ
     return {
         "name": PROXY,
         **_image(values),
-        **(_native() if native else _classic()),
+        **({"restartPolicy": "Always"} if native else {}),
+        "lifecycle": {"postStart": {"exec": {"command": ["meshtx", "wait", f"--timeout={START_SECONDS}s"]}}},
         "command": ["twistd", "--nodaemon", "--pidfile=", f"--logger=meshtx.observe.log_levels.{level}", "meshproxy"],
         "env": environment(values, settings, probes),
         "ports": [
@@ -134,7 +135,7 @@ def proxy_container(values: Values, settings: Settings, probes: Probes, *, nativ
             {"name": "meshtx-admin", "containerPort": PROXY_ADMIN, "protocol": "TCP"},
         ],
         "livenessProbe": {**_get("/live"), "initialDelaySeconds": 10},
-        "readinessProbe": {**_get("/ready"), "initialDelaySeconds": 2},
+        "readinessProbe": _get("/ready"),
         "resources": settings.resources.manifest(),
         "securityContext": {
             **_hardened(),
@@ -225,19 +226,6 @@ def _hardened(add: list[str] | None = None) -> Json:
         "readOnlyRootFilesystem": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-
-
-def _native() -> Json:
-    return {
-        "restartPolicy": "Always",
-        "startupProbe": {**_get("/ready"), "periodSeconds": 1, "failureThreshold": START_SECONDS},
-    }
-
-
-def _classic() -> Json:
-    """Return what makes the kubelet start the next container only when the proxy can serve."""
-    wait = ["meshtx", "wait", f"--timeout={START_SECONDS}s"]
-    return {"lifecycle": {"postStart": {"exec": {"command": wait}}}}
 
 
 def _get(path: str) -> Json:

@@ -1,6 +1,6 @@
-"""Start a cluster that stays, end it, and run commands of its administrator's, as `kubectl` and `meshtx`.
+"""Start a cluster that stays, end it, run commands of its administrator's, as `kubectl` and `meshtx`, and measure.
 
-python -m tests.cluster up | down | run COMMAND...
+python -m tests.cluster up | down | mesh | starts | run COMMAND...
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from tests.cluster.case import install_mesh
 from tests.cluster.cluster import Cluster
 from tests.cluster.failures import ClusterFailed
+from tests.cluster.starts import measure
 from tests.kube.binaries import version
 
-USAGE = "python -m tests.cluster up | down | run COMMAND..."
+USAGE = "python -m tests.cluster up | down | mesh | starts | run COMMAND..."
 FOLDER = Path(__file__).resolve().parents[2] / ".cluster"
 
 
@@ -35,6 +37,12 @@ def down(cluster: Cluster) -> str:
     return "nothing is left of the cluster"
 
 
+def mesh(cluster: Cluster) -> str:
+    """Install the mesh; return what to tell the user."""
+    install_mesh(cluster)
+    return "the mesh is installed, and meshtx check finds nothing wrong"
+
+
 def run(cluster: Cluster, command: Sequence[str]) -> NoReturn:
     """Become a command of the administrator's, on the node's network.
 
@@ -48,7 +56,7 @@ def run(cluster: Cluster, command: Sequence[str]) -> NoReturn:
 
 def main(arguments: Sequence[str]) -> int:
     """Do what is asked and return the exit status."""
-    commands = {("up",): up, ("down",): down}
+    commands = {("up",): up, ("down",): down, ("mesh",): mesh, ("starts",): measure}
     wanted = commands.get(tuple(arguments))
     if wanted is None and arguments[:1] != ["run"]:
         print(f"usage: {USAGE}", file=sys.stderr)

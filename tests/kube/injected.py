@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshtx.net.redirect import RedirectRules, render
+from meshtx.wire.ports import PortRange
+
+
+def injected_redirect(skip_inbound: str = "", skip_outbound: str = "") -> list[str]:
+    """Return the arguments of the init container's nft.
+
+    :param skip_inbound: ports and ranges of them, with commas between.
+    """
+    skipped = (
+        tuple(PortRange.parse(each) for each in said.split(",") if each) for said in (skip_inbound, skip_outbound)
+    )
+    inbound, outbound = skipped
+    return [render(RedirectRules(uid=2102, skip_inbound=inbound, skip_outbound=outbound))]
+
 
 def injected_proxy() -> dict[str, Any]:
     """Return the native sidecar without its environment."""
@@ -17,14 +32,9 @@ def injected_proxy() -> dict[str, Any]:
             {"name": "meshtx-proxy", "containerPort": 4143, "protocol": "TCP"},
             {"name": "meshtx-admin", "containerPort": 4191, "protocol": "TCP"},
         ],
-        "startupProbe": {
-            "httpGet": {"path": "/ready", "port": 4191},
-            "periodSeconds": 1,
-            "failureThreshold": 120,
-            "timeoutSeconds": 1,
-        },
+        "lifecycle": {"postStart": {"exec": {"command": ["meshtx", "wait", "--timeout=120s"]}}},
         "livenessProbe": {"httpGet": {"path": "/live", "port": 4191}, "initialDelaySeconds": 10, "timeoutSeconds": 1},
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": 4191}, "initialDelaySeconds": 2, "timeoutSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": 4191}, "timeoutSeconds": 1},
         "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

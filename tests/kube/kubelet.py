@@ -85,8 +85,8 @@ class Kubelet:
         return host.start(*argv, log=_log(pod, container), env=environment)
 
     def until_ready(self, pod: Json, container: Json, host: Host, process: subprocess.Popen[bytes]) -> None:
-        """Wait as the startup probe, or else the readiness probe, says."""
-        command = _probe(container)
+        """Wait as the hook that follows its start, or else the readiness probe, says."""
+        command = _awaited(container)
 
         def ready() -> bool:
             if process.poll() is not None:
@@ -200,9 +200,11 @@ def _command(container: Json, variables: Mapping[str, str]) -> list[str]:
     return [*PROGRAMS.get(argv[0], (argv[0],)), *argv[1:]]
 
 
-def _probe(container: Json) -> list[str]:
+def _awaited(container: Json) -> list[str]:
     """Return the command that succeeds once the container is started, or else ready."""
-    probe = container.get("startupProbe") or container["readinessProbe"]
+    if "lifecycle" in container:
+        return _command(container["lifecycle"]["postStart"]["exec"], {})
+    probe = container["readinessProbe"]
     how = probe.get("httpGet") or probe["tcpSocket"]
     named = {each.get("name"): each["containerPort"] for each in container["ports"]}
     port = named.get(how["port"], how["port"])

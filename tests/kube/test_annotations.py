@@ -6,6 +6,7 @@ from meshtx.kube import annotations as marks
 from meshtx.kube.annotations import MOST_WARNINGS, amount, is_wanted, said_by_pod
 from meshtx.kube.injection import Injected
 from meshtx.kube.ports import MOST, parse_ports
+from tests.kube.injected import injected_redirect
 from tests.kube.injection_case import Case, a_pod, annotated
 
 
@@ -17,7 +18,7 @@ class AnnotationTests(Case):
             {"name": "dns", "containerPort": 5300, "protocol": "UDP"},
         ]
         arguments = self.inject(pod)["spec"]["initContainers"][0]["args"]
-        self.assertEqual(arguments[2:], ["--skip-inbound=22,8000-8099,9100", "--skip-outbound=53"])
+        self.assertEqual(arguments, injected_redirect("22,8000-8099,9100", "53"))
 
     def test_a_port_that_is_none_stays_meshed_and_is_told(self) -> None:
         pod = annotated(skip_inbound_ports="22,metric")
@@ -32,7 +33,7 @@ class AnnotationTests(Case):
         )
         outcome = self.outcome(pod)
         assert isinstance(outcome, Injected)
-        self.assertIn("--skip-inbound=22", outcome.pod["spec"]["initContainers"][0]["args"])
+        self.assertEqual(outcome.pod["spec"]["initContainers"][0]["args"], injected_redirect("22"))
 
     def test_what_a_pod_says_beats_what_its_namespace_does_and_a_word_that_is_none_says_nothing(self) -> None:
         label, linkerds = "meshtx.io/inject", "linkerd.io/inject"
@@ -78,8 +79,9 @@ class AnnotationTests(Case):
         self.assertIn("ports and ranges after the first 100 are ignored", warning)
         outcome = self.outcome(pod)
         assert isinstance(outcome, Injected)
-        (skipped,) = outcome.pod["spec"]["initContainers"][0]["args"][2:]
-        self.assertEqual(parse_ports(skipped.partition("=")[2]), parse_ports(ports))
+        read = ",".join(map(str, range(1, 2 * MOST, 2)))
+        self.assertEqual(parse_ports(ports), parse_ports(read))
+        self.assertEqual(outcome.pod["spec"]["initContainers"][0]["args"], injected_redirect(read))
 
     def test_the_pods_own_beat_those_of_its_namespace_which_are_copied(self) -> None:
         namespace = {
@@ -94,9 +96,7 @@ class AnnotationTests(Case):
         pod = {**a_pod(), "metadata": {"annotations": {"config.linkerd.io/skip-inbound-ports": "4"}}}
         outcome = self.outcome(pod, namespace)
         assert isinstance(outcome, Injected)
-        self.assertEqual(
-            outcome.pod["spec"]["initContainers"][0]["args"][2:], ["--skip-inbound=4", "--skip-outbound=2"]
-        )
+        self.assertEqual(outcome.pod["spec"]["initContainers"][0]["args"], injected_redirect("4", "2"))
         copied = {
             key: value for key, value in outcome.pod["metadata"]["annotations"].items() if key.startswith("config.")
         }

@@ -12,7 +12,7 @@ from meshtx.pki.name import Name
 from meshtx.proxy.policy import Mode
 from meshtx.wire.address import Address
 from tests.config_case import PEM
-from tests.kube.injected import injected_proxy, injected_volumes
+from tests.kube.injected import injected_proxy, injected_redirect, injected_volumes
 from tests.kube.injection_case import VALUES, Case, EnvironmentCase, a_pod, annotated
 
 
@@ -30,8 +30,8 @@ class NativeTests(Case):
                 "name": "meshtx-init",
                 "image": "example.org/meshtx:1",
                 "imagePullPolicy": "IfNotPresent",
-                "command": ["meshtx", "redirect", "apply"],
-                "args": ["--proxy-uid=2102", "--own-ports=4190,4191"],
+                "command": ["nft"],
+                "args": injected_redirect(),
                 "resources": Resources().manifest(),
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
@@ -105,7 +105,7 @@ class ClassicTests(Case):
             self.assertEqual(
                 proxy["lifecycle"], {"postStart": {"exec": {"command": ["meshtx", "wait", "--timeout=120s"]}}}
             )
-            self.assertEqual({"restartPolicy", "startupProbe"} & set(proxy), set())
+            self.assertNotIn("restartPolicy", proxy)
             self.assertEqual(injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "app")
 
     def test_a_default_container_that_is_chosen_stays(self) -> None:

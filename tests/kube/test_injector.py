@@ -21,7 +21,7 @@ from meshtx.kube.serving_certificate import generate
 from meshtx.kube.sidecar import INIT
 from meshtx.kube.webhook_site import WebhookSite
 from meshtx.net.site_tls import SiteFactory, SiteTls
-from tests.kube.injected import injected_proxy, injected_volumes
+from tests.kube.injected import injected_proxy, injected_redirect, injected_volumes
 from tests.kube.injector_case import INJECT, PORT, WEBHOOK, InjectorCase, manifests
 from tests.kube.plain_api import Document
 
@@ -124,7 +124,7 @@ class StoredTests(InjectorCase):
         account = {"metadata": {"name": "web"}}
         await self.call("POST", f"/api/v1/namespaces/{self.apps}-new/serviceaccounts", account)
         stored = await self.created(pod, f"{self.apps}-new")
-        self.assertIn("--skip-inbound=9100", stored["spec"]["initContainers"][0]["args"])
+        self.assertEqual(stored["spec"]["initContainers"][0]["args"], injected_redirect("9100"))
         self.assertEqual(stored["metadata"]["annotations"]["config.meshtx.io/skip-inbound-ports"], "9100")
 
     async def test_new_anchors_reach_the_next_pod(self) -> None:

@@ -311,7 +311,7 @@ class MeshedTests(Case):
 
     def test_no_program_waits_for_the_sidecar_that_waits_for_it(self) -> None:
         for program in Program:
-            self.assertEqual(self.sidecar(program).keys() & {"startupProbe", "readinessProbe"}, set(), program)
+            self.assertEqual(self.sidecar(program).keys() & {"lifecycle", "readinessProbe"}, set(), program)
 
     def test_what_has_tls_of_its_own_passes_the_sidecar_by(self) -> None:
         for program, ports in SERVED.items():

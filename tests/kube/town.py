@@ -277,7 +277,7 @@ class KubeTown:
                 continue
             process = self._kubelet.start(pod, container, host)
             running.processes[container["name"]] = process
-            if "startupProbe" in container:
+            if "lifecycle" in container:
                 self._kubelet.until_ready(pod, container, host, process)
         for container in pod["spec"]["containers"]:
             if "readinessProbe" in container:

@@ -38,7 +38,7 @@ LOOPBACK = {Family.IPV4: "127.0.0.1", Family.DUAL: "127.0.0.1", Family.IPV6: "[:
 _ASKED = (443, 6443, IDENTITY_PORT, DIRECTORY_PORT, PROXY_TAP)
 """Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's; taps."""
 
-_WAITED_FOR = ("startupProbe", "readinessProbe")
+_WAITED_FOR = ("lifecycle", "readinessProbe")
 
 
 def meshed(template: Document, values: Values, program: Program) -> Document:
@@ -61,8 +61,8 @@ def meshed(template: Document, values: Values, program: Program) -> Document:
         del pod["metadata"]["annotations"][TRUST_ROOT]  # only the cluster knows which anchors it has
     for container in pod["spec"]["initContainers"]:
         if container["name"] == PROXY:
-            for probe in _WAITED_FOR:
-                del container[probe]
+            for part in _WAITED_FOR:
+                del container[part]
     return pod
 
 
