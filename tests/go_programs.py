@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.cache import cached
+
 
 class NoPrograms(Exception):
     """There are no programs to start, and none can be built here; says why."""
@@ -65,8 +67,7 @@ class GoPrograms:
     def _folder(self) -> Path:
         sources = ["go.mod", "go.sum", *sorted(self.module.rglob("*.go"))]
         digest = hashlib.sha256(b"".join((self.module / name).read_bytes() for name in sources))
-        cache = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-        return Path(cache) / "meshtx" / self.cache / digest.hexdigest()[:16]
+        return cached(self.cache, digest.hexdigest()[:16])
 
     def _complete(self, folder: Path) -> bool:
         return all((folder / name).is_file() for name in self.packages)

@@ -4,8 +4,9 @@
 
 What moves bytes is tested twice: on Twisted's reactor, and on our own. An ordinary user's tests of network namespaces
 run as root of a user namespace, where the system allows one. What needs Kubernetes is tested last; its control plane is
-built meanwhile if it has to be. With names of tests it runs these alone, once. With ``--coverage`` it also measures
-which lines they reach, in every process, which takes twice the CPU time, and prints the report.
+built meanwhile if it has to be, and the release before for those namespaces, which reach no package index. With names
+of tests it runs these alone, once. With ``--coverage`` it also measures which lines they reach, in every process, which
+takes twice the CPU time, and prints the report.
 
 What failed is told once more at the end, behind ``What failed:``. The last line is ``N passed, N failed``, and the one
 before says so if there was no Kubernetes; the exit status is 0 if nothing failed and, if asked for, enough was covered.
@@ -21,9 +22,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from meshtx.demo import lab
 from meshtx.demo.privilege import AS_ROOT_OF_OUR_OWN, may_make_namespaces
+from tests import release_before
 from tests.kube import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,11 +86,14 @@ def main(arguments: Sequence[str]) -> int:
         _coverage(environment, "erase")
         trial = ["-m", "coverage", "run", *trial]
     planned = runs(tests, as_own_root=os.geteuid() != 0 and may_make_namespaces(*AS_ROOT_OF_OUR_OWN))
-    build = _build() if any(run.is_about_kubernetes for run in planned) else None
+    build = _build(binaries) if any(run.is_about_kubernetes for run in planned) else None
+    release = _build(release_before) if any(run.prefix for run in planned) else None
     results = []
     for run in planned:
         if build and run.is_about_kubernetes:
             build.wait()
+        if release and run.prefix:
+            release.wait()
         results.append(_follow([*run.prefix, sys.executable, *trial, *run.tests], environment))
     status = max(status for status, _ in results)
     if measured:
@@ -131,9 +137,9 @@ def _packages() -> list[str]:
     return sorted(f"tests.{path.stem if path.parent == folder else path.parent.name}" for path in found)
 
 
-def _build() -> subprocess.Popen[bytes]:
-    """Start to build the control plane if it is not there; what fails there, the tests that need it say too."""
-    return subprocess.Popen(["nice", sys.executable, "-m", binaries.__name__], cwd=ROOT, stdout=subprocess.DEVNULL)
+def _build(what: ModuleType) -> subprocess.Popen[bytes]:
+    """Start to build what tests need if it is not there; what fails there, the tests that need it say too."""
+    return subprocess.Popen(["nice", sys.executable, "-m", what.__name__], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def _follow(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:

@@ -224,7 +224,7 @@ class Follower(Service):
             case "answer":
                 self._listener.answer(update.answer)
             case _:
-                raise messages.BadMessage("an update of a kind that is not known")
+                pass  # of a newer directory, which lets no sidecar depend on it (docs/upgrades.md)
 
     def _followed(self, session: Session, table: Table) -> None:
         before, away = self.session, self.away

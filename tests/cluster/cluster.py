@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.cache import cached
 from tests.cluster.credentials import ADMIN, ClusterCredentials, make_cluster_credentials
 from tests.cluster.daemons import NODE_NAME, URL, Daemons
 from tests.cluster.failures import ClusterFailed
@@ -49,7 +50,7 @@ class Cluster:
         :raises ClusterFailed: they are not built, and cannot be.
         """
         try:
-            folder = _cache("cluster")
+            folder = cached("cluster")
             folder.mkdir(parents=True, exist_ok=True)
             for each in (PROGRAMS, NODE):
                 for path in each.folder().iterdir():
@@ -68,7 +69,7 @@ class Cluster:
         """
         if missing := [command for command in COMMANDS if shutil.which(command) is None]:
             raise ClusterFailed(f"there is no {' '.join(missing)} here; try: tools/system_packages.sh python3 cluster")
-        archives = ImageCache(_cache("images")).archives(recipes(self.programs))
+        archives = ImageCache(cached("images")).archives(recipes(self.programs))
         try:
             self.node.start(detached=detached)
             credentials = self._make_credentials()
@@ -147,7 +148,3 @@ class Cluster:
                 time.sleep(0.1)
             else:
                 return
-
-
-def _cache(name: str) -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "meshtx" / name

@@ -148,7 +148,7 @@ class AwayTests(RemoteCase):
         self.know("10.1.0.3:80")
 
     def test_a_stream_that_makes_no_sense_is_begun_anew(self) -> None:
-        for nonsense in (pb.Update(), pb.Update(answer=pb.Answer()), table("1", "10.0.0.0/8")):
+        for nonsense in (pb.Update(answer=pb.Answer()), table("1", "10.0.0.0/8")):
             if isinstance(nonsense, pb.Table):
                 nonsense.mesh_networks[0].prefix = 99
             stream = self.stream
@@ -157,6 +157,14 @@ class AwayTests(RemoteCase):
             self.assertEqual(self.successResultOf(self.find("10.1.0.2:80")), meshed("10.1.0.2:80"))
             self.later(4)
             self.assertIsNot(self.stream, stream)
+
+    def test_an_update_of_a_kind_to_come_is_passed_over(self) -> None:
+        stream = self.stream
+        stream.send(pb.Update.FromString(b"\x4a\0"))  # field 9, empty
+        self.assertFalse(stream.lost)
+        stream.send(table("1", "10.0.0.0/8"))
+        self.assertFalse(stream.lost)
+        self.know("10.1.0.3:80")
 
     def test_a_stream_that_begins_with_nonsense_is_no_session(self) -> None:
         bad = table("")

@@ -67,6 +67,9 @@ class InstallCase(KubeTestCase):
         manifests = line("uninstall", f"--namespace={self.mesh}")
         await self.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", input=manifests)
 
+    async def is_gone(self) -> bool:
+        return not await self.installed() and (await self.ask("GET", self.own))[0] == 404
+
     async def installed(self) -> list[Document]:
         """Return everything of ours, but what tests before this one had in namespaces that may still be ending."""
         listed = json.loads(await self.kubectl("get", KINDS, "--all-namespaces", "-l", OURS, "-o", "json"))["items"]
@@ -183,9 +186,6 @@ class AppliedTests(InstallCase):
         await self.kubectl("delete", "--wait=false", "-f", "-", input=manifests)  # what is missing were an error
 
         await self.wait_until(self.is_gone, 30, "nothing of ours is left")
-
-    async def is_gone(self) -> bool:
-        return not await self.installed() and (await self.ask("GET", self.own))[0] == 404
 
     async def test_the_pods_of_the_control_plane_come_as_they_were_written(self) -> None:
         await self.install()

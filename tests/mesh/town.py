@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import which
@@ -69,6 +69,11 @@ def twistd(*options: str, reactor: str = REACTOR) -> list[str]:
     """Return the command line of a program of twistd's, in the foreground and without a pid file."""
     chosen = (f"--reactor={reactor}",) if reactor else ()
     return [*TWISTD, *chosen, "--nodaemon", "--pidfile=", *options]
+
+
+def by_another(python: Path, command: Sequence[str]) -> list[str]:
+    """Return the command line of a program of ours for the Python of another release, which imports none of this."""
+    return [str(python), "-I", *(word for word in command[1:] if word != "-P")]
 
 
 def name(account: str) -> Name:
@@ -152,6 +157,7 @@ class Town:
     :param packages: a folder of Python packages that all programs find, beside the project.
     :param reactor: of the sidecars.
     :param transports: of the sidecars.
+    :param released: hosts whose programs of ours are another release's, and its Python.
     """
 
     def __init__(
@@ -162,8 +168,10 @@ class Town:
         *,
         reactor: str = REACTOR,
         transports: str = TRANSPORTS,
+        released: Mapping[str, Path] | None = None,
     ) -> None:
         self.meshed = tuple(meshed)
+        self._released = released or {}
         self._reactor = reactor
         self._transports = transports
         self._environment = environment(packages)
@@ -232,6 +240,11 @@ class Town:
             program.says(ready)
         return program
 
+    def _ours(self, host: str, command: Sequence[str], ready: str = "") -> Program:
+        """Start a program of ours, of the host's release."""
+        python = self._released.get(host)
+        return self.start(host, *(by_another(python, command) if python else command), ready=ready)
+
     def run(self, host: str, *argv: str, seconds: float = PATIENCE) -> str:
         """Run a command on a host to its good end and return what it wrote."""
         return self.start(host, *argv).answer(seconds)
@@ -242,7 +255,7 @@ class Town:
 
     def identity(self, *options: str) -> Program:
         """Start the identity service and wait until it is ready."""
-        program = self.start("identity", *twistd("meshidentity", *self.identity_options(), *options))
+        program = self._ours("identity", twistd("meshidentity", *self.identity_options(), *options))
         self.ready(program, "identity", 9990)
         return program
 
@@ -258,7 +271,7 @@ class Town:
         :param options: of each of them, beside those of `sidecar`.
         """
         started = {
-            host: self.start(host, *twistd("meshproxy", *self.sidecar(host), *options, reactor=self._reactor))
+            host: self._ours(host, twistd("meshproxy", *self.sidecar(host), *options, reactor=self._reactor))
             for host in self.meshed
         }
         for host, program in started.items():
@@ -304,7 +317,7 @@ class Town:
         where = ["--identity-address", f"{self.addresses['identity']}:8080"]
         trust = ["--trust-anchors-file", f"{self.folder}/ca-bundle.crt"]
         command = [*MESHTX, "tap", *targets, *own, *where, *trust, *options]
-        return self.start("operator", *command, ready="the tap is open")
+        return self._ours("operator", command, ready="the tap is open")
 
     def capture(self, file: str = "wire.pcap") -> Capture:
         """Begin to record all that crosses the network."""

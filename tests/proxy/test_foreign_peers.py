@@ -6,7 +6,7 @@ import os
 
 from meshtx.directory.target import Target
 from meshtx.observe.flow import Mtls
-from meshtx.wire.leg_frames import Accept, Refuse, encode
+from meshtx.wire.leg_frames import Accept, Data, Open, Refuse, encode
 from meshtx.wire.transport_header import TransportHeader, encode_header
 from tests.net.certificates import VOTING, WEB
 from tests.proxy.mesh import CLIENT, SERVER, VOTING_LEAF, WEB_LEAF, Host, MeshCase
@@ -74,6 +74,36 @@ class LinkerdTests(MeshCase):
         reason, detail = await client.refusal()
         self.assertEqual(reason, "no_application_protocol")
         self.assertIn(f"{via} takes neither of", detail)
+
+
+class NextReleaseTests(MeshCase):
+    """The other proxy speaks a protocol that comes after ours, and ours (docs/upgrades.md)."""
+
+    PROTOCOLS = ("meshtx/2", "meshtx/1", *LINKERD)
+
+    async def test_its_client_is_served_by_ours(self) -> None:
+        server, app = Host(self, SERVER, VOTING_LEAF), self.application()
+        said = encode(Open(app.address.port)) + encode(Data(BINARY))
+        peer = await dial(self, server.inbound(), WEB_LEAF, alpn=self.PROTOCOLS, talker=Talker(said))
+        answer = encode(Accept()) + encode(Data(BINARY))
+        self.assertEqual(await peer.talker.has(len(answer)), answer)
+        self.assertEqual(await server.opened(), Mtls(WEB, "meshtx/1"))
+
+    async def test_its_server_is_asked_by_ours(self) -> None:
+        client, talker = Host(self, CLIENT, WEB_LEAF), Talker(encode(Accept()))
+        via, destination = serve(self, SERVER, VOTING_LEAF, self.PROTOCOLS, [talker]), self.nobody()
+        client.meshed(destination, VOTING, via)
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        self.assertEqual(await client.opened(), Mtls(VOTING, "meshtx/1"))
+        app.transport.abortConnection()
+        await talker.lost
+
+    async def test_a_server_that_has_ours_no_more_is_refused(self) -> None:
+        client = Host(self, CLIENT, WEB_LEAF)
+        via, destination = serve(self, SERVER, VOTING_LEAF, self.PROTOCOLS[:1], [Talker()]), self.nobody()
+        client.meshed(destination, VOTING, via)
+        app = await self.connect(client.outbound(destination), Talker(BINARY))
+        self.assertEqual((await app.lost, (await client.refusal())[0]), ("reset", "no_application_protocol"))
 
 
 class BrokenPeerTests(MeshCase):

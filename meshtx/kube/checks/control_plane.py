@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 from meshtx.kube.annotations import POD_SECURITY
 from meshtx.kube.api_errors import Object
+from meshtx.kube.checks import skew
 from meshtx.kube.checks.install import REFUSING, rules_of
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed, Warned
-from meshtx.kube.checks.snapshot import Absent, Found, Key, Snapshot, Unread, expected
+from meshtx.kube.checks.snapshot import Absent, Found, Snapshot, Unread, expected
 from meshtx.kube.injection import labels_of
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.self_check import Rule
 from meshtx.kube.tap_names import API_SERVICE
-
-VERSION = "app.kubernetes.io/version"
 
 _APPLY = "apply what 'meshtx install' prints, with the values of the first time (--keep-issuer keeps the issuer)"
 _HERE = {"ServiceAccount", "Secret", "ConfigMap", "Service", "Deployment", "NetworkPolicy", "PodDisruptionBudget"}
@@ -141,20 +140,17 @@ def _nothing_unread(snapshot: Snapshot, kind: str) -> None:
 
 
 def _version(snapshot: Snapshot) -> Outcome:
-    versions = {key: version_of(snapshot, key) for key, _ in snapshot.every("Deployment")}
+    _nothing_unread(snapshot, "Deployment")
+    versions = skew.program_versions(snapshot)
     others = tuple(f"{key.name}: {version}" for key, version in versions.items() if version != snapshot.version)
     if not others:
         return Passed(snapshot.version)
+    if not skew.work_together([snapshot.version, *versions.values()]):
+        return Failed(
+            f"more than a release apart from each other, or from this meshtx {snapshot.version}", skew.HINT, others
+        )
     hint = "use the meshtx of that version, or apply what 'meshtx install' of this one prints (--keep-issuer)"
     return Warned(f"this is meshtx {snapshot.version}", hint, others)
-
-
-def version_of(snapshot: Snapshot, key: Key) -> str:
-    """Return the version that a program of the control plane is labelled with.
-
-    :raises NotKnown: it is not there, or may not be read.
-    """
-    return labels_of(snapshot.object(key.kind, key.name)).get(VERSION, "unknown")
 
 
 def _tap(snapshot: Snapshot) -> Outcome:

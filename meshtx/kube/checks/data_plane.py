@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 from meshtx.kube import annotations as marks
 from meshtx.kube.api_errors import Object
-from meshtx.kube.checks.control_plane import version_of
+from meshtx.kube.checks import skew
 from meshtx.kube.checks.install import REFUSING
 from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, Warned
-from meshtx.kube.checks.snapshot import Key, Snapshot, our_containers, path_of
+from meshtx.kube.checks.snapshot import Snapshot, our_containers, path_of
 from meshtx.kube.injection import Skip, annotations_of, labels_of, named_ports, skip_reason, unclear
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.pod_settings import BY_AUTHOR, PREFIX, InvalidSetting, is_alone
@@ -71,15 +71,25 @@ def _is_unready(pod: Object) -> bool:
 
 
 def _version(snapshot: Snapshot) -> Outcome:
-    current = version_of(snapshot, Key("Deployment", Program.INJECTOR.value))
-    stale = tuple(
-        f"{path_of(pod)}: {version}"
-        for pod in snapshot.meshed_pods()
-        if (version := annotations_of(pod).get(marks.PROXY_VERSION, "unknown")) != current
-    )
-    if not stale:
-        return Passed()
-    return Warned(f"pods whose proxy is not of the control plane's version, {current}", _RESTART, stale)
+    injector = snapshot.key("Deployment", Program.INJECTOR)
+    snapshot.object(*injector[:2])  # there is one to compare with
+    programs = skew.program_versions(snapshot)
+    proxies = {path_of(pod): skew.proxy_version(pod) for pod in snapshot.meshed_pods()}
+    others = {path: version for path, version in proxies.items() if version != programs[injector]}
+    what = f"than the control plane, {', '.join(sorted(set(programs.values())))}"
+    if not skew.work_together([*programs.values(), *proxies.values()]):
+        problem = f"pods whose proxy is more than a release older or newer {what}, or than others"
+        return Failed(problem, skew.HINT, _named(others or proxies))
+    if newer := {path: each for path, each in proxies.items() if skew.is_newer(each, programs.values())}:
+        hint = "apply what 'meshtx install' of that release prints (--keep-issuer): the control plane comes first"
+        return Warned(f"pods whose proxy is newer {what}", hint, _named(newer))
+    if others:
+        return Warned(f"pods whose proxy is of another version {what}", _RESTART, _named(others))
+    return Passed()
+
+
+def _named(versions: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{path}: {version}" for path, version in versions.items())
 
 
 def _tokens(snapshot: Snapshot) -> Outcome:
