@@ -103,7 +103,14 @@ class InjectorProgram(MultiService):
         self.events = EventRecorder(api, NAME, time.time)
         self.rotation = ServingRotation(api, config.control_namespace, reactor, self.now, self._present)
         self.permissions = SelfCheck(api, RULES, reactor)
-        injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
+        injector = Injector(
+            api,
+            self.namespaces,
+            self.values.get,
+            self.events,
+            self._answered,
+            adopt_linkerd=config.adopt_linkerd_annotations,
+        )
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)

@@ -230,6 +230,7 @@ class ValuesTests(InstallCase):
             "--proxy-memory-request=1Gi",
             "--proxy-memory-limit=2Gi",
             "--metrics-identity=prometheus.metrics.serviceaccount.identity.mesh.example.org",
+            "--adopt-linkerd-annotations",
             "--identity-requests=cpu=1,memory=1Gi",
             "--identity-limits=",
         )
@@ -262,6 +263,7 @@ class ValuesTests(InstallCase):
             "PROXY_CPU_LIMIT": "none",
             "PROXY_MEMORY_REQUEST": "1Gi",
             "PROXY_MEMORY_LIMIT": "2Gi",
+            "ADOPT_LINKERD_ANNOTATIONS": "true",
             "METRICS_IDENTITY": "prometheus.metrics.serviceaccount.identity.mesh.example.org",
         }
         self.assertEqual({key: variables[f"MESHTX_INJECTOR_{key}"] for key in expected}, expected)

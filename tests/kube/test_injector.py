@@ -97,12 +97,12 @@ class StoredTests(InjectorCase):
         for namespace, labels, marks, meshed in (
             (self.apps, {}, {}, True),
             (self.apps, {INJECT: "disabled"}, {}, False),
-            (self.apps, {}, {"linkerd.io/inject": "disabled"}, False),
-            (self.apps, {INJECT: "enabled"}, {"linkerd.io/inject": "disabled"}, True),
+            (self.apps, {INJECT: "yes"}, {}, True),
+            (self.apps, {}, {"linkerd.io/inject": "disabled"}, True),
             (plain, {}, {}, False),
             (plain, {INJECT: "enabled"}, {}, True),
-            (plain, {}, {"linkerd.io/inject": "enabled"}, True),
-            (plain, {INJECT: "disabled"}, {"linkerd.io/inject": "enabled"}, False),
+            (plain, {INJECT: "yes"}, {}, False),
+            (plain, {}, {"linkerd.io/inject": "enabled"}, False),
         ):
             pod = self.a_pod()
             pod["metadata"] |= {"labels": labels, "annotations": marks}

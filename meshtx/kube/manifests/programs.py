@@ -251,6 +251,7 @@ def _injector(values: Values) -> _Shape:
             "MESHTX_INJECTOR_PROXY_MEMORY_REQUEST": resources.memory_request,
             "MESHTX_INJECTOR_PROXY_MEMORY_LIMIT": resources.memory_limit or NO_LIMIT,
             "MESHTX_INJECTOR_METRICS_IDENTITY": ",".join(map(str, values.sidecar.metrics_names)),
+            "MESHTX_INJECTOR_ADOPT_LINKERD_ANNOTATIONS": "true" if values.adopt_linkerd else "",
         },
     )
 
