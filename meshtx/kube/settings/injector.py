@@ -69,6 +69,7 @@ class InjectorConfig(KubernetesConfig):
 
     listen: Address = setting(ADDRESS, "0.0.0.0:8443", "Where API servers ask about pods.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics to everybody, not only to this host.")
 
     shutdown_delay: float = setting(
         SECONDS,
