@@ -9,7 +9,19 @@ from typing import ClassVar
 
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_load import ProgramConfig, optional, setting
-from meshtx.config_values import ADDRESS, BOOLEAN, DURATION, FILE, FOLDER, NAME, NAMESPACE, TRUST_DOMAIN, URL, WORD
+from meshtx.config_values import (
+    ADDRESS,
+    BOOLEAN,
+    DURATION,
+    FILE,
+    FLAG,
+    FOLDER,
+    NAME,
+    NAMESPACE,
+    TRUST_DOMAIN,
+    URL,
+    WORD,
+)
 from meshtx.errors import ConfigError
 from meshtx.pki.name import InvalidName, MeshScope, Name
 from meshtx.wire.address import Address
@@ -27,6 +39,7 @@ class IdentityConfig(ProgramConfig):
 
     listen: Address = setting(ADDRESS, "0.0.0.0:8080", "Where certificates are issued.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics to everybody, not only to this host.")
 
     control_namespace: str = setting(NAMESPACE, "meshtx", "The control namespace, a part of every name in the mesh.")
     trust_domain: str = setting(

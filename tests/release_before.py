@@ -18,6 +18,7 @@ import venv
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import SkipTest
 
 from tests.cache import cached
 
@@ -29,10 +30,15 @@ class NoRelease(Exception):
     """It is not there, and cannot be made here; says why, and what to do."""
 
 
+class NotInThisClone(NoRelease, SkipTest):
+    """This is no clone that has the release, so whatever needs it is left out, and says so."""
+
+
 def python() -> Path:
     """Return the Python that imports the release before, given ``-I``; installs it if it is not there.
 
-    :raises NoRelease: this is no clone that has it, or pip failed.
+    :raises NotInThisClone: this is no clone that has it.
+    :raises NoRelease: pip failed.
     """
     folder = cached("releases", f"{RELEASE[:16]}-{sys.implementation.cache_tag}")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +71,9 @@ def _archive() -> bytes:
     done = subprocess.run(["git", "archive", RELEASE], cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode().strip()
-        raise NoRelease(f"no clone with {RELEASE}, the release before ({said}); run 'git fetch --unshallow --tags'")
+        raise NotInThisClone(
+            f"no clone with {RELEASE}, the release before ({said}); run 'git fetch --unshallow --tags'"
+        )
     return done.stdout
 
 

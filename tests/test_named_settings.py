@@ -15,7 +15,8 @@ from meshtx.cli.main import COMMANDS, meshtx
 from meshtx.config import IdentityConfig, ProxyConfig, settings
 from meshtx.config_load import ProgramConfig
 from meshtx.config_options import options_class
-from meshtx.kube.annotations import LINKERD_PREFIX, PORT_LISTS, SETTINGS
+from meshtx.kube.adoption import LINKERD_PREFIX
+from meshtx.kube.annotations import PORT_LISTS, SETTINGS
 from meshtx.kube.pod_settings import PREFIX
 from meshtx.kube.settings.directory import DirectoryConfig
 from meshtx.kube.settings.injector import InjectorConfig

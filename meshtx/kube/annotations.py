@@ -1,9 +1,7 @@
 """What users write on pods and namespaces for the injector: one label, and annotations.
 
     meshtx.io/inject: enabled|disabled      a label, on a namespace or a pod; the pod's wins
-    linkerd.io/inject: enabled|disabled     an annotation of a pod, understood too
     config.meshtx.io/SETTING                annotations, on a namespace or a pod; the pod's wins
-    config.linkerd.io/SETTING               likewise, for the lists of ports alone; ours win on the same object
 
 The injector's own settings are here, the proxy's in `meshtx.kube.pod_settings`. A value of the former that nobody
 understands is told to the user and has no effect; with one of the latter the proxy would not start, and the pod is
@@ -24,7 +22,6 @@ from meshtx.kube.ports import MOST, entries
 from meshtx.wire.ports import PortRange
 
 INJECT = "meshtx.io/inject"
-LINKERD_INJECT = "linkerd.io/inject"
 ENABLED, DISABLED = "enabled", "disabled"
 
 CONTROL_PLANE = "meshtx.io/control-plane-ns"
@@ -36,8 +33,6 @@ TRUST_ROOT = "meshtx.io/trust-root-sha256"
 
 POD_SECURITY = "pod-security.kubernetes.io/enforce"
 """Kubernetes' own label, of a namespace; what it says but ``privileged`` forbids the init container's capability."""
-
-LINKERD_PREFIX = "config.linkerd.io/"
 
 SKIP_INBOUND, SKIP_OUTBOUND, OPAQUE = "skip-inbound-ports", "skip-outbound-ports", "opaque-ports"
 CPU_REQUEST, CPU_LIMIT = "proxy-cpu-request", "proxy-cpu-limit"
@@ -114,18 +109,10 @@ class Settings:
     warnings: tuple[str, ...]
 
 
-def is_wanted(labels: Mapping[str, str], annotations: Mapping[str, str], namespace_labels: Mapping[str, str]) -> bool:
+def is_wanted(labels: Mapping[str, str], namespace_labels: Mapping[str, str]) -> bool:
     """Say whether a pod asks to be meshed, as the webhook's selectors do (`meshtx.kube.webhook`)."""
-    own = said_by_pod(labels, annotations)
-    return namespace_labels.get(INJECT) == ENABLED if own is None else own
-
-
-def said_by_pod(labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool | None:
-    """Return what the pod itself says, ``None`` where it says nothing that is understood."""
-    for text in (labels.get(INJECT), annotations.get(LINKERD_INJECT)):
-        if text in {ENABLED, DISABLED}:
-            return text == ENABLED
-    return None
+    own = labels.get(INJECT)
+    return (own if own in {ENABLED, DISABLED} else namespace_labels.get(INJECT)) == ENABLED
 
 
 def read(
@@ -162,49 +149,48 @@ class _Reader:
     def __init__(self, own: Mapping[str, str], inherited: Mapping[str, str]) -> None:
         self._own = _by_setting(own)
         self._inherited = _by_setting(inherited)
-        own_texts = {setting: text for setting, (_, text) in self._own.items()}
         for setting in BY_AUTHOR.keys() & self._inherited.keys():
-            if is_unread(setting, own_texts):  # it goes with the one that the pod's own beats
+            if is_unread(setting, self._own):  # it goes with the one that the pod's own beats
                 del self._inherited[setting]
         self._values = {**self._inherited, **self._own}
         self.copied = {
             PREFIX + setting: text
-            for setting, (_, text) in self._inherited.items()
+            for setting, text in self._inherited.items()
             if setting in SETTINGS and setting not in self._own
         }
         self.warnings: list[str] = []
 
     def warn_of_unknown(self) -> None:
-        for setting, (key, _) in self._values.items():
+        for setting in self._values:
             if setting not in SETTINGS:
                 told = len(self.warnings) < MOST_WARNINGS  # it takes 0.2 ms, and there may be 100,000
                 hint = nearest(PREFIX + setting, _all_keys()) if told else ""
-                self.warnings.append(f"{key}: unknown annotation; {hint}")
+                self.warnings.append(f"{PREFIX}{setting}: unknown annotation; {hint}")
 
     def word(self, setting: str, words: tuple[str, ...]) -> str | None:
         if setting not in self._values:
             return None
-        key, text = self._values[setting]
+        text = self._values[setting]
         if text in words:
             return text
-        self.warnings.append(f"{key}: {text!r} is none of {', '.join(words)}; the default is used")
+        self.warnings.append(f"{PREFIX}{setting}: {text!r} is none of {', '.join(words)}; the default is used")
         return None
 
     def texts(self) -> dict[str, str]:
-        return {setting: text for setting, (_, text) in self._values.items() if setting in BY_AUTHOR}
+        return {setting: text for setting, text in self._values.items() if setting in BY_AUTHOR}
 
     def ports(self, setting: str, names: Mapping[str, int]) -> tuple[PortRange, ...]:
         if setting not in self._values:
             return ()
-        key, text = self._values[setting]
+        text = self._values[setting]
         found = []
         for part in entries(text):
             try:
                 found.append(PortRange.parse(str(names.get(part, part))))
             except ValueError as error:
-                self.warnings.append(f"{key}: {error}, nor the name of a port of the pod; it is ignored")
+                self.warnings.append(f"{PREFIX}{setting}: {error}, nor the name of a port of the pod; it is ignored")
         if text.count(",") >= MOST:
-            self.warnings.append(f"{key}: ports and ranges after the first {MOST} are ignored")
+            self.warnings.append(f"{PREFIX}{setting}: ports and ranges after the first {MOST} are ignored")
         return tuple(dict.fromkeys(found))
 
     def resources(self, defaults: Resources) -> Resources:
@@ -229,12 +215,12 @@ class _Reader:
     def _quantity(self, setting: str) -> str | None:
         if setting not in self._values:
             return None
-        key, text = self._values[setting]
+        text = self._values[setting]
         if text == NO_LIMIT and setting in {CPU_LIMIT, MEMORY_LIMIT}:
             return text
         if _QUANTITY.fullmatch(text):
             return text
-        self.warnings.append(f"{key}: {text!r} is no quantity such as 100m or 64Mi; the default is used")
+        self.warnings.append(f"{PREFIX}{setting}: {text!r} is no quantity such as 100m or 64Mi; the default is used")
         return None
 
 
@@ -250,17 +236,9 @@ def amount(quantity: str) -> Decimal:
     return Decimal(number) * _SCALES[unit] if unit in _SCALES else Decimal(number + unit)
 
 
-def _by_setting(annotations: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return setting to key and text."""
-    found = {}
-    for key, text in annotations.items():
-        setting = key.removeprefix(LINKERD_PREFIX)
-        if setting != key and setting in PORT_LISTS:
-            found[setting] = (key, text)
-    for key, text in annotations.items():
-        if key.startswith(PREFIX):
-            found[key.removeprefix(PREFIX)] = (key, text)
-    return found
+def _by_setting(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return setting to text."""
+    return {key.removeprefix(PREFIX): text for key, text in annotations.items() if key.startswith(PREFIX)}
 
 
 def _some(warnings: list[str]) -> tuple[str, ...]:

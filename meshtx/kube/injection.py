@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from meshtx.kube import annotations as marks
+from meshtx.kube.adoption import unadopted
 from meshtx.kube.annotations import CLASSIC, NATIVE, Settings
 from meshtx.kube.json_patch import Json
 from meshtx.kube.pod_settings import PREFIX, InvalidSetting
@@ -48,7 +49,7 @@ _PROXY_FIELD = f'k:{{"name":"{PROXY}"}}'
 class Skip(Enum):
     """Why a pod stays as it is."""
 
-    DISABLED = "its label meshtx.io/inject or its annotation linkerd.io/inject says disabled"
+    DISABLED = "its label meshtx.io/inject says disabled"
     INJECTED = "it has a container meshtx-proxy already"
     HOST_NETWORK = "hostNetwork: it shares the network of its node"
     OTHER_MESH = "it has the sidecar of another mesh"
@@ -100,7 +101,8 @@ def inject(pod: Json, namespace: str, namespace_annotations: Mapping[str, str], 
         settings = marks.read(annotations_of(pod), namespace_annotations, named_ports(pod), values.resources)
     except InvalidSetting as error:
         return Refused(str(error))
-    warnings = (*unclear(pod), *settings.warnings, *_doubtful(pod, settings, native=_native(values, settings)))
+    unread = (*unclear(pod), *unadopted(annotations_of(pod)))
+    warnings = (*unread, *settings.warnings, *_doubtful(pod, settings, native=_native(values, settings)))
     if settings.kind == NATIVE and not values.native:
         warnings += (f"{PREFIX}{marks.KIND}: this API server knows no native sidecars; {CLASSIC!r} is used",)
     try:
@@ -114,7 +116,7 @@ def skip_reason(pod: Json) -> Skip | None:
     spec = pod.get("spec") or {}
     names = {each.get("name") for each in _containers(pod)}
     checks = (
-        (Skip.DISABLED, marks.said_by_pod(labels_of(pod), annotations_of(pod)) is False),
+        (Skip.DISABLED, labels_of(pod).get(marks.INJECT) == marks.DISABLED),
         (Skip.INJECTED, PROXY in names),
         (Skip.HOST_NETWORK, bool(spec.get("hostNetwork"))),
         (Skip.OTHER_MESH, not names.isdisjoint(_OTHERS)),
@@ -158,11 +160,11 @@ def _has_proxy(fields: Json) -> bool:
     return any(_PROXY_FIELD in (spec.get(key) or {}) for key in ("f:initContainers", "f:containers"))
 
 
-def unclear(pod: Json) -> Iterator[str]:
-    """Give a warning for each word about injection that nobody understands."""
-    for key, text in ((marks.INJECT, labels_of(pod)), (marks.LINKERD_INJECT, annotations_of(pod))):
-        if key in text and text[key] not in {marks.ENABLED, marks.DISABLED}:
-            yield f"{key}: {text[key]!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"
+def unclear(thing: Json) -> Iterator[str]:
+    """Give a warning for a word about injection that nobody understands, on a pod or a namespace."""
+    word = labels_of(thing).get(marks.INJECT)
+    if word not in {None, marks.ENABLED, marks.DISABLED}:
+        yield f"{marks.INJECT}: {word!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"
 
 
 def _problem(pod: Json, namespace: str, values: Values) -> str | None:

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from meshtx.kube.admission import Review, allowed, refused
-from meshtx.kube.annotations import INJECT, LINKERD_PREFIX, POD_SECURITY, is_wanted
+from meshtx.kube.adoption import LINKERD_PREFIX, adopted, adopted_settings
+from meshtx.kube.annotations import INJECT, POD_SECURITY, is_wanted
 from meshtx.kube.api import KubeApi
 from meshtx.kube.api_errors import Object
 from meshtx.kube.events import Involved, Type
@@ -80,6 +81,7 @@ class Injector:
     :param namespaces: of the cluster, followed; one that is not there yet is asked for.
     :param values: returns what is injected now.
     :param answered: called with what became of each question.
+    :param adopt_linkerd: read Linkerd's annotations as ours.
     """
 
     def __init__(
@@ -89,27 +91,34 @@ class Injector:
         values: Callable[[], Awaitable[Values]],
         events: Tells,
         answered: Callable[[Result], None],
+        *,
+        adopt_linkerd: bool = False,
     ) -> None:
         self._api = api
         self._namespaces = namespaces
         self._values = values
         self._events = events
         self._answered = answered
+        self._adopt = adopt_linkerd
 
     async def pod(self, review: Review) -> bytes:
         """Answer for a pod.
 
         :raises MeshtxError: it cannot be answered now.
         """
+        pod = self._read(review.object)
+        labels = labels_of(pod)
         marks = await self._marks(review.namespace)
-        if not self._asks(review, marks) and not self._asks(review, marks := await self._fresh(review.namespace)):
+        if not is_wanted(labels, marks.labels):
+            marks = await self._fresh(review.namespace)
+        if not is_wanted(labels, marks.labels):
             self._answered(Result.SKIPPED)  # an API server that knows no matchConditions (before 1.28) shows every pod
             return allowed(review)
-        outcome = inject(review.object, review.namespace, marks.annotations, await self._values())
+        outcome = await self._outcome(pod, review.namespace, marks)
         match outcome:
-            case Injected(pod, warnings):
+            case Injected(meshed, warnings):
                 self._answered(Result.INJECTED)
-                return self._let(review, (*warnings, *_forbidden(marks)), pod)
+                return self._let(review, (*warnings, *_forbidden(marks)), meshed)
             case Skipped(_, warnings):
                 self._answered(Result.SKIPPED)
                 return self._let(review, warnings)
@@ -126,10 +135,10 @@ class Injector:
         """
         self._answered(Result.WORKLOAD)
         marks = await self._marks(review.namespace)
-        template = template_of(review.object)
+        template = self._read(template_of(review.object))
         warnings = [*_misplaced(review.object, template), *unclear(template)]
-        if is_wanted(labels_of(template), annotations_of(template), marks.labels):
-            outcome = inject(template, review.namespace, marks.annotations, await self._values())
+        if is_wanted(labels_of(template), marks.labels):
+            outcome = await self._outcome(template, review.namespace, marks)
             warnings += [text for text in _of_pods(outcome, marks) if text not in warnings]
         return allowed(review, warnings=warnings)
 
@@ -148,8 +157,12 @@ class Injector:
     async def _fresh(self, namespace: str) -> Marks:
         return Marks.read(await self._api.get(f"{PATH}/{namespace}"))
 
-    def _asks(self, review: Review, marks: Marks) -> bool:
-        return is_wanted(labels_of(review.object), annotations_of(review.object), marks.labels)
+    def _read(self, pod: Json) -> Json:
+        return adopted(pod) if self._adopt else pod
+
+    async def _outcome(self, pod: Json, namespace: str, marks: Marks) -> Outcome:
+        inherited = adopted_settings(marks.annotations) if self._adopt else marks.annotations
+        return inject(pod, namespace, inherited, await self._values())
 
 
 def template_of(workload: Json) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshtx.kube.annotations import CONTROL_PLANE, LINKERD_PREFIX, OPAQUE, SKIP_INBOUND
+from meshtx.kube.annotations import CONTROL_PLANE, OPAQUE, SKIP_INBOUND
 from meshtx.kube.pod_settings import PREFIX
 from meshtx.kube.ports import Ports, parse_ports
 from meshtx.kube.sidecar import PROXY
@@ -96,7 +96,7 @@ class Pod:
         annotations = metadata.get("annotations") or {}
         containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
         named = {port["name"]: port["containerPort"] for port in _container_ports(containers) if port.get("name")}
-        opaque = _annotation(annotations, OPAQUE)
+        opaque = annotations.get(PREFIX + OPAQUE)
         meshed = any(each.get("name") == PROXY for each in containers)
         return cls(
             namespace=sys.intern(metadata["namespace"]),
@@ -109,7 +109,7 @@ class Pod:
             meshed_by=sys.intern((metadata.get("labels") or {}).get(CONTROL_PLANE, "") if meshed else ""),
             account=sys.intern(spec.get("serviceAccountName") or "default"),
             opaque=None if opaque is None else parse_ports(opaque, named),
-            skip=parse_ports(_annotation(annotations, SKIP_INBOUND) or "", named),
+            skip=parse_ports(annotations.get(PREFIX + SKIP_INBOUND, ""), named),
             host_ports=_host_ports(containers, status),
             workloads=tuple(sys.intern(each) for each in workloads_of(metadata)),
         )
@@ -289,10 +289,6 @@ class ServiceNetwork:
 
 
 Kept = Pod | Service | Slice | Node | ServiceNetwork
-
-
-def _annotation(annotations: Json, name: str) -> str | None:
-    return annotations.get(PREFIX + name, annotations.get(LINKERD_PREFIX + name))
 
 
 def _container_ports(containers: Iterable[Json]) -> list[Json]:

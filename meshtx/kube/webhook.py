@@ -1,11 +1,13 @@
 """The MutatingWebhookConfiguration: which pods the API server shows to the injector.
 
     namespace            pod                          shown
-    label enabled        not disabled                 by ``namespaces.…``
-    anything else        label or annotation enabled  by ``pods.…``
+    label enabled        label not disabled           by ``namespaces.…``
+    anything else        label enabled                by ``pods.…``
+    anything else        Linkerd's annotation         by ``linkerd.…``, if the installation adopts those
 
-Namespaces are judged by their labels, which selectors see. So the injector can fail closed: without it, pods that
-asked for the mesh wait (``failurePolicy: Fail``), and no other pod does. The third entry is for workloads, whose
+All are judged by their labels, which selectors see. So the injector can fail closed: without it, pods that asked for
+the mesh wait (``failurePolicy: Fail``), and no other pod does, whatever other mesh it is for. Annotations take an
+expression, and are read where that was asked for (`meshtx.kube.adoption`). The last entry is for workloads, whose
 authors see warnings, as those of pods do not; it changes nothing and nothing depends on it.
 
 There is no ``caBundle`` here: injectors put it in, so that manifests hold no key and never change by themselves
@@ -14,7 +16,8 @@ There is no ``caBundle`` here: injectors put it in, so that manifests hold no ke
 
 from __future__ import annotations
 
-from meshtx.kube.annotations import DISABLED, ENABLED, INJECT, LINKERD_INJECT
+from meshtx.kube.adoption import LINKERD_INJECT
+from meshtx.kube.annotations import DISABLED, ENABLED, INJECT
 from meshtx.kube.json_patch import Json
 
 NAME = "meshtx-injector"
@@ -24,39 +27,49 @@ PODS, WORKLOADS = "/pods", "/workloads"
 TIMEOUT, WARNING_TIMEOUT = 10, 2
 """Seconds for a call; the latter where nothing depends on the answer."""
 _SUFFIX = "injector.meshtx.io"
+_ADOPTED = f"linkerd.{_SUFFIX}"
 
 
-def webhook_configuration(namespace: str) -> Json:
+def webhook_configuration(namespace: str, *, adopt_linkerd: bool = False) -> Json:
     """Return the object.
 
     :param namespace: of the control plane: its own pods, like those of kube-system, are never shown.
+    :param adopt_linkerd: show pods by Linkerd's annotation too.
     """
     asked_for = {"key": INJECT, "operator": "In", "values": [ENABLED]}
-    not_asked_for = {"key": INJECT, "operator": "NotIn", "values": [ENABLED]}
+    not_asked_for = {**asked_for, "operator": "NotIn"}
+    not_left_out = {**not_asked_for, "values": [DISABLED]}
+    nothing_said = {"key": INJECT, "operator": "DoesNotExist"}
     others = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", namespace]}
+    adopted = {
+        **_entry(_ADOPTED, namespace, PODS, "Fail"),
+        "namespaceSelector": {"matchExpressions": [not_asked_for, others]},
+        "objectSelector": {"matchExpressions": [nothing_said]},
+        "matchConditions": [{"name": "enabled", "expression": _annotated(ENABLED)}],
+        "rules": [_PODS],
+    }
+    not_annotated = {"name": "not-disabled", "expression": f"{_LABELLED} || !{_annotated(DISABLED)}"}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": NAME},
         "webhooks": [
             {
-                **_entry("namespaces", namespace, PODS, "Fail"),
+                **_entry(f"namespaces.{_SUFFIX}", namespace, PODS, "Fail"),
                 "namespaceSelector": {"matchExpressions": [asked_for, others]},
-                "objectSelector": {"matchExpressions": [{**asked_for, "operator": "NotIn", "values": [DISABLED]}]},
-                "matchConditions": [
-                    {"name": "not-disabled", "expression": f"{_label(ENABLED)} || !({_annotation(DISABLED)})"}
-                ],
+                "objectSelector": {"matchExpressions": [not_left_out]},
+                **({"matchConditions": [not_annotated]} if adopt_linkerd else {}),
                 "rules": [_PODS],
             },
             {
-                **_entry("pods", namespace, PODS, "Fail"),
+                **_entry(f"pods.{_SUFFIX}", namespace, PODS, "Fail"),
                 "namespaceSelector": {"matchExpressions": [not_asked_for, others]},
-                "objectSelector": {"matchExpressions": [{**asked_for, "operator": "NotIn", "values": [DISABLED]}]},
-                "matchConditions": [{"name": "enabled", "expression": f"{_label(ENABLED)} || {_annotation(ENABLED)}"}],
+                "objectSelector": {"matchExpressions": [asked_for]},
                 "rules": [_PODS],
             },
+            *([adopted] if adopt_linkerd else []),
             {
-                **_entry("workloads", namespace, WORKLOADS, "Ignore"),
+                **_entry(f"workloads.{_SUFFIX}", namespace, WORKLOADS, "Ignore"),
                 "timeoutSeconds": WARNING_TIMEOUT,
                 "namespaceSelector": {"matchExpressions": [others]},
                 "objectSelector": {},
@@ -94,7 +107,7 @@ def _entry(name: str, namespace: str, path: str, failure: str) -> Json:
     Called again where a later webhook changed the pod (IfNeeded), which an injected one ends at once.
     """
     return {
-        "name": f"{name}.{_SUFFIX}",
+        "name": name,
         "admissionReviewVersions": ["v1"],
         "clientConfig": {"service": {"name": NAME, "namespace": namespace, "path": path, "port": 443}},
         "failurePolicy": failure,
@@ -105,15 +118,20 @@ def _entry(name: str, namespace: str, path: str, failure: str) -> Json:
     }
 
 
-def _label(value: str) -> str:
-    return _has("labels", INJECT, value)
+def adopts_linkerd(configuration: Json) -> bool:
+    """Say whether the object is of an installation that adopts Linkerd's annotations."""
+    return any(each["name"] == _ADOPTED for each in configuration.get("webhooks") or ())
 
 
-def _annotation(value: str) -> str:
-    return _has("annotations", LINKERD_INJECT, value)
+# Expressions of CEL that are an error for no pod: under Fail an error would keep it from starting.
 
 
-def _has(field: str, key: str, value: str) -> str:
-    """Return an expression of CEL that is an error for no pod: under Fail an error would keep it from starting."""
-    there = f"has(object.metadata.{field}) && '{key}' in object.metadata.{field}"
-    return f"({there} && object.metadata.{field}['{key}'] == '{value}')"
+def _there(field: str, key: str) -> str:
+    return f"has(object.metadata.{field}) && '{key}' in object.metadata.{field}"
+
+
+def _annotated(value: str) -> str:
+    return f"({_there('annotations', LINKERD_INJECT)} && object.metadata.annotations['{LINKERD_INJECT}'] == '{value}')"
+
+
+_LABELLED = f"({_there('labels', INJECT)})"

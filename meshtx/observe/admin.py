@@ -2,14 +2,14 @@
 
     GET  /live      200 while the process turns
     GET  /ready     200, or 503 and why not
-    GET  /metrics   Prometheus' text; where it is not to be shown in clear, 403
+    GET  /metrics   Prometheus' text, or 403 and who may read it
     POST /shutdown  from loopback only, where the program offers it
 
 A program may have pages of its own beside these, which may take their time.
 
-Whoever mounts the site decides what it shows: on a plaintext listener ``expose_metrics=False``, on a
-mutual TLS one ``True`` behind a check of the peer's name. Requests are not logged: probes come every
-few seconds.
+Whoever mounts the site decides to whom the metrics are shown (`Readers`): they tell who is in the mesh and how much is
+going on, so on a plaintext listener not everybody, unless that is asked for. Requests are not logged: probes come
+every few seconds.
 
 It is made of Twisted's HTTP server alone. Its sites of resources (`twisted.web.server`) bring Perspective Broker, XML
 and URLs with them: 2.4 MiB in every sidecar, for four pages.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -48,6 +49,19 @@ MAX_LENGTH = 64
 _LENGTH = b"content-length:"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Readers(Enum):
+    """To whom the metrics are shown; the value is what others are told."""
+
+    EVERYBODY = ""
+    """On this listener: it is behind a check of the peer's name, or somebody has asked for it."""
+    THIS_HOST = (
+        "metrics are shown to processes of this host alone, such as kubectl port-forward;"
+        " the setting admin_plaintext_metrics shows them to everybody"
+    )
+    NAMES = "metrics are shown over mutual TLS, to the names in metrics_identity"
+    """That is: elsewhere, and here to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,7 @@ class SeatedChannel(HTTPChannel):
 class AdminSite(HTTPFactory):
     """Serves these pages; takes connections by `buildProtocol`, from a listener or behind TLS alike.
 
+    :param readers: of the metrics.
     :param ready: returns ``None``, or why the program is not ready.
     :param reactor: closes idle connections.
     :param shutdown: ends the program; without it there is no ``/shutdown``.
@@ -139,7 +154,7 @@ class AdminSite(HTTPFactory):
         ready: Callable[[], str | None],
         *,
         reactor: IReactorTime,
-        expose_metrics: bool,
+        readers: Readers,
         shutdown: Callable[[], None] | None = None,
         pages: Mapping[bytes, Page] = MappingProxyType({}),
     ) -> None:
@@ -147,7 +162,7 @@ class AdminSite(HTTPFactory):
             **pages,
             b"/live": lambda _: Answer(HTTPStatus.OK, "live\n"),
             b"/ready": lambda _: _ready(ready()),
-            b"/metrics": lambda _: _metrics(metrics) if expose_metrics else _NOT_IN_CLEAR,
+            b"/metrics": lambda request: _metrics(request, metrics, readers),
         }
         posts: dict[bytes, Page] = {}
         if shutdown is not None:
@@ -191,7 +206,6 @@ class AdminSite(HTTPFactory):
 
 _NOT_FOUND = Answer(HTTPStatus.NOT_FOUND, "no such page; there are /live, /ready and /metrics\n")
 _FAILED = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect; the log has it\n")
-_NOT_IN_CLEAR = Answer(HTTPStatus.FORBIDDEN, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
 _NOT_YOURS = Answer(HTTPStatus.FORBIDDEN, "only a process of this host may do that\n")
 
 
@@ -260,14 +274,21 @@ def _ready(reason: str | None) -> Answer:
     return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {reason}\n")
 
 
-def _metrics(metrics: Metrics) -> Answer:
-    return Answer(HTTPStatus.OK, metrics.exposition(), CONTENT_TYPE)
+def _metrics(request: Request, metrics: Metrics, readers: Readers) -> Answer:
+    if readers is Readers.EVERYBODY or (readers is Readers.THIS_HOST and _is_of_this_host(request)):
+        return Answer(HTTPStatus.OK, metrics.exposition(), CONTENT_TYPE)
+    return Answer(HTTPStatus.FORBIDDEN, f"{readers.value}\n")
 
 
 def _shutdown(request: Request, shutdown: Callable[[], None]) -> Answer:
-    """End the program once the answer is out; a browser (it sends Origin with each POST) is no process of ours."""
-    host = getattr(request.getClientAddress(), "host", None)
-    if host is None or not parse_ip(host).is_loopback or request.requestHeaders.hasHeader(b"Origin"):
+    """End the program once the answer is out; a browser sends Origin with each POST."""
+    if not _is_of_this_host(request):
         return _NOT_YOURS
     request.notifyFinish().addBoth(lambda _: shutdown())
     return Answer(HTTPStatus.OK, "shutting down\n")
+
+
+def _is_of_this_host(request: Request) -> bool:
+    """Say whether a process of this host asks, by loopback; a browser that somebody's page told to ask is none."""
+    host = getattr(request.getClientAddress(), "host", None)
+    return host is not None and parse_ip(host).is_loopback and not request.requestHeaders.hasHeader(b"Origin")

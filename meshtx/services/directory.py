@@ -30,7 +30,7 @@ from meshtx.kube.tap_api import RULES as TAP_RULES
 from meshtx.kube.tap_relay import MAX_PODS
 from meshtx.net.poller import Transports, registrar
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.proxy.mesh_tls import MeshTls
@@ -114,7 +114,8 @@ class DirectoryProgram(MultiService):
         tap_permissions = SelfCheck(self.api, TAP_RULES, reactor, lacking="no taps by kubectl's rights")
         failed = FailedHandshakes("a follower is refused", self.metrics, reactor).failed
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
-        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,
             config.program,

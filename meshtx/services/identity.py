@@ -27,7 +27,7 @@ from meshtx.kube.events import EventRecorder, Involved, Type
 from meshtx.net.contexts import Contexts
 from meshtx.net.poller import Transports, registrar
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.health import Health
@@ -117,7 +117,8 @@ class IdentityService(MultiService):
         )
         failed = FailedHandshakes("a caller is refused", self.metrics, reactor).failed
         tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=failed)
-        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,
             config.program,

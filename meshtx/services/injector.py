@@ -36,7 +36,7 @@ from meshtx.kube.webhook_site import WebhookSite
 from meshtx.net.poller import Transports, registrar
 from meshtx.net.site_tls import SiteFactory, SiteTls
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.metrics import Metrics
 from meshtx.pki.bundle import TrustBundle
 from meshtx.services.listening import Listener, Listeners, check_free, or_end
@@ -103,10 +103,18 @@ class InjectorProgram(MultiService):
         self.events = EventRecorder(api, NAME, time.time)
         self.rotation = ServingRotation(api, config.control_namespace, reactor, self.now, self._present)
         self.permissions = SelfCheck(api, RULES, reactor)
-        injector = Injector(api, self.namespaces, self.values.get, self.events, self._answered)
+        injector = Injector(
+            api,
+            self.namespaces,
+            self.values.get,
+            self.events,
+            self._answered,
+            adopt_linkerd=config.adopt_linkerd_annotations,
+        )
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
-        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, expose_metrics=True)
+        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,
             config.program,

@@ -22,7 +22,7 @@ from meshtx.net.dial import Dialler
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
 from meshtx.net.poller import registrar
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.detectors import load_detectors
 from meshtx.observe.flow import Refusal
 from meshtx.observe.flows import Flows
@@ -238,7 +238,7 @@ class ProxyService(MultiService):
                 self.metrics,
                 self.ready_reason,
                 reactor=self._reactor,
-                expose_metrics=shows_metrics,
+                readers=Readers.EVERYBODY if shows_metrics else Readers.NAMES,
                 shutdown=self._reactor.stop,
                 pages=probes,
             )

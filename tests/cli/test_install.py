@@ -230,6 +230,8 @@ class ValuesTests(InstallCase):
             "--proxy-memory-request=1Gi",
             "--proxy-memory-limit=2Gi",
             "--metrics-identity=prometheus.metrics.serviceaccount.identity.mesh.example.org",
+            "--adopt-linkerd-annotations",
+            "--admin-plaintext-metrics",
             "--identity-requests=cpu=1,memory=1Gi",
             "--identity-limits=",
         )
@@ -251,6 +253,7 @@ class ValuesTests(InstallCase):
             ["k8s.example", "10.0.0.0/8,fd00::/8", "192.0.2.0/24"],
         )
         self.assertEqual(variables["MESHTX_DIRECTORY_ADMIN_LISTEN"], "[::]:9990")
+        self.assertEqual(variables["MESHTX_DIRECTORY_ADMIN_PLAINTEXT_METRICS"], "true")
         variables = self.variables(found["Deployment", "meshtx-injector"])
         expected = {
             "IMAGE": f"meshtx:{__version__}",
@@ -262,6 +265,7 @@ class ValuesTests(InstallCase):
             "PROXY_CPU_LIMIT": "none",
             "PROXY_MEMORY_REQUEST": "1Gi",
             "PROXY_MEMORY_LIMIT": "2Gi",
+            "ADOPT_LINKERD_ANNOTATIONS": "true",
             "METRICS_IDENTITY": "prometheus.metrics.serviceaccount.identity.mesh.example.org",
         }
         self.assertEqual({key: variables[f"MESHTX_INJECTOR_{key}"] for key in expected}, expected)

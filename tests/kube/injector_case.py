@@ -41,20 +41,23 @@ _KINDS = {
 }
 
 
-def manifests(namespace: str) -> list[Document]:
+def manifests(namespace: str, *, adopt_linkerd: bool = False) -> list[Document]:
     """Return what an injector needs of an installation."""
-    every = documents(Values(namespace=namespace))
+    every = documents(Values(namespace=namespace, adopt_linkerd=adopt_linkerd))
     return [each for each in every if each["kind"] in _KINDS and each["metadata"]["name"].startswith(NAME)]
 
 
 class InjectorCase(KubeTestCase):
     """The control plane's namespace is the test's; `self.apps` is one whose pods are meshed."""
 
+    adopt_linkerd = False
+    """Linkerd's annotations are ours."""
+
     async def setUp(self) -> None:
         await super().setUp()
         self.anchors = Path(self.mktemp())
         self.trust = self.new_anchors()
-        await self.apply(manifests(self.namespace))
+        await self.apply(manifests(self.namespace, adopt_linkerd=self.adopt_linkerd))
         self.address = await self.place("injector")
         self.apps = await self.new_namespace(**{INJECT: "enabled"})
         self.program = await self.start()
@@ -89,6 +92,7 @@ class InjectorCase(KubeTestCase):
             "kubernetes_folder": str(self.anchors.parent),
             "image": "example.org/meshtx:1",
             "shutdown_delay": shutdown_delay,
+            "adopt_linkerd_annotations": str(self.adopt_linkerd).lower(),
         }
         api = await self.api_as(self.namespace, NAME)
         program = InjectorProgram(reactor, load(InjectorConfig, settings, {}), api)

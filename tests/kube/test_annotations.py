@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from meshtx.kube import annotations as marks
-from meshtx.kube.annotations import MOST_WARNINGS, amount, is_wanted, said_by_pod
+from meshtx.kube.annotations import MOST_WARNINGS, amount, is_wanted
 from meshtx.kube.injection import Injected
 from meshtx.kube.ports import MOST, parse_ports
 from tests.kube.injected import injected_redirect
@@ -36,18 +36,16 @@ class AnnotationTests(Case):
         self.assertEqual(outcome.pod["spec"]["initContainers"][0]["args"], injected_redirect("22"))
 
     def test_what_a_pod_says_beats_what_its_namespace_does_and_a_word_that_is_none_says_nothing(self) -> None:
-        label, linkerds = "meshtx.io/inject", "linkerd.io/inject"
-        for labels, noted, said in (
-            ({}, {}, None),
-            ({label: "enabled"}, {}, True),
-            ({label: "disabled"}, {linkerds: "enabled"}, False),
-            ({label: "yes"}, {linkerds: "enabled"}, True),
-            ({label: "true"}, {linkerds: "ingress"}, None),
+        label = "meshtx.io/inject"
+        for labels, said in (
+            ({}, None),
+            ({label: "enabled"}, True),
+            ({label: "disabled"}, False),
+            ({label: "yes"}, None),
         ):
-            self.assertIs(said_by_pod(labels, noted), said)
-            for namespace in ({}, {label: "enabled"}, {label: "disabled"}):
+            for namespace in ({}, {label: "enabled"}, {label: "disabled"}, {label: "yes"}):
                 by_default = namespace.get(label) == "enabled"
-                self.assertIs(is_wanted(labels, noted, namespace), by_default if said is None else said)
+                self.assertIs(is_wanted(labels, namespace), by_default if said is None else said)
 
     def test_of_many_mistakes_some_are_told_and_how_many_there_are_more(self) -> None:
         warnings = self.warnings(annotated(opaque_ports=",".join(f"port-{number}" for number in range(5000))))
@@ -86,14 +84,13 @@ class AnnotationTests(Case):
     def test_the_pods_own_beat_those_of_its_namespace_which_are_copied(self) -> None:
         namespace = {
             "config.meshtx.io/skip-inbound-ports": "1",
-            "config.linkerd.io/skip-outbound-ports": "2",
+            "config.meshtx.io/skip-outbound-ports": "2",
             "config.linkerd.io/opaque-ports": "3306",
             "config.meshtx.io/opaque-ports": "5432",
-            "config.linkerd.io/proxy-log-level": "warn,linkerd=info",
             "config.meshtx.io/unknown": "x",
             "other": "x",
         }
-        pod = {**a_pod(), "metadata": {"annotations": {"config.linkerd.io/skip-inbound-ports": "4"}}}
+        pod = annotated(skip_inbound_ports="4")
         outcome = self.outcome(pod, namespace)
         assert isinstance(outcome, Injected)
         self.assertEqual(outcome.pod["spec"]["initContainers"][0]["args"], injected_redirect("4", "2"))
@@ -103,7 +100,7 @@ class AnnotationTests(Case):
         self.assertEqual(
             copied,
             {
-                "config.linkerd.io/skip-inbound-ports": "4",
+                "config.meshtx.io/skip-inbound-ports": "4",
                 "config.meshtx.io/skip-outbound-ports": "2",
                 "config.meshtx.io/opaque-ports": "5432",
             },

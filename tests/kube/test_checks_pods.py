@@ -8,7 +8,20 @@ from meshtx.kube.checks.outcomes import Passed, Warned
 from meshtx.kube.checks.snapshot import Found, Snapshot
 from meshtx.kube.sidecar import API_TOKEN_FOLDER, PROXY
 from meshtx.kube.webhook import NAME as WEBHOOK
+from meshtx.kube.webhook import webhook_configuration
 from tests.kube.snapshots import CheckedCase, Json, bare_pod, changed, healthy, meshed_pod, namespace, outcomes
+
+
+def adopting() -> Snapshot:
+    """Return a healthy mesh whose installation adopts Linkerd's annotations."""
+
+    def adopt(each: Json) -> None:
+        bundle = each["webhooks"][0]["clientConfig"]["caBundle"]
+        each["webhooks"] = webhook_configuration("meshtx", adopt_linkerd=True)["webhooks"]
+        for entry in each["webhooks"]:
+            entry["clientConfig"]["caBundle"] = bundle
+
+    return changed("MutatingWebhookConfiguration", WEBHOOK, adopt)
 
 
 class DataPlaneTests(CheckedCase):
@@ -72,6 +85,31 @@ class DataPlaneTests(CheckedCase):
                 "emojivoto: config.meshtx.io/proxy-log-levels: unknown annotation",
             ],
         )
+
+    def test_linkerds_pods_are_none_of_ours(self) -> None:
+        pod, theirs = bare_pod("a", where="other"), namespace("other")
+        notes = {"linkerd.io/inject": "enabled", "config.linkerd.io/opaque-ports": "3306"}
+        pod["metadata"]["annotations"] = theirs["metadata"]["annotations"] = notes
+        theirs["metadata"]["labels"] = {}
+        found = outcomes(replace(self.with_pods(pod), namespaces=Found([namespace(), theirs])))
+        self.assertEqual({type(each) for each in found.values()}, {Passed})
+
+    def test_linkerds_lists_of_ports_are_told_where_they_may_be_counted_on(self) -> None:
+        pod, spaces = meshed_pod("a"), [namespace()]
+        pod["metadata"]["annotations"]["config.linkerd.io/skip-inbound-ports"] = "9100"
+        spaces[0]["metadata"]["annotations"] = {"config.linkerd.io/opaque-ports": "3306"}
+        name, warned = self.only(replace(self.with_pods(pod), namespaces=Found(spaces)))
+        self.assertEqual((name, len(warned.objects)), ("annotations", 2))
+        self.assertIn("write config.meshtx.io/skip-inbound-ports", warned.objects[1])
+
+    def test_pods_by_linkerds_annotation_are_ours_where_they_are_adopted(self) -> None:
+        pod, other = bare_pod("a", where="other"), namespace("other")
+        pod["metadata"]["annotations"] = {"linkerd.io/inject": "enabled"}
+        other["metadata"]["labels"] = {}
+        spaces = [namespace(), other]
+        spaces[0]["metadata"]["annotations"] = {"config.linkerd.io/opaque-ports": "3306"}
+        name, failed = self.only(replace(adopting(), namespaces=Found(spaces), pods=Found([meshed_pod(), pod])))
+        self.assertEqual((name, failed.objects), ("pods-injected", ("other/a",)))
 
     def test_a_policy_may_stand_on_the_namespace_and_its_names_on_the_pod(self) -> None:
         pod, spaces = meshed_pod(), [namespace()]

@@ -15,6 +15,7 @@ from meshtx.wire.address import Address
 from tests.kube.directory_program import RULES, DirectoryProgramCase
 from tests.net.certificates import make_ca
 from tests.pki.made import SCOPE
+from tests.services.admin import metrics_status
 
 MESHED = {"app": "web", "meshtx.io/control-plane-ns": "meshtx"}
 PROXY = [{"name": "meshtx-proxy", "image": "example.org/meshtx:1", "restartPolicy": "Always"}]
@@ -28,6 +29,13 @@ class DirectoryProgramTests(DirectoryProgramCase):
         agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
         response = await treq.get(f"http://127.0.0.1:{self.admin}/{path}", agent=agent)
         return response.code, await response.text()
+
+    async def test_its_metrics_are_this_hosts_alone_unless_everybodys(self) -> None:
+        for plaintext, status in (("false", 403), ("true", 200)):
+            program = await self.start(admin_plaintext_metrics=plaintext)
+            self.assertEqual(metrics_status(program.listeners, "10.1.0.4"), status)
+            self.assertEqual(metrics_status(program.listeners, "127.0.0.1"), 200)
+            await self.stop(program)
 
     async def web_pod(self, name: str, ip: str) -> Target:
         """Make a meshed pod; return its target."""

@@ -199,15 +199,8 @@ class SkippedTests(Case):
             self.assertEqual(self.outcome(pod), Skipped(reason, (f"not meshed by meshtx: {reason.value}",)))
 
     def test_who_asked_to_be_left_out_is_not_told_so(self) -> None:
-        for metadata in (
-            {"labels": {"meshtx.io/inject": "disabled"}},
-            {"annotations": {"linkerd.io/inject": "disabled"}},
-        ):
-            self.assertEqual(self.outcome({**a_pod(), "metadata": metadata}), Skipped(Skip.DISABLED))
-
-    def test_the_label_wins_over_linkerds_annotation(self) -> None:
-        metadata = {"labels": {"meshtx.io/inject": "enabled"}, "annotations": {"linkerd.io/inject": "disabled"}}
-        self.inject({**a_pod(), "metadata": metadata})
+        metadata = {"labels": {"meshtx.io/inject": "disabled"}}
+        self.assertEqual(self.outcome({**a_pod(), "metadata": metadata}), Skipped(Skip.DISABLED))
 
     def test_what_was_injected_is_left_alone_and_says_nothing(self) -> None:
         """When the API server asks again: the request did not have the proxy."""

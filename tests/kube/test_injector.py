@@ -24,6 +24,7 @@ from meshtx.net.site_tls import SiteFactory, SiteTls
 from tests.kube.injected import injected_proxy, injected_redirect, injected_volumes
 from tests.kube.injector_case import INJECT, PORT, WEBHOOK, InjectorCase, manifests
 from tests.kube.plain_api import Document
+from tests.services.admin import metrics_status
 
 API_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -97,12 +98,12 @@ class StoredTests(InjectorCase):
         for namespace, labels, marks, meshed in (
             (self.apps, {}, {}, True),
             (self.apps, {INJECT: "disabled"}, {}, False),
-            (self.apps, {}, {"linkerd.io/inject": "disabled"}, False),
-            (self.apps, {INJECT: "enabled"}, {"linkerd.io/inject": "disabled"}, True),
+            (self.apps, {INJECT: "yes"}, {}, True),
+            (self.apps, {}, {"linkerd.io/inject": "disabled"}, True),
             (plain, {}, {}, False),
             (plain, {INJECT: "enabled"}, {}, True),
-            (plain, {}, {"linkerd.io/inject": "enabled"}, True),
-            (plain, {INJECT: "disabled"}, {"linkerd.io/inject": "enabled"}, False),
+            (plain, {INJECT: "yes"}, {}, False),
+            (plain, {}, {"linkerd.io/inject": "enabled"}, False),
         ):
             pod = self.a_pod()
             pod["metadata"] |= {"labels": labels, "annotations": marks}
@@ -132,6 +133,12 @@ class StoredTests(InjectorCase):
         _, pod = await self.create(self.a_pod(), dry_run=True)
         env = by_name(by_name(pod["spec"]["initContainers"])["meshtx-proxy"]["env"])
         self.assertEqual(env["MESHTX_PROXY_TRUST_ANCHORS"]["value"].encode(), trust.to_pem())
+
+
+class MetricsTests(InjectorCase):
+    async def test_its_metrics_are_this_hosts_alone(self) -> None:
+        self.assertEqual(metrics_status(self.program.listeners, "10.1.0.4"), 403)
+        self.assertEqual(metrics_status(self.program.listeners, "127.0.0.1"), 200)
 
 
 class WorkloadTests(InjectorCase):

@@ -148,8 +148,13 @@ class InjectorTests(Case):
         self.api.answers["/api/v1/namespaces/ns"] = {"metadata": {}}
         self.assertEqual(self.pod(a_pod()), {"uid": "u", "allowed": True})
         self.assertEqual(self.results, [Result.SKIPPED])
-        asking = {**a_pod(), "metadata": {"annotations": {"linkerd.io/inject": "enabled"}}}
+        asking = {**a_pod(), "metadata": {"labels": ENABLED}}
         self.assertIn("patch", self.pod(asking))
+
+    def test_linkerds_annotation_leaves_no_pod_out(self) -> None:
+        theirs = {**a_pod(), "metadata": {"annotations": {"linkerd.io/inject": "disabled"}}}
+        self.assertIn("patch", self.pod(theirs))
+        self.assertEqual(self.workload({"kind": "Deployment", "spec": {"template": theirs}}), [])
 
     def test_pod_security_that_forbids_it_is_told(self) -> None:
         self.namespaces.store["ns"] = Marks({**ENABLED, "pod-security.kubernetes.io/enforce": "baseline"}, {})

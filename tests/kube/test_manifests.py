@@ -113,6 +113,18 @@ class WholeTests(Case):
         kinds = [each["kind"] for each in self.documents]
         self.assertEqual((kinds[0], kinds[-1]), ("Namespace", "MutatingWebhookConfiguration"))
 
+    def test_everything_has_the_labels_that_kubernetes_recommends(self) -> None:
+        recommended = {"name", "instance", "version", "component", "part-of", "managed-by"}
+        for each in [*self.documents, *self.templates().values()]:
+            labels = each["metadata"]["labels"]
+            found = {key.removeprefix("app.kubernetes.io/") for key, value in labels.items() if value}
+            self.assertLessEqual(recommended, found, each)
+
+    def test_selectors_are_those_of_the_first_version(self) -> None:
+        """The API server lets nobody change a Deployment's."""
+        for name, deployment in self.of("Deployment").items():
+            self.assertEqual(deployment["spec"]["selector"], {"matchLabels": {"app.kubernetes.io/name": name}})
+
     def test_another_namespace_is_named_everywhere(self) -> None:
         whole = str(documents(Values(trust=TRUST, namespace="elsewhere")))
         self.assertNotIn("'namespace': 'meshtx'", whole)

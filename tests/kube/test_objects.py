@@ -29,8 +29,7 @@ POD = {
         "labels": {"meshtx.io/control-plane-ns": "meshtx"},
         "annotations": {
             "config.meshtx.io/opaque-ports": "db,7000-7001",
-            "config.linkerd.io/opaque-ports": "1",
-            "config.linkerd.io/skip-inbound-ports": "9100",
+            "config.meshtx.io/skip-inbound-ports": "9100",
         },
     },
     "spec": {

@@ -47,7 +47,7 @@ def policy(namespace: str) -> list[Document]:
 class GuardTests(KubeTestCase):
     async def setUp(self) -> None:
         await super().setUp()
-        await self.apply(manifests(self.namespace))
+        await self.apply(manifests(self.namespace, adopt_linkerd=True))  # which has all that a webhook can have
         kinds = [each["kind"] for each in policy(self.namespace)]
         await self.apply(policy(self.namespace))
         for kind in kinds:

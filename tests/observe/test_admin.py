@@ -21,7 +21,7 @@ from meshtx.net.dial import Dialler
 from meshtx.net.listen import listen
 from meshtx.net.sockets import SocketOptions
 from meshtx.net.tls import TlsProtocol
-from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, MAX_CONNECTIONS, AdminSite, Answer
+from meshtx.observe.admin import IDLE_TIMEOUT, MAX_BODY, MAX_CONNECTIONS, AdminSite, Answer, Readers
 from meshtx.observe.flow import Direction, Refusal
 from meshtx.observe.metrics import Metrics
 from meshtx.rpc.status import Status
@@ -39,7 +39,7 @@ class AdminSiteTests(SynchronousTestCase):
         self.reason: str | None = None
         self.shutdowns = 0
 
-    def site(self, *, expose_metrics: bool = False, shutdown: bool = True) -> AdminSite:
+    def site(self, *, readers: Readers = Readers.NAMES, shutdown: bool = True) -> AdminSite:
         self.slow: list[Deferred[Answer]] = []
 
         def slow(_: Request) -> Deferred[Answer]:
@@ -50,7 +50,7 @@ class AdminSiteTests(SynchronousTestCase):
             self.metrics,
             lambda: self.reason,
             reactor=self.clock,
-            expose_metrics=expose_metrics,
+            readers=readers,
             shutdown=self.shutdown if shutdown else None,
             pages={b"/slow": slow},
         )
@@ -99,7 +99,7 @@ class AdminSiteTests(SynchronousTestCase):
 
     def test_metrics_where_they_may_be_shown(self) -> None:
         self.metrics.refused(Direction.IN, Refusal.LIMIT)
-        status, text = self.ask("GET /metrics", site=self.site(expose_metrics=True))
+        status, text = self.ask("GET /metrics", site=self.site(readers=Readers.EVERYBODY))
         self.assertEqual(status, 200)
         self.assertIn('tcp_refused_total{direction="inbound",reason="limit"} 1.0\n', text)
         self.assertIn("Content-Type: text/plain; version=0.0.4; charset=utf-8", self.head)
@@ -110,9 +110,24 @@ class AdminSiteTests(SynchronousTestCase):
             self.ask("GET /metrics"), (403, "metrics are shown over mutual TLS, to the names in metrics_identity\n")
         )
 
+    def test_a_process_of_this_host_may_read_metrics_and_nobody_else(self) -> None:
+        site = self.site(readers=Readers.THIS_HOST)
+        for peer in (IPv4Address("TCP", "127.0.0.1", 5), IPv6Address("TCP", "::1", 5)):
+            self.assertEqual(self.ask("GET /metrics", site=site, peer=peer)[0], 200)
+        for peer in (REMOTE, IPv6Address("TCP", "fd00::1", 5), UNIXAddress("/run/x")):
+            status, text = self.ask("GET /metrics", "X-Forwarded-For: 127.0.0.1", site=site, peer=peer)
+            self.assertEqual(status, 403)
+            self.assertIn("kubectl port-forward; the setting admin_plaintext_metrics shows them to everybody", text)
+        local = IPv4Address("TCP", "127.0.0.1", 5)
+        self.assertEqual(self.ask("GET /metrics", "Origin: http://evil.example", site=site, peer=local)[0], 403)
+
+    def test_nobody_may_read_them_in_clear_where_names_may(self) -> None:
+        local = IPv4Address("TCP", "127.0.0.1", 5)
+        self.assertEqual(self.ask("GET /metrics", site=self.site(readers=Readers.NAMES), peer=local)[0], 403)
+
     def test_a_page_that_fails_says_so_and_the_log_says_how(self) -> None:
         self.patch(self.metrics, "exposition", lambda: 1 / 0)
-        status, text = self.ask("GET /metrics", site=self.site(expose_metrics=True))
+        status, text = self.ask("GET /metrics", site=self.site(readers=Readers.EVERYBODY))
         self.assertEqual((status, text), (500, "a defect; the log has it\n"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -258,7 +273,7 @@ class AdminSiteTests(SynchronousTestCase):
         self.assertTrue(first.disconnected)
 
     def test_a_failing_reason_is_an_error_and_not_a_readiness(self) -> None:
-        site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, expose_metrics=False)
+        site = AdminSite(self.metrics, lambda: str(1 // 0), reactor=self.clock, readers=Readers.NAMES)
         self.assertEqual(self.ask("GET /ready", site=site)[0], 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
@@ -287,7 +302,7 @@ class OverTlsTests(TestCase):
     @inlineCallbacks
     def test_it_serves_behind_mutual_tls(self):
         ca = make_ca()
-        site = AdminSite(Metrics(), lambda: None, reactor=reactor, expose_metrics=True)
+        site = AdminSite(Metrics(), lambda: None, reactor=reactor, readers=Readers.EVERYBODY)
         server, client = (Contexts(make_leaf(ca, name), ca.trust) for name in (WEB, EMOJI))
 
         def accept(address: IAddress) -> TlsProtocol:

@@ -16,7 +16,7 @@ from twisted.web.client import Agent, readBody
 from meshtx.net.dial import Dialler
 from meshtx.net.poller import Transports
 from meshtx.net.sockets import SocketOptions
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.metrics import Metrics
 from meshtx.proxy.prober import MAX_ANSWER, Prober
 from meshtx.proxy.probes import GrpcProbe, HttpProbe, Probe, TcpProbe
@@ -82,7 +82,7 @@ class Case(Listening):
         """Serve the page of a probe, and return its address."""
         dialler = Dialler(self.io, SocketOptions(), 5.0, hedges=())
         pages = Prober((("/probe/web/liveness", probe),), dialler, self.clock).pages()
-        site = AdminSite(Metrics(), lambda: None, reactor=reactor, expose_metrics=False, pages=pages)
+        site = AdminSite(Metrics(), lambda: None, reactor=reactor, readers=Readers.NAMES, pages=pages)
         return f"http://{host}:{self.listen_with(site, host)}/probe/web/liveness"
 
     async def get(self, url: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from meshtx.net.failures import TlsError
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.metrics import Metrics
 from meshtx.pki.credentials import Credentials
 from meshtx.proxy.mesh_tls import MeshTls
@@ -28,7 +28,9 @@ class AdminPortTests(MeshCase):
         metrics = Metrics()
 
         def site(shows_metrics: bool) -> AdminSite:
-            return AdminSite(metrics, lambda: None, reactor=reactor, expose_metrics=shows_metrics)
+            return AdminSite(
+                metrics, lambda: None, reactor=reactor, readers=Readers.EVERYBODY if shows_metrics else Readers.NAMES
+            )
 
         tls = MeshTls(Source(credentials, CA.trust))
         failed = FailedHandshakes("admin: TLS refused", metrics, clock).failed

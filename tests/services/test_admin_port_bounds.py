@@ -8,7 +8,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshtx.observe.admin import AdminSite
+from meshtx.observe.admin import AdminSite, Readers
 from meshtx.observe.metrics import Metrics
 from meshtx.proxy.arrival import Arrival
 from meshtx.proxy.mesh_tls import MeshTls
@@ -29,7 +29,9 @@ class AdminPortBoundsTests(SynchronousTestCase):
         )
 
     def site(self, shows_metrics: bool) -> AdminSite:
-        return AdminSite(Metrics(), lambda: None, reactor=self.clock, expose_metrics=shows_metrics)
+        return AdminSite(
+            Metrics(), lambda: None, reactor=self.clock, readers=Readers.EVERYBODY if shows_metrics else Readers.NAMES
+        )
 
     def connect(self) -> tuple[Arrival, StringTransport]:
         arrival, transport = self.port.buildProtocol(None), StringTransport()

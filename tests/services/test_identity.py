@@ -37,6 +37,7 @@ from meshtx.rpc.tls_listener import MAX_HANDSHAKES
 from meshtx.services.identity import SERVICE, make
 from meshtx.wire.address import Address
 from tests.rpc.support import Raw, unary
+from tests.services.admin import metrics_status
 from tests.services.identity_case import IDENTITY, SCOPE, WEB, IdentityCase
 
 VOTING = SCOPE.name("emojivoto", "voting")
@@ -95,6 +96,12 @@ class Health(IdentityCase):
     async def get(self, path: str) -> tuple[int, str]:
         response = await Agent(reactor).request(b"GET", f"http://127.0.0.1:{self.admin}{path}".encode())
         return response.code, (await readBody(response)).decode()
+
+    def test_its_metrics_are_this_hosts_alone_unless_everybodys(self) -> None:
+        for plaintext, status in (("false", 403), ("true", 200)):
+            listeners = self.start(admin_plaintext_metrics=plaintext).listeners
+            self.assertEqual(metrics_status(listeners, "10.1.0.4"), status)
+            self.assertEqual(metrics_status(listeners, "127.0.0.1"), 200)
 
     async def test_the_admin_site_and_the_health_service_say_whether_it_works(self) -> None:
         service = self.start()

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from meshtx.kube import annotations as marks
+from meshtx.kube.adoption import adopted, unadopted
 from meshtx.kube.api_errors import Object
 from meshtx.kube.checks import skew
 from meshtx.kube.checks.install import REFUSING
 from meshtx.kube.checks.outcomes import Check, Failed, Group, Outcome, Passed, Warned
-from meshtx.kube.checks.snapshot import Snapshot, our_containers, path_of
+from meshtx.kube.checks.snapshot import Found, Key, Snapshot, our_containers, path_of
 from meshtx.kube.injection import Skip, annotations_of, labels_of, named_ports, skip_reason, unclear
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.pod_settings import BY_AUTHOR, PREFIX, InvalidSetting, is_alone
 from meshtx.kube.sidecar import API_TOKEN_FOLDER, MASK_VOLUME, PROXY
+from meshtx.kube.webhook import NAME as WEBHOOK
+from meshtx.kube.webhook import adopts_linkerd
 
 _NEVER_SHOWN = "kube-system"
 
@@ -21,17 +24,25 @@ _RESTART = "kubectl rollout restart what they belong to"
 
 
 def _wanted(snapshot: Snapshot) -> Iterator[tuple[Object, Skip | None]]:
-    """Give the live pods that asked for the mesh, with why one cannot be meshed.
+    """Give the live pods that asked for the mesh, as the injector reads them, with why one cannot be meshed.
 
     :raises NotKnown: pods or namespaces may not be read.
     """
+    adopt = _adopts(snapshot)
     namespaces = snapshot.namespaces_by_name()
     for pod in snapshot.live_pods():
         name = pod["metadata"]["namespace"]
         labels = labels_of(namespaces.get(name, {}))
         shown = name not in {_NEVER_SHOWN, snapshot.namespace}
-        if shown and marks.is_wanted(labels_of(pod), annotations_of(pod), labels):
-            yield pod, skip_reason(pod)
+        read = adopted(pod) if adopt else pod
+        if shown and marks.is_wanted(labels_of(read), labels):
+            yield read, skip_reason(read)
+
+
+def _adopts(snapshot: Snapshot) -> bool:
+    """Say whether Linkerd's annotations count; without a webhook that can be read, they do not."""
+    webhook = snapshot.objects.get(Key("MutatingWebhookConfiguration", WEBHOOK))
+    return isinstance(webhook, Found) and adopts_linkerd(webhook.value)
 
 
 def _injected(snapshot: Snapshot) -> Outcome:
@@ -122,8 +133,12 @@ def _pod_security(snapshot: Snapshot) -> Outcome:
 
 
 def _annotations(snapshot: Snapshot) -> Outcome:
-    namespaces = snapshot.namespaces_by_name()
-    said = [f"{name}: {text}" for name, each in sorted(namespaces.items()) for text in _of_namespace(each)]
+    namespaces, adopt = snapshot.namespaces_by_name(), _adopts(snapshot)
+    said = [
+        f"{name}: {text}"
+        for name, each in sorted(namespaces.items())
+        for text in _of_namespace(each, adopt_linkerd=adopt)
+    ]
     for pod, _ in _wanted(snapshot):
         said += (f"{path_of(pod)}: {text}" for text in _of_pod(pod))
     if not said:
@@ -132,16 +147,16 @@ def _annotations(snapshot: Snapshot) -> Outcome:
     return Warned("labels and annotations that have no effect", hint, tuple(said))
 
 
-def _of_namespace(namespace: Object) -> Iterator[str]:
-    word = labels_of(namespace).get(marks.INJECT)
-    if word not in {None, marks.ENABLED, marks.DISABLED}:
-        yield f"{marks.INJECT}: {word!r} is neither {marks.ENABLED} nor {marks.DISABLED}; it is ignored"
+def _of_namespace(namespace: Object, *, adopt_linkerd: bool) -> Iterator[str]:
+    yield from unclear(namespace)
+    if labels_of(namespace).get(marks.INJECT) == marks.ENABLED and not adopt_linkerd:
+        yield from unadopted(annotations_of(namespace))
     yield from _read(lambda: marks.read({}, _alone(_except_ports(annotations_of(namespace))), {}, marks.Resources()))
 
 
 def _except_ports(annotations: Mapping[str, str]) -> dict[str, str]:
     """Return a namespace's annotations without those whose names of ports only a pod knows."""
-    lists = {prefix + name for name in marks.PORT_LISTS for prefix in (PREFIX, marks.LINKERD_PREFIX)}
+    lists = {PREFIX + name for name in marks.PORT_LISTS}
     return {key: text for key, text in annotations.items() if key not in lists}
 
 
@@ -153,7 +168,7 @@ def _alone(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of_pod(pod: Object) -> Iterator[str]:
-    yield from unclear(pod)
+    yield from (*unclear(pod), *unadopted(annotations_of(pod)))
     yield from _read(lambda: marks.read(_alone(annotations_of(pod)), {}, named_ports(pod), marks.Resources()))
 
 

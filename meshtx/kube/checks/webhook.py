@@ -12,18 +12,18 @@ from meshtx.errors import CredentialsError
 from meshtx.kube.api_errors import Object
 from meshtx.kube.checks.control_plane import needs_a_pod
 from meshtx.kube.checks.outcomes import Check, Failed, Group, NotKnown, Outcome, Passed
-from meshtx.kube.checks.snapshot import Absent, Snapshot, expected, known
+from meshtx.kube.checks.snapshot import Absent, Snapshot, known
 from meshtx.kube.checks.trust import certificates_in, said_of_end
 from meshtx.kube.manifests.values import Program
 from meshtx.kube.serving_certificate import may_be_ours
-from meshtx.kube.webhook import NAME
+from meshtx.kube.webhook import NAME, adopts_linkerd, webhook_configuration
 from meshtx.pki.bundle import is_authority
 
 LEFT = timedelta(days=2)
 """An injector renews its certificate before that: a third of seven days before its end."""
 
 _KIND = "MutatingWebhookConfiguration"
-_SELECTORS = ("namespaceSelector", "objectSelector")
+_SELECTORS = ("namespaceSelector", "objectSelector", "matchConditions")
 """Whatever stands there as well leaves pods out; the API server adds nothing to them."""
 _APPLY = "apply what 'meshtx install' prints (--keep-issuer keeps the issuer)"
 
@@ -36,12 +36,22 @@ def _entries(snapshot: Snapshot) -> dict[str, Object]:
     return {each["name"]: each for each in snapshot.object(_KIND, NAME).get("webhooks") or ()}
 
 
+def _rendered(snapshot: Snapshot) -> dict[str, Object]:
+    """Return the entries as this version makes them, with the installation's choice.
+
+    :raises NotKnown: as `_entries`.
+    """
+    adopt = adopts_linkerd(snapshot.object(_KIND, NAME))
+    configuration = webhook_configuration(snapshot.namespace, adopt_linkerd=adopt)
+    return {each["name"]: each for each in configuration["webhooks"]}
+
+
 def _present(snapshot: Snapshot) -> Outcome:
     key = snapshot.key(_KIND, NAME)
     if isinstance(snapshot.objects[key], Absent):
         return Failed("no pod gets a sidecar: there is no webhook", _APPLY, (str(key),))
     found = _entries(snapshot)
-    rendered = {each["name"]: each for each in expected(snapshot.namespace)[key]["webhooks"]}
+    rendered = _rendered(snapshot)
     wrong = (
         *(
             f"{name}: {problem}"
@@ -55,9 +65,11 @@ def _present(snapshot: Snapshot) -> Outcome:
 
 def _differences(rendered: Object, found: Object) -> Iterator[str]:
     """Give the fields that differ; the policy of failures has a check of its own, as has the ``caBundle``."""
-    for field, value in rendered.items():
-        same = found.get(field) == value if field in _SELECTORS else _holds(found.get(field), value)
-        if field != "failurePolicy" and not same:
+    for field in _SELECTORS:
+        if (found.get(field) or None) != (rendered.get(field) or None):  # an empty one is none
+            yield f"{field} differs"
+    for field in rendered.keys() - {"failurePolicy", *_SELECTORS}:
+        if not _holds(found.get(field), rendered[field]):
             yield f"{field} differs"
 
 
@@ -73,11 +85,10 @@ def _holds(found: Any, wanted: Any) -> bool:  # Any: JSON
 
 def _closed(snapshot: Snapshot) -> Outcome:
     found = _entries(snapshot)
-    rendered = expected(snapshot.namespace)[snapshot.key(_KIND, NAME)]["webhooks"]
     opened = tuple(
-        each["name"]
-        for each in rendered
-        if each["failurePolicy"] == "Fail" and found.get(each["name"], each).get("failurePolicy") != "Fail"
+        name
+        for name, each in _rendered(snapshot).items()
+        if each["failurePolicy"] == "Fail" and found.get(name, each).get("failurePolicy") != "Fail"
     )
     if not opened:
         return Passed()

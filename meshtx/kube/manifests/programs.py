@@ -119,7 +119,7 @@ def _apart(program: Program) -> Document:
 
 def _container(values: Values, program: Program, shape: _Shape) -> Document:
     resources = values.resources.get(program, Resources())
-    environment = {**shape.environment, **_listeners(values, program, shape)}
+    environment = {**shape.environment, **_listeners(values, program, shape), **_readers(values, program)}
     return {
         "name": program.role,
         "image": values.image,
@@ -155,6 +155,10 @@ def _listeners(values: Values, program: Program, shape: _Shape) -> dict[str, str
     prefix = f"MESHTX_{program.role.upper()}"
     ports = {"LISTEN": shape.port, "TAP_LISTEN": shape.tap_port, "ADMIN_LISTEN": ADMIN_PORT}
     return {f"{prefix}_{name}": f"[::]:{port}" for name, port in ports.items() if port}
+
+
+def _readers(values: Values, program: Program) -> dict[str, str]:
+    return {f"MESHTX_{program.role.upper()}_ADMIN_PLAINTEXT_METRICS": "true"} if values.plaintext_metrics else {}
 
 
 def _probe(path: str, **timing: int) -> Document:
@@ -251,6 +255,7 @@ def _injector(values: Values) -> _Shape:
             "MESHTX_INJECTOR_PROXY_MEMORY_REQUEST": resources.memory_request,
             "MESHTX_INJECTOR_PROXY_MEMORY_LIMIT": resources.memory_limit or NO_LIMIT,
             "MESHTX_INJECTOR_METRICS_IDENTITY": ",".join(map(str, values.sidecar.metrics_names)),
+            "MESHTX_INJECTOR_ADOPT_LINKERD_ANNOTATIONS": "true" if values.adopt_linkerd else "",
         },
     )
 

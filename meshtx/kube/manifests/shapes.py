@@ -20,18 +20,28 @@ IDENTITY_PORT, DIRECTORY_PORT, TAP_PORT, WEBHOOK_PORT, ADMIN_PORT = 8080, 8086, 
 UID = 2103
 """The user of the control plane: not the sidecar's, whose connections pass its redirect."""
 
-_PART_OF = {"app.kubernetes.io/part-of": "meshtx"}
-_VERSION = {"app.kubernetes.io/version": __version__}
+_LABEL = "app.kubernetes.io"
+"""Of the labels that Kubernetes recommends for all tools to find things by."""
+
+_EVERY = {
+    f"{_LABEL}/part-of": "meshtx",
+    f"{_LABEL}/instance": "meshtx",
+    f"{_LABEL}/managed-by": "meshtx",
+    f"{_LABEL}/version": __version__,
+}
+"""The only instance: what belongs to no namespace has the same name in every installation."""
+
+_OF_NO_PROGRAM = {f"{_LABEL}/name": "meshtx", f"{_LABEL}/component": "control-plane"}
 
 
 def selector(program: Program) -> dict[str, str]:
-    """Return the labels that a program's pods are found by."""
-    return {"app.kubernetes.io/name": program.value}
+    """Return the labels that a program's pods are found by, which never change: the API server would refuse it."""
+    return {f"{_LABEL}/name": program.value}
 
 
 def labels(program: Program) -> dict[str, str]:
     """Return the labels of what belongs to one program."""
-    return {**selector(program), **_PART_OF, "app.kubernetes.io/component": program.role}
+    return {**selector(program), f"{_LABEL}/component": program.role, **_EVERY}
 
 
 def document(
@@ -44,5 +54,5 @@ def document(
     :param rest: what stands beside `metadata`, as it is.
     """
     place = {"namespace": namespace} if namespace else {}
-    metadata = {"name": name, **place, "labels": {**(marks or {}), **_PART_OF, **_VERSION}}
+    metadata = {"name": name, **place, "labels": {**_OF_NO_PROGRAM, **(marks or {}), **_EVERY}}
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **rest}

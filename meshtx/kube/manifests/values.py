@@ -78,6 +78,8 @@ class Values:
     :param cluster_networks: where the mesh may be; none: what the directory takes without it.
     :param balancer_networks: which connect for others.
     :param family: of the pods' addresses.
+    :param plaintext_metrics: everybody may read those of the programs.
+    :param adopt_linkerd: pods by Linkerd's annotations are ours.
     """
 
     trust: Trust | None = None
@@ -94,5 +96,7 @@ class Values:
     cluster_networks: tuple[str, ...] = ()
     balancer_networks: tuple[str, ...] = ()
     family: Family = Family.IPV4
+    plaintext_metrics: bool = False
+    adopt_linkerd: bool = False
     sidecar: Sidecar = field(default_factory=Sidecar)
     resources: Mapping[Program, Resources] = field(default_factory=dict)

@@ -49,6 +49,6 @@ def _namespace(values: Values) -> Document:
 
 
 def _webhook(values: Values) -> Document:
-    made = webhook_configuration(values.namespace)
+    made = webhook_configuration(values.namespace, adopt_linkerd=values.adopt_linkerd)
     name, marks = made["metadata"]["name"], labels(Program.INJECTOR)
     return document(made["apiVersion"], made["kind"], name, None, marks, webhooks=made["webhooks"])

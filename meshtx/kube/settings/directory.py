@@ -8,7 +8,7 @@ from typing import ClassVar
 from meshtx.config_checks import check_distinct, needs
 from meshtx.config_credentials import CredentialsConfig, check_credentials
 from meshtx.config_load import setting
-from meshtx.config_values import ADDRESS, DOMAIN, NETWORK, PORTS, listed
+from meshtx.config_values import ADDRESS, DOMAIN, FLAG, NETWORK, PORTS, listed
 from meshtx.kube.ports import DEFAULT_OPAQUE
 from meshtx.kube.settings.api_server import KubernetesConfig
 from meshtx.wire.address import Address
@@ -26,6 +26,7 @@ class DirectoryConfig(CredentialsConfig, KubernetesConfig):
     listen: Address = setting(ADDRESS, "0.0.0.0:8086", "Where sidecars ask, over mutual TLS.")
     tap_listen: Address = setting(ADDRESS, "0.0.0.0:8089", "Where the API server asks for taps, over TLS.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics to everybody, not only to this host.")
 
     cluster_domain: str = setting(DOMAIN, "cluster.local", "The domain of the cluster's DNS.")
     cluster_networks: tuple[Network, ...] = setting(

@@ -14,6 +14,7 @@ from meshtx.config_values import (
     ADDRESS,
     ENDPOINT,
     FILE,
+    FLAG,
     NAME,
     NAMESPACE,
     SECONDS,
@@ -68,6 +69,7 @@ class InjectorConfig(KubernetesConfig):
 
     listen: Address = setting(ADDRESS, "0.0.0.0:8443", "Where API servers ask about pods.")
     admin_listen: Address = setting(ADDRESS, "0.0.0.0:9990", "Where /live, /ready and /metrics are served.")
+    admin_plaintext_metrics: bool = setting(FLAG, "false", "Serve /metrics to everybody, not only to this host.")
 
     shutdown_delay: float = setting(
         SECONDS,
@@ -97,6 +99,9 @@ class InjectorConfig(KubernetesConfig):
     proxy_memory_limit: str | None = setting(LIMIT, str(Resources().memory_limit), "See proxy_cpu_request.")
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read the proxies' metrics over mutual TLS."
+    )
+    adopt_linkerd_annotations: bool = setting(
+        FLAG, "false", "Read Linkerd's annotations of pods as ours: linkerd.io/inject and its lists of ports."
     )
 
     def check(self) -> None:

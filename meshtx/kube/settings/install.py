@@ -147,6 +147,12 @@ class InstallConfig(ProgramConfig):
     metrics_identity: tuple[Name, ...] = setting(
         listed(NAME), "", "The names that may read the sidecars' metrics over mutual TLS."
     )
+    admin_plaintext_metrics: bool = setting(
+        FLAG, "false", "Serve the control plane's own metrics without TLS, to everybody."
+    )
+    adopt_linkerd_annotations: bool = setting(
+        FLAG, "false", "Mesh pods by Linkerd's annotation linkerd.io/inject too, and read its lists of ports."
+    )
 
     def check(self) -> None:
         """Judge the values together."""
@@ -254,6 +260,8 @@ class InstallConfig(ProgramConfig):
             balancer_networks=tuple(map(str, self.balancer_networks)),
             family=self.ip_family,
             sidecar=Sidecar(self.proxy_log_level.value, self.proxy_resources, self.metrics_identity),
+            plaintext_metrics=self.admin_plaintext_metrics,
+            adopt_linkerd=self.adopt_linkerd_annotations,
             resources={program: Resources(self._requests(program), self._limits(program)) for program in Program},
         )
 
