@@ -325,6 +325,16 @@ class MeshedTests(Case):
         for program in Program:
             self.assertEqual(self.sidecar(program).keys() & {"lifecycle", "readinessProbe"}, set(), program)
 
+    def test_none_is_killed_for_starting_slowly(self) -> None:
+        for program in Program:
+            for container in (self.own(program), self.sidecar(program)):
+                patience = container["startupProbe"]
+                self.assertGreaterEqual(patience["periodSeconds"] * patience["failureThreshold"], 300, program)
+                pages = {
+                    container[f"{each}Probe"]["httpGet"]["path"].rpartition("/")[2] for each in ("startup", "liveness")
+                }
+                self.assertTrue(pages == {"live"} or pages == {"startup", "liveness"}, pages)
+
     def test_what_has_tls_of_its_own_passes_the_sidecar_by(self) -> None:
         for program, ports in SERVED.items():
             annotations = self.templates()[program]["metadata"]["annotations"]

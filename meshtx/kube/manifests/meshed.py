@@ -2,7 +2,8 @@
 
 What the three programs say to each other and to the API has TLS of its own and passes the sidecar by; what comes
 to their other ports is meshed as anywhere. Their sidecars get certificates and answers from them, in the same pod even,
-so that neither the start of a program nor its readiness may wait for its sidecar.
+so that a program waits until its sidecar's process turns, which makes its probes, and for nothing that the sidecar waits
+for itself.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ SERVED = {
 
 LOOPBACK = {Family.IPV4: "127.0.0.1", Family.DUAL: "127.0.0.1", Family.IPV6: "[::1]"}
 
+STARTING = {"initialDelaySeconds": 2, "periodSeconds": 1, "failureThreshold": 300}
+"""Of startup probes: five minutes. To kill what starts slowly on a busy node only makes the node busier."""
+
 _ASKED = (443, 6443, IDENTITY_PORT, DIRECTORY_PORT, PROXY_TAP)
 """Ports that they connect to: the API's, as a Service and as it is behind it; identity's; the directory's; taps."""
 
@@ -63,6 +67,7 @@ def meshed(template: Document, values: Values, program: Program) -> Document:
         if container["name"] == PROXY:
             for part in _WAITED_FOR:
                 del container[part]
+            container["startupProbe"] = {"httpGet": container["livenessProbe"]["httpGet"], **STARTING}
     return pod
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from meshtx.identity.token_claims import AUDIENCE
 from meshtx.kube.annotations import NO_LIMIT
-from meshtx.kube.manifests.meshed import meshed, service_address
+from meshtx.kube.manifests.meshed import STARTING, meshed, service_address
 from meshtx.kube.manifests.shapes import (
     ADMIN_PORT,
     DIRECTORY_PORT,
@@ -131,7 +131,8 @@ def _container(values: Values, program: Program, shape: _Shape) -> Document:
             *([{"name": "tap", "containerPort": shape.tap_port, "protocol": "TCP"}] if shape.tap_port else []),
             {"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"},
         ],
-        "livenessProbe": _probe("/live", initialDelaySeconds=10),
+        "startupProbe": _probe("/live", **STARTING),
+        "livenessProbe": _probe("/live"),
         "readinessProbe": _probe("/ready", periodSeconds=5),
         "resources": {
             key: dict(quantities)
