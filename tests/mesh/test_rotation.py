@@ -22,7 +22,7 @@ class Tale(SynchronousTestCase):
     def setUp(self) -> None:
         self.town = Town(["client", "server"])
         self.addCleanup(self.town.remove)
-        self.identity = self.town.identity(f"--lifetime={LIFETIME}s")
+        self.identity = self.town.identity(f"--lifetime={LIFETIME}s", "--admin-plaintext-metrics")
         self.town.sidecars("--admin-plaintext-metrics")
         self.town.python("server", web_server, "0.0.0.0", "80", ready="serving")
 
