@@ -11,6 +11,7 @@ from meshtx.kube.adoption import adopted, adopted_settings
 from meshtx.kube.injection import Injected, Outcome, inject
 from meshtx.kube.objects import Pod
 from meshtx.kube.ports import parse_ports
+from tests.kube.injected import injected_redirect
 from tests.kube.injection_case import VALUES, a_pod
 from tests.kube.injector_case import INJECT, InjectorCase
 from tests.kube.plain_api import Document
@@ -136,7 +137,7 @@ class AdoptingTests(InjectorCase):
         pod["spec"]["serviceAccountName"] = "web"
         stored = await self.created(pod, namespace)
         self.assertEqual(stored["metadata"]["labels"][INJECT], "enabled")
-        self.assertIn("--skip-inbound=9100", stored["spec"]["initContainers"][0]["args"])
+        self.assertEqual(stored["spec"]["initContainers"][0]["args"], injected_redirect("9100"))
         read = Pod.read(stored)
         self.assertEqual((read.opaque, read.skip), (parse_ports("3306"), parse_ports("9100")))
 
