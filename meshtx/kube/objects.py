@@ -181,9 +181,14 @@ def hides_clients(service: Json) -> bool:
 
     They do under the `externalTrafficPolicy` that is the default, for any of them may hand a connection to another.
     """
+    policy = (service.get("spec") or {}).get("externalTrafficPolicy", "Cluster")
+    return comes_from_outside(service) and policy == "Cluster"
+
+
+def comes_from_outside(service: Json) -> bool:
+    """Say whether nodes or a balancer bring clients from outside the cluster to a ``v1`` Service."""
     spec = service.get("spec") or {}
-    outside = spec.get("type") in _FROM_OUTSIDE or spec.get("externalIPs")
-    return bool(outside) and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+    return spec.get("type") in _FROM_OUTSIDE or bool(spec.get("externalIPs"))
 
 
 @dataclass(frozen=True, slots=True)

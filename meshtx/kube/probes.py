@@ -71,14 +71,14 @@ class Probes:
 
 def _meant(probe: Json, action: str, container: Json) -> Json | None:
     """Return what the proxy is to do; ``None`` for a probe that stays as it is."""
-    port = _port(probe[action].get("port"), container)
+    port = port_number(probe[action].get("port"), container)
     if not 0 < port < 65536 or probe[action].get("host") or probe[action].get("scheme") not in (None, *SCHEMES):
         return None
     timeout = {"timeoutSeconds": probe["timeoutSeconds"]} if probe.get("timeoutSeconds") else {}
     return {action: {**probe[action], "port": port}, **timeout}
 
 
-def _port(port: Any, container: Json) -> int:
+def port_number(port: Any, container: Json) -> int:
     """Return the number of a port, as the kubelet finds it: by a name of the container's own. 0 is none."""
     if isinstance(port, str):
         named = {each.get("name"): each.get("containerPort") for each in container.get("ports") or ()}

@@ -72,10 +72,13 @@ def bare_pod(name: str = "web", where: str = "emojivoto", **spec: Any) -> Json:
     }
 
 
-def meshed_pod(name: str = "web") -> Json:
-    """Return a pod that runs, as the injector has made it."""
+def meshed_pod(name: str = "web", pod: Json | None = None) -> Json:
+    """Return a pod that runs, as the injector has made it.
+
+    :param pod: from this, if not from the least there is.
+    """
     values = SidecarValues("i", __version__, "", trust_digest(), "identity:1", "directory:1")
-    outcome = inject(bare_pod(name), "emojivoto", {}, values)
+    outcome = inject(pod or bare_pod(name), "emojivoto", {}, values)
     assert isinstance(outcome, Injected), outcome
     return outcome.pod
 

@@ -12,18 +12,21 @@ from meshtx.kube.objects import hides_clients
 from meshtx.kube.pod_settings import PREFIX
 
 
-def _is_behind(pods: Sequence[Object], service: Object) -> bool:
+def pods_behind(pods: Sequence[Object], service: Object) -> list[Object]:
+    """Return those of the pods that a Service selects."""
     selector = (service.get("spec") or {}).get("selector") or {}
     namespace = service["metadata"]["namespace"]
-    return bool(selector) and any(
-        pod["metadata"]["namespace"] == namespace and selector.items() <= labels_of(pod).items() for pod in pods
-    )
+    return [
+        pod
+        for pod in pods
+        if selector and pod["metadata"]["namespace"] == namespace and selector.items() <= labels_of(pod).items()
+    ]
 
 
 def _clients(snapshot: Snapshot) -> Outcome:
     hiding = [each for each in known(snapshot.services, "Services") if hides_clients(each)]
     pods = snapshot.meshed_pods() if hiding else []
-    behind = tuple(f"{path_of(each)}: {each['spec']['type']}" for each in hiding if _is_behind(pods, each))
+    behind = tuple(f"{path_of(each)}: {each['spec']['type']}" for each in hiding if pods_behind(pods, each))
     if not behind:
         return Passed()
     return Warned(

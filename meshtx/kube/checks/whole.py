@@ -14,12 +14,13 @@ from meshtx.kube.checks.control_plane import CONTROL_PLANE
 from meshtx.kube.checks.data_plane import DATA_PLANE
 from meshtx.kube.checks.install import INSTALL
 from meshtx.kube.checks.outcomes import Group, Report, Result, run
+from meshtx.kube.checks.policies import POLICIES
 from meshtx.kube.checks.reading import Reader
 from meshtx.kube.checks.trust import TRUST
 from meshtx.kube.checks.webhook import WEBHOOK
 
 BEFORE: tuple[Group, ...] = (CLUSTER, INSTALL)
-AFTER: tuple[Group, ...] = (CLUSTER, CONTROL_PLANE, TRUST, WEBHOOK, DATA_PLANE, BALANCERS)
+AFTER: tuple[Group, ...] = (CLUSTER, CONTROL_PLANE, TRUST, WEBHOOK, DATA_PLANE, POLICIES, BALANCERS)
 
 BETWEEN = 2.0
 """Seconds between two looks."""
