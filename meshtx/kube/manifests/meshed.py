@@ -1,8 +1,8 @@
 """The sidecars of the control plane itself: rendered here, because nothing may depend on an injector to start it.
 
 What the three programs say to each other and to the API has TLS of its own and passes the sidecar by; what comes
-to their other ports is meshed as anywhere. Their sidecars get certificates and answers from them, in the same pod even,
-so that a program waits until its sidecar runs, which makes its probes, and for nothing that the sidecar waits for itself.
+to their other ports is meshed as anywhere. Their sidecars get certificates and answers from them, in the same pod even:
+a program waits until its sidecar runs, which makes its probes, and for nothing that the sidecar waits for itself.
 """
 
 from __future__ import annotations
