@@ -40,6 +40,7 @@ _NOT_COPIED = shutil.ignore_patterns(
     ".venv*",
     ".tox",
     ".stamps",
+    ".cluster",
     ".kube",
     ".hypothesis",
     ".*_cache",
