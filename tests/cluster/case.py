@@ -90,11 +90,12 @@ class ClusterCase(SynchronousTestCase):
             raise AssertionError(f"{error}\n{pods}\n{events}") from None
 
     def start_program(self, space: str, target: str, *command: str) -> subprocess.Popen[str]:
-        """Start a command in the application's container, whose output is read later."""
-        kubectl = ["kubectl", "exec", "-n", space, target, "-c", "app", "--", *command]
+        """Start a command in the application's container, whose input ends as its output is read, later."""
+        kubectl = ["kubectl", "exec", "-i", "-n", space, target, "-c", "app", "--", *command]
         process = subprocess.Popen(
             [*self.cluster.node.on_its_network(), *kubectl],
             env=self.cluster.environment(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

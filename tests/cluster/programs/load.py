@@ -1,15 +1,29 @@
 """Requests at a rate, on kept connections or a new one each; prints as JSON what came of them.
 
 load.py HOST:PORT COUNT RATE keep|new
+
+With COUNT 0 they end with the standard input.
 """
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import select
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+
+
+def requests(count: int) -> Iterator[None]:
+    """Yield once for each request to make."""
+    if count:
+        yield from itertools.repeat(None, count)
+        return
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        yield
 
 
 def main(place: str, count: str, rate: str, how: str) -> int:
@@ -20,7 +34,7 @@ def main(place: str, count: str, rate: str, how: str) -> int:
     pods: Counter[str] = Counter()
     connection = None
     due = time.monotonic()
-    for _ in range(int(count)):
+    for _ in requests(int(count)):
         begin = time.monotonic()
         try:
             connection = connection or http.client.HTTPConnection(host, int(port), timeout=10)
@@ -41,7 +55,7 @@ def main(place: str, count: str, rate: str, how: str) -> int:
         due = max(due + 1 / float(rate), time.monotonic() - 1)
         time.sleep(max(due - time.monotonic(), 0))
     took.sort()
-    slowest = {f"p{share}_ms": round(took[len(took) * share // 100] * 1000, 1) for share in (50, 99) if took}
+    slowest = {f"p{share}_ms": round(took[(len(took) - 1) * share // 100] * 1000, 1) for share in (50, 99, 100) if took}
     print(json.dumps({"answered": len(took), "failed": failed, "pods": dict(pods), **slowest}))
     return int(bool(failed))
 
