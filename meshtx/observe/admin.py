@@ -55,13 +55,18 @@ class Readers(Enum):
     """To whom the metrics are shown; the value is what others are told."""
 
     EVERYBODY = ""
-    """On this listener: it is behind a check of the peer's name, or somebody has asked for it."""
+    """All who reach the listener: it is behind a check of the peer's name, or somebody has asked for it."""
     THIS_HOST = (
         "metrics are shown to processes of this host alone, such as kubectl port-forward;"
         " the setting admin_plaintext_metrics shows them to everybody"
     )
     NAMES = "metrics are shown over mutual TLS, to the names in metrics_identity"
-    """That is: elsewhere, and here to nobody."""
+    """Nobody on this listener: there is another one for them."""
+
+    @classmethod
+    def in_clear(cls, *, everybody: bool) -> Readers:
+        """Return those of a program of the control plane, by its setting ``admin_plaintext_metrics``."""
+        return cls.EVERYBODY if everybody else cls.THIS_HOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class DirectoryProgram(MultiService):
         tap_permissions = SelfCheck(self.api, TAP_RULES, reactor, lacking="no taps by kubectl's rights")
         failed = FailedHandshakes("a follower is refused", self.metrics, reactor).failed
         rpc = TlsListener(self.rpc, lambda: self.tls.contexts, reactor, require_peer=True, failed=failed)
-        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        readers = Readers.in_clear(everybody=config.admin_plaintext_metrics)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,

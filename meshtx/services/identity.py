@@ -117,7 +117,7 @@ class IdentityService(MultiService):
         )
         failed = FailedHandshakes("a caller is refused", self.metrics, reactor).failed
         tls = TlsListener(self.rpc, lambda: self._contexts, reactor, require_peer=False, failed=failed)
-        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        readers = Readers.in_clear(everybody=config.admin_plaintext_metrics)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,

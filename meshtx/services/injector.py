@@ -113,7 +113,7 @@ class InjectorProgram(MultiService):
         )
         hooks = {PODS: injector.pod, WORKLOADS: injector.workload}
         self.site = WebhookSite(hooks, reactor=reactor, answered=self._answered)
-        readers = Readers.EVERYBODY if config.admin_plaintext_metrics else Readers.THIS_HOST
+        readers = Readers.in_clear(everybody=config.admin_plaintext_metrics)
         admin = AdminSite(self.metrics, self.ready_reason, reactor=reactor, readers=readers)
         self.listeners = Listeners(
             reactor,
