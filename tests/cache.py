@@ -1,4 +1,4 @@
-"""Where tests keep what takes long to make: the user's cache (XDG Base Directory Specification)."""
+"""The user's cache (XDG Base Directory Specification), in which tests keep what takes long to make."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def init_container(values: Values, settings: Settings) -> Json:
 def proxy_container(values: Values, settings: Settings, probes: Probes, *, native: bool) -> Json:
     """Return the proxy: started before the user's containers, which start once it can serve.
 
-    The kubelet starts no container before the hook of the one ahead has ended, and makes no probe meanwhile.
+    The kubelet starts no container before the hook of the one ahead has ended.
 
     :param probes: what it is to make in the kubelet's place.
     :raises meshtx.kube.probes.TooLong: they are.

@@ -15,7 +15,7 @@ RATE = 50
 
 @dataclass(frozen=True)
 class Told:
-    """What came of a load; times are in milliseconds."""
+    """The outcome of a load; times are in milliseconds."""
 
     answered: int
     failed: list[str]

@@ -35,6 +35,11 @@ def measure(cluster: Cluster) -> str:
 
 
 def _lines(cluster: Cluster) -> Iterator[str]:
+    yield from _one_at_a_time(cluster)
+    yield from _many_at_once(cluster)
+
+
+def _one_at_a_time(cluster: Cluster) -> Iterator[str]:
     apart: dict[str, list[float]] = {MESHED: [], UNMESHED: []}
     costs = []
     for number in range(ROUNDS):
@@ -48,22 +53,29 @@ def _lines(cluster: Cluster) -> Iterator[str]:
         f"ready, median of {ROUNDS}: unmeshed {middle[UNMESHED]:.2f} s, meshed {middle[MESHED]:.2f} s:"
         f" {middle[MESHED] - middle[UNMESHED]:.2f} s later"
     )
+    cpu, memory = (statistics.median(each) for each in zip(*costs, strict=True))
+    yield f"a proxy that has become ready: {cpu:.2f} s of CPU, {memory / 1024:.1f} MB RSS (medians)"
+
+
+def _many_at_once(cluster: Cluster) -> Iterator[str]:
     together = {}
-    for kind in apart:
+    for kind in (UNMESHED, MESHED):
         names = [f"{kind}-{number}-of-{AT_ONCE}" for number in range(AT_ONCE)]
         together[kind] = seconds_to_ready(cluster, names, kind)
-        if kind == MESHED:
-            warnings = cluster.kubectl("get", "events", "-n", SPACE, "--field-selector=type=Warning", "-o", "json")
+        told = warnings(cluster)  # before their end, which has some of its own
         remove(cluster, names)
     yield (
         f"{AT_ONCE} at once: unmeshed {together[UNMESHED]:.2f} s, meshed {together[MESHED]:.2f} s:"
         f" {together[MESHED] - together[UNMESHED]:.2f} s later"
     )
-    cpu, memory = (statistics.median(each) for each in zip(*costs, strict=True))
-    yield f"a proxy that has become ready: {cpu:.2f} s of CPU, {memory / 1024:.1f} MB RSS (medians)"
-    told = json.loads(warnings)["items"]
     yield f"Events of type Warning: {len(told)}"
     yield from sorted({f"  {each['reason']}: {re.sub(r'[0-9.]+:', 'ADDRESS:', each['message'])}" for each in told})
+
+
+def warnings(cluster: Cluster) -> list[Document]:
+    """Return the Events of type Warning so far."""
+    told = cluster.kubectl("get", "events", "-n", SPACE, "--field-selector=type=Warning", "-o", "json")
+    return list(json.loads(told)["items"])
 
 
 def apply(cluster: Cluster, *documents: Document) -> None:

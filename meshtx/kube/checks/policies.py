@@ -26,7 +26,7 @@ _OPEN = _POLICY.default
 """The policy that lets everybody in."""
 _HOOKS = ("postStart", "preStop")
 _REFUSED = ("httpGet", "grpc")
-"""What a policy refuses: ``tcpSocket`` asks for no more than that the connection is taken."""
+"""Actions that a policy refuses; ``tcpSocket`` asks for no more than that the connection is taken."""
 
 
 def _closed_pods(snapshot: Snapshot) -> list[Object]:
