@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ def _started() -> Cluster | ClusterFailed:
     try:
         cluster = Cluster(folder / "node")
         atexit.register(cluster.stop)  # runs before the line above
+        started = time.monotonic()
         cluster.start(detached=False)
+        up = time.monotonic()
         install_mesh(cluster)
+        print(f"\nKubernetes is up after {up - started:.1f} s, and the mesh after {time.monotonic() - up:.1f} more")
     except ClusterFailed as error:
         return error
     return cluster

@@ -33,10 +33,12 @@ MESHTX = f"docker.io/library/meshtx:{__version__}"
 """What `meshtx install` names, as containerd spells it."""
 
 APP = "localhost/app:1"
-"""The demo's services, and the programs of `tests.cluster`, in ``/app`` and ``/programs``."""
+"""The demo's services, the programs of `tests.cluster`, in ``/app`` and ``/programs``, and Debian's nginx."""
 
 _APP_RECIPE = f"""\
 FROM {BASE}
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light openssl \\
+    && rm -rf /var/lib/apt/lists/*
 RUN python -m pip install -q --root-user-action=ignore --no-cache-dir 'grpcio>=1.85,<2' 'protobuf>=7.35.1,<8'
 COPY app /app
 COPY programs /programs

@@ -81,6 +81,11 @@ class Node:
         """Return the beginning of a command that sees this machine's files and the node's network."""
         return ["nsenter", "-t", self._pid, "-n", "--"]
 
+    def outside(self) -> list[str]:
+        """Return the beginning of a command that sees this machine's files and the second host's network."""
+        process = (self.folder / "outside").read_text().strip()
+        return ["nsenter", f"--net=/proc/{self._pid}/root/proc/{process}/ns/net", "--"]
+
     def run(self, *command: str, timeout: float = 120.0) -> str:
         """Run a command on the node and return what it prints.
 

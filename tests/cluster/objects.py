@@ -60,7 +60,10 @@ def job(space: str, name: str, command: Sequence[str]) -> Document:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"backoffLimit": 0, "template": pods}}
 
 
-def service(space: str, name: str, app: str, port: int, target: int) -> Document:
-    """Return a Service."""
-    spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": target}]}
+def service(space: str, name: str, app: str, port: int, target: int, **more: Any) -> Document:
+    """Return a Service.
+
+    :param more: of its spec.
+    """
+    spec = {"selector": {"app": app}, "ports": [{"port": port, "targetPort": target}], **more}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": space}, "spec": spec}
