@@ -219,6 +219,12 @@ class ProxyConfig(CredentialsConfig):
     drain_timeout: float = setting(
         SECONDS, "30s", "How long connections may go on after a stop was asked for.", by_author=True
     )
+    outlive_workload: bool = setting(
+        FLAG,
+        "false",
+        "Within that time, take the workload's connections until nobody of another user listens in this network"
+        " namespace: for a workload that is told to end at the same moment.",
+    )
 
     def check(self) -> None:
         """Judge the values together."""

@@ -22,6 +22,7 @@ from meshtx.kube.json_patch import Json
 from meshtx.kube.pod_settings import PREFIX, InvalidSetting
 from meshtx.kube.probes import MAX_TEXT, Probes, TooLong
 from meshtx.kube.sidecar import (
+    DRAIN_TIMEOUT,
     PROXY,
     PROXY_UID,
     Values,
@@ -197,7 +198,8 @@ def _injected(pod: Json, values: Values, settings: Settings) -> Json:
     users, users_init = probes.turn(spec.get("containers") or []), spec.get("initContainers") or []
     if native:
         users_init = probes.turn(users_init)  # of sidecars
-    init, proxy = init_container(values, settings), proxy_container(values, settings, probes, native=native)
+    init = init_container(values, settings)
+    proxy = proxy_container(values, settings, probes, native=native, grace=_grace(spec))
     _mark(pod, values, settings)
     if native:
         spec["initContainers"], spec["containers"] = [init, proxy, *users_init], users
@@ -218,14 +220,18 @@ def _doubtful(pod: Json, settings: Settings, *, native: bool) -> Iterator[str]:
     spec = pod.get("spec") or {}
     if spec.get("shareProcessNamespace"):
         yield "shareProcessNamespace: a container that runs as root can read the key of the pod's proxy"
-    grace = spec.get("terminationGracePeriodSeconds", _GRACE)
-    if "drain-timeout" in settings.texts and settings.proxy.drain_timeout > grace:
-        yield f"{PREFIX}drain-timeout: the proxy is killed after the pod's terminationGracePeriodSeconds, {grace}"
+    grace = _grace(spec)
+    if DRAIN_TIMEOUT in settings.texts and settings.proxy.drain_timeout > grace:
+        yield f"{PREFIX}{DRAIN_TIMEOUT}: the proxy is killed after the pod's terminationGracePeriodSeconds, {grace}"
     if not native and spec.get("restartPolicy", "Always") != "Always":
         yield (
             "its proxy is no native sidecar and does not end with it:"
             f" POST http://localhost:{PROXY_ADMIN}/shutdown ends it"
         )
+
+
+def _grace(spec: Json) -> int:
+    return int(spec.get("terminationGracePeriodSeconds", _GRACE))
 
 
 def _mark(pod: Json, values: Values, settings: Settings) -> None:

@@ -114,12 +114,13 @@ def init_container(values: Values, settings: Settings) -> Json:
     }
 
 
-def proxy_container(values: Values, settings: Settings, probes: Probes, *, native: bool) -> Json:
+def proxy_container(values: Values, settings: Settings, probes: Probes, *, native: bool, grace: int) -> Json:
     """Return the proxy: started before the user's containers, which start once it can serve.
 
     The kubelet starts no container before the hook of the one ahead has ended.
 
     :param probes: what it is to make in the kubelet's place.
+    :param grace: seconds that the pod has to end.
     :raises meshtx.kube.probes.TooLong: they are.
     """
     level = settings.log_level or values.log_level
@@ -129,7 +130,7 @@ def proxy_container(values: Values, settings: Settings, probes: Probes, *, nativ
         **({"restartPolicy": "Always"} if native else {}),
         "lifecycle": {"postStart": {"exec": {"command": ["meshtx", "wait", f"--timeout={START_SECONDS}s"]}}},
         "command": ["twistd", "--nodaemon", "--pidfile=", f"--logger=meshtx.observe.log_levels.{level}", "meshproxy"],
-        "env": environment(values, settings, probes),
+        "env": [*environment(values, settings, probes), *([] if native else _outliving(settings, grace))],
         "ports": [
             {"name": "meshtx-proxy", "containerPort": PROXY_INBOUND, "protocol": "TCP"},
             {"name": "meshtx-admin", "containerPort": PROXY_ADMIN, "protocol": "TCP"},
@@ -191,6 +192,9 @@ def environment(values: Values, settings: Settings, probes: Probes) -> list[Json
     ]
 
 
+DRAIN_TIMEOUT = "drain-timeout"
+"""The annotation."""
+
 _PREFIX = "MESHTX_PROXY_"
 _ACCOUNT, _NAMESPACE = "MESHTX_POD_SERVICE_ACCOUNT", "MESHTX_POD_NAMESPACE"
 
@@ -226,6 +230,12 @@ def _hardened(add: list[str] | None = None) -> Json:
         "readOnlyRootFilesystem": True,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+
+
+def _outliving(settings: Settings, grace: int) -> list[Json]:
+    """Return what makes a proxy end after the workload, which is told to end at the same moment."""
+    time = {} if DRAIN_TIMEOUT in settings.texts else {"DRAIN_TIMEOUT": f"{max(grace, 1)}s"}
+    return [{"name": f"{_PREFIX}{key}", "value": text} for key, text in {"OUTLIVE_WORKLOAD": "true", **time}.items()]
 
 
 def _get(path: str) -> Json:

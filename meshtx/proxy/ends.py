@@ -71,9 +71,13 @@ class End(RelayEnd):
 
 
 class Live:
-    """The connections that are being served; whoever stops the proxy waits for their end."""
+    """The connections that are being served; whoever stops the proxy waits for their end.
+
+    :ivar ever: how many there have been.
+    """
 
     def __init__(self) -> None:
+        self.ever = 0
         self._held: dict[Ending, None] = {}
         self._waiting: list[Deferred[None]] = []
 
@@ -82,6 +86,7 @@ class Live:
 
     def hold(self, ending: Ending) -> None:
         """Count one more connection, or whatever is to be waited for."""
+        self.ever += 1
         self._held[ending] = None
 
     def release(self, ending: Ending) -> None:

@@ -14,7 +14,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -108,6 +108,7 @@ class Listeners(Service):
         self._waiting: list[Port] = []
         self._waited: IDelayedCall | None = None
         self.ports: list[Port] = []
+        self._keys: dict[Port, str] = {}
 
     def privilegedStartService(self) -> None:
         """Bind everything, or end the program."""
@@ -116,6 +117,7 @@ class Listeners(Service):
             passed = self._manager.passed.take(each.address)
             port = self._listen(each, passed)
             self.ports.append(port)
+            self._keys[port] = each.key
             bound = Address(each.address.ip, port.getHost().port)
             if self._bound is not None:
                 self._bound(each, bound.port)
@@ -165,8 +167,17 @@ class Listeners(Service):
         super().stopService()
         self._waiting = []
         self.became_ready()  # nobody waits any more
-        ports, self.ports = self.ports, []
-        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        return self.close(self._keys.values())
+
+    def of(self, keys: Container[str]) -> list[Port]:
+        """Return the open ports of these settings."""
+        return [port for port in self.ports if self._keys[port] in keys]
+
+    def close(self, keys: Container[str]) -> Deferred[Any]:
+        """Accept nothing more at the ports of these settings; connections stay."""
+        closing = self.of(keys)
+        self.ports = [port for port in self.ports if port not in closing]
+        return gatherResults([maybeDeferred(port.stopListening) for port in closing])
 
 
 def check_free(key: str, address: Address, passed: PassedSockets | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from random import Random
 from socket import socket
 from typing import Any, cast
@@ -20,6 +21,7 @@ from meshtx.directory.ranges import Networks, Ranges
 from meshtx.directory.remote import RemoteDirectory
 from meshtx.net.dial import Dialler
 from meshtx.net.origdst import NoOriginalDestination, Original, original_destination
+from meshtx.net.others import others_listen
 from meshtx.net.poller import registrar
 from meshtx.net.sockets import SocketOptions
 from meshtx.observe.admin import AdminSite, Readers
@@ -53,6 +55,7 @@ from meshtx.services.descriptors import raise_descriptor_limit
 from meshtx.services.garbage import spare_collections
 from meshtx.services.handshakes import FailedHandshakes
 from meshtx.services.listening import Listener, Listeners, check_free, check_mark, or_end
+from meshtx.services.outliving import workload_gone
 from meshtx.services.readiness import Readiness
 from meshtx.services.service_manager import ServiceManager
 from meshtx.watch import Followed
@@ -60,6 +63,9 @@ from meshtx.wire.address import Address
 
 RESET_GRACE = 1.0
 """Seconds for what is reset when the proxy stops to be gone."""
+
+_FROM_PEERS = {"inbound_listen", "inbound_forward"}
+"""Settings of listeners to which others than the workload connect, to reach it."""
 
 TAP_GRACE = 1.0
 """Seconds in which taps may take what is on its way to them when the proxy stops."""
@@ -283,29 +289,48 @@ class ProxyService(MultiService):
 
     async def _stop(self) -> None:
         self.running = False
-        if not self._sockets_are_kept:
-            for port in self.listeners.ports:
-                port.accept_backlog()
-        await self.listeners.stopService()
         patience = self._config.drain_timeout
+        until = self._reactor.seconds() + patience
         if self.live:
             self.log.info("waiting {seconds:g} s for {count} connections", seconds=patience, count=len(self.live))
-        self._parts.peers.stop(self._legs)
         self._parts.served.stop(self._legs)
-        if not await self._emptied(patience):
+        if not self._sockets_are_kept:
+            await self._outlive(patience)
+        await self.listeners.stopService()
+        self._parts.peers.stop(self._legs)
+        if not await self._within(until - self._reactor.seconds(), ensureDeferred(self._all_gone())):
             if self.live:
                 self.log.warn("{count} connections did not end in time and are reset", count=len(self.live))
             self.live.abort()
             self._legs.abort()
-            await self._emptied(RESET_GRACE)
+            await self._within(RESET_GRACE, ensureDeferred(self._all_gone()))
         self.tap.close()
         await self._taps.stop(TAP_GRACE)
         self.tls.close()
         await super().stopService()
 
-    async def _emptied(self, patience: float) -> bool:
+    async def _outlive(self, patience: float) -> None:
+        """Take nothing more for the workload, but what it begins itself as long as it has connections, or lives.
+
+        What has come to a listener by its end is served: to its client it is a connection.
+        """
+        await self._close(_FROM_PEERS)
+        await self._within(patience, self._workload_gone())
+        await self._close({each.key for each in self.listeners.wanted})
+
+    async def _close(self, keys: Container[str]) -> None:
+        for port in self.listeners.of(keys):
+            port.accept_backlog()
+        await self.listeners.close(keys)
+
+    def _workload_gone(self) -> Deferred[None]:
+        if self._config.outlive_workload:
+            return ensureDeferred(workload_gone(self.live, others_listen, self._reactor))
+        return self.live.empty()
+
+    async def _within(self, patience: float, waiting: Deferred[None]) -> bool:
         try:
-            await ensureDeferred(self._all_gone()).addTimeout(patience, self._reactor)
+            await waiting.addTimeout(max(patience, 0.0), self._reactor)
         except DeferredTimeout:
             return False
         return True

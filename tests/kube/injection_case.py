@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshtx.config import ProxyConfig, load
 from meshtx.kube.injection import Injected, Outcome, Refused, inject
-from meshtx.kube.sidecar import Values
+from meshtx.kube.sidecar import PROXY, Values
 from tests.config_case import PEM
 
 VALUES = Values(
@@ -78,12 +78,13 @@ class EnvironmentCase(Case):
         spec = self.inject(pod, values=values)["spec"]
         fields = {"spec.serviceAccountName": account, "metadata.namespace": "emojivoto"}
         found: dict[str, str] = {}
-        for each in spec["initContainers"][1]["env"]:
+        (proxy,) = (each for each in (*spec["initContainers"], *spec["containers"]) if each["name"] == PROXY)
+        for each in proxy["env"]:
             text = each["value"] if "value" in each else fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
             found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda match: found.get(match[1], match[0]), text)
         for name, folder in (("TOKEN_FILE", self.tokens), ("KEY_FOLDER", self.keys)):
             path = found[f"MESHTX_PROXY_{name}"]
-            mounts = [each["mountPath"] for each in spec["initContainers"][1]["volumeMounts"]]
+            mounts = [each["mountPath"] for each in proxy["volumeMounts"]]
             self.assertTrue(any(path == mount or path.startswith(f"{mount}/") for mount in mounts))
             found[f"MESHTX_PROXY_{name}"] = (
                 str(folder / path.rpartition("/")[2]) if folder == self.tokens else str(folder)

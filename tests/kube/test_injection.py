@@ -90,7 +90,7 @@ class NativeTests(Case):
         self.assertEqual((len(spec["initContainers"]), len(spec["volumes"])), (2, 3))
 
 
-class ClassicTests(Case):
+class ClassicTests(EnvironmentCase):
     def test_the_proxy_is_the_first_container_and_the_others_wait_for_it(self) -> None:
         for values, pod in (
             (VALUES, annotated(proxy_kind="classic")),
@@ -107,6 +107,19 @@ class ClassicTests(Case):
             )
             self.assertNotIn("restartPolicy", proxy)
             self.assertEqual(injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"], "app")
+
+    def test_the_proxy_outlives_the_workload_within_the_time_that_the_pod_has(self) -> None:
+        """The kubelet tells both to end at the same moment; a native one it tells when the workload has ended."""
+        for pod, seconds in (
+            (annotated(proxy_kind="classic"), 30.0),
+            ({**annotated(proxy_kind="classic"), "spec": a_pod(terminationGracePeriodSeconds=120)["spec"]}, 120.0),
+            ({**annotated(proxy_kind="classic"), "spec": a_pod(terminationGracePeriodSeconds=0)["spec"]}, 1.0),
+            (annotated(proxy_kind="classic", drain_timeout="10s"), 10.0),
+        ):
+            config = self.config(pod)
+            self.assertEqual((config.outlive_workload, config.drain_timeout), (True, seconds))
+        config = self.config(a_pod(terminationGracePeriodSeconds=120))
+        self.assertEqual((config.outlive_workload, config.drain_timeout), (False, 30.0))
 
     def test_a_default_container_that_is_chosen_stays(self) -> None:
         pod = annotated(proxy_kind="classic")

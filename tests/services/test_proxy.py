@@ -24,8 +24,9 @@ from meshtx.net.sockets import SocketOptions
 from meshtx.observe.flow import Mtls
 from meshtx.pki.credentials import Credentials
 from meshtx.proxy.goal import Goal
-from meshtx.services import listening
+from meshtx.services import listening, outliving
 from meshtx.services import proxy as module
+from meshtx.services.outliving import LOOK
 from meshtx.services.proxy import Options, ProxyService, makeService
 from meshtx.wire.address import Address
 from meshtx.wire.leg_frames import Open, Refuse, encode
@@ -90,7 +91,10 @@ class ProxyCase(MeshCase):
         return Address.of(host.host, host.port)
 
     def pair_of(self, application: Application, **changed: str) -> tuple[ProxyService, ProxyService]:
-        """Start a proxy for the application and one for its client."""
+        """Start a proxy for the application and one for its client.
+
+        :param changed: options of both.
+        """
         server = self.start(SERVER, VOTING_LEAF, **changed)
         directory = self.file(
             "mesh.toml",
@@ -98,10 +102,10 @@ class ProxyCase(MeshCase):
             f"inbound_port = {self.port(server, 'inbound_listen').port}\n",
         )
         forward = f"{CLIENT}:0={application.address}"
-        return self.start(CLIENT, WEB_LEAF, directory_file=directory, outbound_forward=forward), server
+        return self.start(CLIENT, WEB_LEAF, directory_file=directory, outbound_forward=forward, **changed), server
 
-    async def talk(self, client: ProxyService) -> Talker:
-        talker = await self.connect(self.port(client, "outbound_forward"), Talker(BINARY))
+    async def talk(self, client: ProxyService, forward: Address | None = None) -> Talker:
+        talker = await self.connect(forward or self.port(client, "outbound_forward"), Talker(BINARY))
         self.assertEqual(await talker.has(len(BINARY)), BINARY)
         return talker
 
@@ -245,6 +249,44 @@ class StopTests(ProxyCase):
         talker.transport.loseConnection()
         await stopped
         self.assertEqual((len(server.live), await talker.lost), (0, "closed"))
+
+    async def test_the_workload_may_begin_connections_while_it_has_one(self) -> None:
+        """It may need others to finish what it does: a kubelet tells both to end at the same moment."""
+        client, _ = self.pair_of(self.application())
+        first = await self.talk(client)
+        forward = self.port(client, "outbound_forward")
+        stopped = client.stopService()
+        await deferLater(reactor, 0)
+        second = await self.talk(client, forward)
+        first.transport.loseConnection()
+        await deferLater(reactor, 0)
+        self.assertFalse(stopped.called)
+        second.transport.loseConnection()
+        await stopped
+        late = socket.socket()
+        self.addCleanup(late.close)
+        self.assertRaises(ConnectionRefusedError, late.connect, (forward.host, forward.port))
+
+    async def test_a_workload_that_listens_may_begin_them_without_one(self) -> None:
+        self.patch(module, "others_listen", lambda: bool(lives))
+        self.patch(outliving, "QUIET", LOOK)
+        lives = [True]
+        client, server = self.pair_of(self.application(), outlive_workload="true")
+        forward = self.port(client, "outbound_forward")
+        stopped = client.stopService()
+        await deferLater(reactor, LOOK)
+        talker = await self.talk(client, forward)
+        talker.transport.loseConnection()
+        await talker.lost
+        self.assertFalse(stopped.called)
+        lives.clear()
+        await stopped
+        await server.stopService()
+
+    async def test_it_outlives_nothing_longer_than_it_may(self) -> None:
+        self.patch(module, "others_listen", lambda: True)
+        service = self.start(SERVER, VOTING_LEAF, outlive_workload="true", drain_timeout="0.02s")
+        await service.stopService()
 
     async def test_it_serves_connections_that_it_has_not_accepted_yet(self) -> None:
         """To a client they are established: closing the listening socket would reset them, with what they have sent."""
