@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from tests.cluster.load_case import LoadCase
+from tests.effort import EFFORT, Effort
 
 BEFORE, AFTER = 5.0, 15.0
 """Seconds of load, before the deletion and once all is ready again."""
 
 P99_MS = 100.0
-"""Of requests on new connections, on a machine that does nothing else."""
+"""Of requests on new connections, on a machine that does nothing else; judged where all is tried."""
 
 
 class Tale(LoadCase):
@@ -22,4 +23,5 @@ class Tale(LoadCase):
         print(f"\nthe control plane is ready again {time.monotonic() - deleted:.1f} s after its deletion")
         time.sleep(AFTER)
         told = self.end_loads()
-        self.assertLess(told["new"].p99_ms, P99_MS)
+        if EFFORT is Effort.ALL:
+            self.assertLess(told["new"].p99_ms, P99_MS)

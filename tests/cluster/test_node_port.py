@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.cluster.case import ClusterCase
 from tests.cluster.node import ADDRESS, OUTSIDE
 from tests.cluster.objects import deployment, service
+from tests.effort import EFFORT, Effort
 
 PROGRAMS = Path(__file__).with_name("programs")
 
@@ -33,6 +34,8 @@ CLIENTS = [f"192.0.2.{100 + number}" for number in range(20)]
 
 REQUESTS = 1000
 HELLOS, SILENT = 300, 200
+STALL = 1000
+"""Milliseconds; those who wait to look let clients wait for two seconds and more."""
 
 TAKEN_WITHIN = 30.0
 """Seconds."""
@@ -102,8 +105,9 @@ class Tale(ClusterCase):
             slowest = max(took["silent"])
             beside = f"beside {SILENT} silent ones {silent:.2f}, max {slowest:.1f}"
             print(f"\n{policy}: ServerHello after p50 {none:.2f} ms, {beside}")
-            self.assertLessEqual(silent, 1.2 * none + 1.0, policy)
-            self.assertLess(slowest, 1000, policy)
+            self.assertLess(slowest, STALL, policy)
+            if EFFORT is Effort.ALL:
+                self.assertLessEqual(silent, 1.2 * none + 1.0, policy)
 
     def test_nginx_is_told_whom_the_sidecar_sees(self) -> None:
         seen = {"Cluster": [BRIDGE], "Local": CLIENTS}
