@@ -38,6 +38,7 @@ fresh: ## do the README's two commands as an ordinary user, on new Debians (FRES
 	$(SUDO) $(PYTHON) -m tools.fresh $(FRESH)
 
 servers: $(READY) ## do the README's sections on a laptop and on servers on new Debians under systemd (SERVERS="--restarts 100"; needs root)
+	$(SUDO) tools/system_packages.sh $(PYTHON) servers
 	$(SUDO) $(BIN)/python -m tools.servers $(SERVERS)
 
 kube-up: $(READY) ## start a Kubernetes control plane that stays (built from its Go modules the first time)

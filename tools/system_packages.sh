@@ -1,9 +1,9 @@
 #!/bin/sh
 # Install the Debian packages that the demo and the tests need. Does nothing where all commands are there.
 #
-#     tools/system_packages.sh [PYTHON [cluster]]
+#     tools/system_packages.sh [PYTHON [cluster|servers]]
 #
-# With "cluster", those of a Kubernetes node too.
+# With "cluster", those of a Kubernetes node too; with "servers", those of machines that run systemd.
 set -eu
 python=${1:-python3}
 of=${2:-}
@@ -31,6 +31,10 @@ if [ "$of" = cluster ]; then
     need conntrack conntrack
     need nsenter util-linux
     [ -x /usr/lib/cni/bridge ] || missing="$missing containernetworking-plugins"
+fi
+if [ "$of" = servers ]; then
+    need debootstrap debootstrap
+    need systemd-nspawn systemd-container
 fi
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
